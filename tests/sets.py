@@ -109,6 +109,8 @@ class Turns(FakeClock):
         for thread in threads:
             thread.join(600)
             assert not thread.is_alive(), "threads wait for each other"
+        with self._turn:
+            self._await(self._enrol(self.at))  # one of several commands goes on in its turn
         for bug in bugs:
             raise bug
         return Answers({key: ok[key] for key in items if key in ok}, failed)
@@ -166,7 +168,8 @@ def by_turns(world: World) -> Iterator[None]:
     heart = mock.patch(
         "deployer.app.operations.execution.Heartbeat", lambda locks, lock, _tell: PaperHeart(clock, locks, lock)
     )
-    with on_paper(), heart, mock.patch("deployer.app.operations.sets.on_all", clock.on_all):
+    places = ("deployer.app.operations.sets.on_all", "deployer.app.operations.set_rollback.on_all")
+    with on_paper(), heart, mock.patch(places[0], clock.on_all), mock.patch(places[1], clock.on_all):
         yield
 
 

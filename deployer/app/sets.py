@@ -15,6 +15,7 @@ from deployer.manifest.release_file import LoadedSet
 from deployer.manifest.release_file import load as load_set
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import SecretText
+from deployer.planning.sets import worst
 from deployer.planning.strategy import of_manifest
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from deployer.app.operations import AppContext
     from deployer.app.operations.sets import SetRequest
     from deployer.store.sets import ReleaseSet, SetMember
-
-ORDER = ("needs-attention", "", "paused", "reverted", "done")  # the first that a rollout has is that of the set
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,7 @@ def _member(house: AppContext, member: SetMember, *, live: bool) -> SetMemberVie
 
 
 def _view(house: AppContext, group: ReleaseSet, members: tuple[SetMemberView, ...]) -> SetView:
-    outcomes = {member.outcome for member in members}
-    outcome = next(word for word in ORDER if word in outcomes)
+    outcome = worst(member.outcome for member in members)
     text = f"{group.culprit}: {group.cause}" if group.decided == "back" else ""
     return SetView(
         number=group.number,
@@ -155,4 +153,6 @@ def _next(house: AppContext, group: ReleaseSet, outcome: str) -> str:
     held = any(house.store.locks.read(member.service) for member in group.moved)
     if held:
         return "`deploy release watch` follows it, `deploy release abort` rolls all of it back"
+    if group.decided == "forward":
+        return "`deploy release resume` promotes the rest"
     return "`deploy release resume` goes on with all of it, `deploy release abort` rolls all of it back"

@@ -186,7 +186,7 @@ _asked("resume", "Continue a release that is paused, or whose process is gone.")
 @click.option("--again", is_flag=True, help="Go further back, although the set was rolled back minutes ago.")
 def rollback(common: Common, release_file: Path, again: bool) -> int:
     """Return all services to what they had before the release that is live; one in progress is rolled back."""
-    from deployer.app.operations.sets import rollback_set
+    from deployer.app.operations.set_rollback import rollback_set
 
     name = _name(release_file)
     return _carried_out(common, lambda house: rollback_set(house, name, again=again, reason=common.message))

@@ -33,16 +33,20 @@ def meet(run: Drive, step: Meet, n: int, deadline: Deadline) -> dict[str, Any]:
     Raise StepFailed when one of them has turned back or is run by nobody, Hold when one is paused.
     """
     meeting = _Meeting(run, step, n)
+    if not run.bound:
+        run.look()  # what was asked by now comes before the decision
     if not meeting.over():
         wait = WaitingStep(n, step.share, bool(step.instances), step.deadline)
         with looking(run, wait, deadline) as look:
-            while not meeting.over():
+            while True:
                 run.look()
                 if not run.controls.hurry:
                     look()
+                if meeting.over():
+                    break
                 if deadline.passed():
                     raise StepFailed(
-                        f"{named(meeting.behind)} did not come as far within {span(step.deadline)}",
+                        f"{named(meeting.behind)} did not reach this gate within {span(step.deadline)}",
                         "`deploy release status` shows what each waits for",
                     )
                 run.clock.sleep(LOOK_SECONDS)
@@ -56,7 +60,7 @@ class _Meeting:
         self._run, self._step, self._n = run, step, n
         self._left_at: float | None = None  # since when no process runs the rollout of another one
         self._told: tuple[str, ...] = ()
-        self.behind: tuple[str, ...] = ()  # who has not come as far
+        self.behind: tuple[str, ...] = ()  # who has not reached this gate
 
     def over(self) -> bool:
         """Return whether all are as far; at the last gate, whether all go forward."""
@@ -74,6 +78,8 @@ class _Meeting:
             return False
         if not self._step.decides:
             return True
+        if any(other.outcome == "paused" for other in others):
+            return False  # it was asked to wait: nobody decides for it
         return self._run.store.sets.decide_forward(self._run.lock, group.number) == "forward"
 
     def _others(self, group: ReleaseSet) -> tuple[Rollout, ...]:

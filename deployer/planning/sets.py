@@ -7,8 +7,9 @@ one of those who wait can always go on: by the group in `order` first, then by t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from deployer.core.amounts import percent
 from deployer.model import FULL
@@ -19,7 +20,16 @@ from deployer.planning.steps import Attach, Observe, Promote, Remove, Share, Sta
 SLACK_SECONDS = 60.0
 FIRST = 1  # of a candidate that gets no share, in its group: it works as soon as it runs
 GROUP = 2 * FULL  # between one group and the next
+WORST = ("needs-attention", "", "paused", "reverted", "done")  # the first that a member has is that of the set
 LAST = DECISION - 1  # before a pause of the service: when all others have only to be promoted
+
+
+Word = TypeVar("Word", bound=str)
+
+
+def worst(outcomes: Iterable[Word]) -> Word:
+    """Return the outcome of a set, by those of its members; "" is one that is in progress."""
+    return min(outcomes, key=WORST.index)
 
 
 def with_meetings(plans: Mapping[str, Plan], groups: Sequence[Sequence[str]] = ()) -> dict[str, Plan]:

@@ -14,8 +14,10 @@ import pytest
 from deployer.app import operations
 from deployer.app import sets as asked
 from deployer.app.operations import AppContext, RolloutResult
+from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
-from deployer.app.operations.sets import deploy_set, rollback_set
+from deployer.app.operations.set_rollback import rollback_set
+from deployer.app.operations.sets import deploy_set, together
 from deployer.core.errors import DeployError, Exit, ImageGone, Locked, ManifestRefused, Refused
 from deployer.core.events import Event
 from deployer.planning.orders import Order
@@ -327,8 +329,8 @@ def test_an_emergency_at_the_proxy_of_one_takes_all_back(scene: SetScene) -> Non
     assert scene.shares() == {0}
 
 
-def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
-    """A proxy that refuses the promotion of one: it needs attention, and its `resume` promotes it, too."""
+def refusing_one_promotion() -> Callable[[str], None]:
+    """Return what the proxy does before each change: it refuses the first promotion."""
 
     def refuse(what: str) -> None:
         if "share=0" in what and "stable='green'" in what and not failed:
@@ -336,9 +338,14 @@ def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
             raise Refused("the disk of the proxy is full")
 
     failed: list[str] = []
-    scene.world.tick = refuse
+    return refuse
+
+
+def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
+    """A proxy that refuses the promotion of one: it needs attention, and its `resume` promotes it, too."""
+
+    scene.world.tick = refusing_one_promotion()
     ending = release(scene.house, "2.0")
-    assert failed
     assert (ending.outcome, ending.exit) == ("needs-attention", Exit.NEEDS_PERSON)
     assert "the set of r2 is promoted, and r2 is not yet: the disk of the proxy is full" in ending.text
     assert sorted(scene.versions_live().values()) == ["1.0", "2.0", "2.0"]
@@ -349,7 +356,106 @@ def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
     assert scene.versions_live() == all_at("2.0")
 
 
+@pytest.mark.parametrize(("kind", "ends"), [("abort", ("reverted", "1.0")), ("pause", ("paused", "1.0"))])
+def test_what_is_asked_before_the_decision_comes_before_it(scene: SetScene, kind: str, ends: tuple[str, str]) -> None:
+    """The last one to come to the last gate was asked something else since its last look."""
+    heard, store, seen = scene.house.sink, scene.house.store, list[str]()
+
+    def sink(event: Event) -> None:
+        heard(event)
+        if event.kind == "step.began" and "then all of the set" in event.data["text"]:
+            seen.append(event.service)
+            if len(seen) == len(SERVICES):
+                store.requests.add(store.rollouts.get(event.rollout), kind, "ann", "")
+
+    scene.house.sink = sink
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, scene.versions_live()) == (ends[0], all_at(ends[1]))
+
+
+def test_one_that_is_paused_goes_back_when_another_is_worse(scene: SetScene) -> None:
+    """A pause of one at its share, and a verdict on another before it has seen that."""
+    store = scene.house.store
+
+    def pause_and_fail(event: Event) -> None:
+        store.requests.add(store.rollouts.get(event.rollout), "pause", "ann", "")
+        scene.world.bad, scene.world.worse = "mailer", {"2.0"}
+
+    on_event(scene, "traffic.changed", "backend", pause_and_fail)
+    ending = release(scene.house, "2.0")
+    assert scene.kinds().count("rollout.paused") == 1, "it was paused by then"
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert scene.shares() == {0}
+    assert scene.versions_live() == all_at("1.0")
+    assert not any(store.rollouts.in_progress(service) for service in SERVICES)
+
+
+def test_what_needs_a_person_is_said_whatever_the_others_came_to(scene: SetScene) -> None:
+    group = scene.house.store.sets.of("shop")[0]
+    ends = {service: RolloutResult("done", Exit.DONE, "live", n) for n, service in enumerate(SERVICES)}
+    ends["mailer"] = RolloutResult("done", Exit.NEEDS_PERSON, "a proxy has its former config", 3)
+    ending = together(scene.house, group, SERVICES, lambda service: ends[service])
+    assert (ending.outcome, ending.exit) == ("done", Exit.NEEDS_PERSON)
+    assert ending.text.endswith("; mailer: a proxy has its former config")
+
+
+def test_what_has_ended_meanwhile_is_told_as_it_ended(scene: SetScene) -> None:
+    group = scene.house.store.sets.of("shop")[0]
+    text = "set 1 (shop) is live: backend r1 (1.0), frontend r1 (1.0), mailer r1 (1.0)"
+    assert together(scene.house, group, (), lambda service: stop(scene.house, service)).text == text
+    assert together(scene.house, group, SERVICES, lambda service: stop(scene.house, service)).text == text
+
+
 # -- rollback
+
+
+def beside(scene: SetScene, begun: str, work: Callable[[], RolloutResult]) -> tuple[RolloutResult, RolloutResult]:
+    """Have some work done, and the set rolled back by another command once an event of a kind has come of it."""
+
+    def second() -> RolloutResult:
+        while begun not in scene.kinds():
+            scene.world.clock.sleep(0.1)
+        return rollback_set(scene.house, "shop")
+
+    scene.events.clear()
+    assert isinstance(scene.world.clock, Turns)
+    ends = scene.world.clock.on_all({"first": work, "second": second}, lambda work: work(), 2).all()
+    return ends["first"], ends["second"]
+
+
+def test_a_second_rollback_follows_the_first(scene: SetScene) -> None:
+    release(scene.house, "2.0")
+    first, second = beside(scene, "rollout.started", lambda: rollback_set(scene.house, "shop"))
+    assert first == second
+    assert first.text.startswith("set 3 (shop) is live: backend r1")
+    assert scene.versions_live() == all_at("1.0")
+    assert len(scene.house.store.sets.of("shop")) == 3
+    assert any(", a rollback by " in e["text"] for e in scene.told("note"))
+
+
+def test_a_rollback_of_a_dead_process_is_brought_to_its_end(scene: SetScene) -> None:
+    release(scene.house, "2.0")
+    on_event(scene, "step.done", "backend", lambda _: scene.house.stop.asked.set())
+    scene.house.stop.detach = True
+    with pytest.raises(DeployError):
+        rollback_set(scene.house, "shop")
+    scene.house.stop.asked.clear()
+    assert rollback_set(scene.house, "shop").outcome == "done"
+    assert scene.versions_live() == all_at("1.0")
+
+
+def test_a_rollback_while_all_are_being_tidied_up_comes_after_that(scene: SetScene) -> None:
+    first, second = beside(scene, "rollout.ended", lambda: release(scene.house, "2.0"))
+    assert (first.outcome, second.outcome) == ("done", "done")
+    assert second.text.startswith("set 3 (shop) is live: backend r1")
+    assert scene.versions_live() == all_at("1.0")
+
+
+def test_a_rollback_promotes_first_what_was_decided_to_be(scene: SetScene) -> None:
+    scene.world.tick = refusing_one_promotion()
+    assert release(scene.house, "2.0").outcome == "needs-attention"
+    assert rollback_set(scene.house, "shop").text.startswith("set 3 (shop) is live: backend r1")
+    assert scene.versions_live() == all_at("1.0")
 
 
 def test_a_rollback_takes_all_back_to_what_they_had(scene: SetScene) -> None:
