@@ -17,7 +17,7 @@ def refuse_turned(store: Store, group: ReleaseSet, service: str) -> None:
     if group.decided != "back" or group.culprit == service:
         return
     error = StepFailed(
-        f"{group.culprit}, of the same {group.title}, was rolled back: {group.cause}",
+        f"{group.culprit}, in the same set ({group.number}, {group.name}), was rolled back: {group.cause}",
         f"`deploy show` of {group.culprit} has the details",
     )
     error.exit = Exit(group.exit)

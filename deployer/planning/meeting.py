@@ -30,5 +30,5 @@ class Meet(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        who = f"wait until {named(self.others)} {'is' if len(self.others) == 1 else 'are'} as far"
+        who = f"wait for {named(self.others)}"
         return f"{who}; then all of the set are promoted" if self.decides else f"{who}, before {self.then}"

@@ -173,9 +173,9 @@ def test_one_that_is_worse_takes_all_back_and_is_named(scene: SetScene) -> None:
     assert ending.text.endswith(ALL_BACK)
     assert scene.versions_live() == all_at("1.0")
     assert scene.shares() == {0}
-    said = [e["error"] for e in scene.told("rollout.rolling_back") if "of the same set 2 (shop)" in e["error"]]
+    said = [e["error"] for e in scene.told("rollout.rolling_back") if "in the same set (2, shop)" in e["error"]]
     assert len(said) == 2
-    assert all(text.startswith("backend, of the same set 2 (shop), was rolled back: r2 is worse") for text in said)
+    assert all(text.startswith("backend, in the same set (2, shop), was rolled back: r2 is worse") for text in said)
 
 
 def test_failures_of_another_candidate_are_told_beside_the_cause(scene: SetScene) -> None:
