@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,14 @@ from deployer.manifest.release_file import load as load_set
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import SecretText
 from deployer.planning.sets import worst
+from deployer.planning.steps import Approve
 from deployer.planning.strategy import of_manifest
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
     from deployer.app.operations.sets import SetRequest
+    from deployer.store import Rollout
     from deployer.store.sets import ReleaseSet, SetMember
 
 
@@ -148,11 +150,33 @@ def _view(house: AppContext, group: ReleaseSet, members: tuple[SetMemberView, ..
 
 
 def _next(house: AppContext, group: ReleaseSet, outcome: str) -> str:
+    """Say which commands there are for a set that has not ended; each does what is said of it."""
     if outcome in ("done", "reverted"):
         return ""
-    held = any(house.store.locks.read(member.service) for member in group.moved)
-    if held:
-        return "`deploy release watch` follows it, `deploy release abort` rolls all of it back"
-    if group.decided == "forward":
-        return "`deploy release resume` promotes the rest"
-    return "`deploy release resume` goes on with all of it, `deploy release abort` rolls all of it back"
+    runs = any(house.store.locks.read(member.service) for member in group.moved)
+    if group.decided:
+        way = {"forward": "promoted", "back": "rolled back"}[group.decided]
+        if runs:
+            return f"`deploy release watch` follows it; all of it is {way}, as decided"
+        return f"all of it is {way}, as decided: `deploy release resume` does the rest"
+    back = "`deploy release abort` rolls all of it back"
+    asked = tuple(s for s, rollout in _open(house, group) if _waits_at(house, rollout))
+    if asked and outcome != "paused":
+        who = ", ".join(f"`deploy approve --service {service}`" for service in asked)
+        return f"{who} approves it, {back}" if runs else f"`deploy release resume` waits for approval again, {back}"
+    return (
+        f"`deploy release watch` follows it, {back}"
+        if runs
+        else f"`deploy release resume` goes on with all of it, {back}"
+    )
+
+
+def _open(house: AppContext, group: ReleaseSet) -> Iterator[tuple[str, Rollout]]:
+    rollouts = ((member.service, house.store.rollouts.get(member.rollout)) for member in group.moved)
+    return ((service, rollout) for service, rollout in rollouts if rollout.open)
+
+
+def _waits_at(house: AppContext, rollout: Rollout) -> bool:
+    """Tell whether people have to approve what comes next."""
+    step = next((step for _, step in house.store.journal.left(rollout, rollout.phase)), None)
+    return isinstance(step, Approve) and bool(step.count)

@@ -138,6 +138,7 @@ class _Wiring:
         self._reach: EnginePool | None = None
         self._presence: HostPresence | None = None
         self._proxies: Proxies | None = None
+        self._making = threading.Lock()  # members of a set ask at the same time
 
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
@@ -192,12 +193,12 @@ class _Wiring:
 
     def _bare_proxy(self, manifest: Manifest, machines: Machines) -> CertificateProxy:
         if machines.proxies:
-            if self._proxies is None:
-                from deployer.drivers.traffic.proxies import Proxies
+            from deployer.drivers.traffic.proxies import Proxies
 
-                self._proxies = Proxies(self._clock, self._state)
+            with self._making:
+                self._proxies = proxies = self._proxies or Proxies(self._clock, self._state)
             traffic = manifest.traffic
-            return self._proxies.several(machines.proxies, traffic.haproxy, traffic.proxies, self._chain_key(manifest))
+            return proxies.several(machines.proxies, traffic.haproxy, traffic.proxies, self._chain_key(manifest))
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
 
         existing, key = manifest.traffic.haproxy, self._chain_key(manifest)
@@ -226,11 +227,11 @@ class _Wiring:
         installation, home = self._store.secret("installation"), release_record.home(self._state)
         if not machines.every:
             return DockerRuntime(self._clock, installation, home=home)
-        if self._reach is None:
-            from deployer.drivers.runtime.docker.engine_pool import EnginePool
+        from deployer.drivers.runtime.docker.engine_pool import EnginePool
 
-            self._reach = EnginePool(self._clock, installation, home)
-        return self._reach.fleet(machines)
+        with self._making:
+            self._reach = pool = self._reach or EnginePool(self._clock, installation, home)
+        return pool.fleet(machines)
 
     def _jobs(self, manifest: Manifest, machines: Machines) -> JobRuntime:
         if manifest.runtime == "process":
@@ -247,11 +248,11 @@ class _Wiring:
         from deployer.drivers.runtime.ansible.host_presence import HostPresence
         from deployer.drivers.runtime.ansible.runtime import Ground
 
-        if self._presence is None:
-            self._presence = HostPresence(self._clock)
+        with self._making:
+            self._presence = presence = self._presence or HostPresence(self._clock)
         ground = Ground(self._state, self._store.secret("installation"), folder)
         player = AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
-        return AnsibleRuntime(ground, player, machines, self._presence, self._clock)
+        return AnsibleRuntime(ground, player, machines, presence, self._clock)
 
     def find(self, manifest: Manifest, folder: Path) -> Meant:
         """Read from the inventory which machines a manifest means. Raises Refused."""

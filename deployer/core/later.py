@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from threading import RLock
 from types import ModuleType
 from typing import Generic, TypeVar, cast
 
@@ -30,16 +31,18 @@ def module(name: str) -> ModuleType:
 
 
 def made(make: Callable[[], T]) -> T:
-    """Return what `make` makes, once, when something of it is asked for."""
+    """Return what `make` makes, once, when something of it is asked for, whichever thread asks first."""
     return cast("T", _Deferred(make))
 
 
 class _Deferred(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
+        self._make, self._lock = make, RLock()
 
     def __getattr__(self, name: str) -> object:
         if name == "_it":
-            self._it = self._make()
+            with self._lock:
+                if "_it" not in vars(self):
+                    self._it = self._make()
             return self._it
         return getattr(self._it, name)

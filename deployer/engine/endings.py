@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deployer.core.errors import DeployError, Detached, Exit, LockLost, NeedsPerson, StepFailed, StoreFailed
-from deployer.engine import downtime
+from deployer.engine import downtime, set_ending
 from deployer.engine.controls import Hold
 from deployer.engine.hooks import play_all
 from deployer.engine.run import Drive
@@ -53,13 +53,14 @@ def _gap(run: Drive) -> str:
 def stuck(run: Drive, text: str) -> RolloutResult:
     """Write that a person is needed where neither way goes on."""
     text += "; `deploy resume` tries again, `deploy status` shows what is live"
-    return _told(run, run.store.rollouts.needs_attention(run.lock, run.rollout, text))
+    result = RolloutResult("needs-attention", Exit.NEEDS_PERSON, text, run.rollout.number)
+    return _told(run, result, last=run.store.rollouts.needs_attention(run.lock, run.rollout, result))
 
 
 def hold(run: Drive, hold: Hold) -> RolloutResult:
     """Write that the rollout waits for a person; its share stays as it is."""
     result = RolloutResult("paused", hold.exit, hold.text, run.rollout.number)
-    run.store.rollouts.paused(run.lock, run.rollout, result, hold.by, run.controls.heard, hold.again)
+    last = run.store.rollouts.paused(run.lock, run.rollout, result, hold.by, run.controls.heard, hold.again)
     # Only what is recorded as paused may keep its share for long: whoever is killed in between leaves a short lease.
     try:
         run.traffic.keep_share()
@@ -71,6 +72,8 @@ def hold(run: Drive, hold: Hold) -> RolloutResult:
     until = run.traffic.kept_until if share else 0
     run.tell("rollout.paused", **run.traffic.told(share), text=hold.text, exit=int(hold.exit), until=until)
     _hooks(run, "paused")
+    if last:
+        _tell_set(run)
     return result
 
 
@@ -111,15 +114,23 @@ def _unrecorded(run: Drive, failed: StoreFailed) -> NeedsPerson:
 
 def _ended(run: Drive, result: RolloutResult) -> RolloutResult:
     kept = run.candidate.manifest.keep.events
-    run.store.rollouts.ended(run.lock, run.rollout, result, events=kept, owed=run.owed)
-    return _told(run, result)
+    last = run.store.rollouts.ended(run.lock, run.rollout, result, events=kept, owed=run.owed)
+    return _told(run, result, last=last)
 
 
-def _told(run: Drive, result: RolloutResult) -> RolloutResult:
+def _told(run: Drive, result: RolloutResult, *, last: bool) -> RolloutResult:
+    """Tell how a rollout ended; also how its set did, of which it is the `last` one."""
     took = round(run.clock.now() - run.rollout.started_at, 3)
     run.tell("rollout.ended", outcome=result.outcome, exit=int(result.exit), text=result.text, seconds=took)
     _hooks(run, result.outcome)
+    if last:
+        _tell_set(run)
     return result
+
+
+def _tell_set(run: Drive) -> None:
+    if run.group is not None:
+        run.tell("set.ended", **set_ending.told(run.store, run.group))
 
 
 def _hooks(run: Drive, outcome: str) -> None:

@@ -89,8 +89,11 @@ def healthy(run: Drive, step: Healthy, n: int, deadline: Deadline) -> dict[str, 
 
 
 def _refuse_crashed(run: Drive, step: Healthy, instance: Instance, deadline: Deadline) -> None:
-    """Refuse a candidate that ended, if only once; what served before is started again, not judged."""
-    if run.rollout.phase == "forward" and not run.rollout.plan.adjusts:
+    """Refuse a candidate that ended, if only once.
+
+    What served before is started again, not judged; and what is promoted in any case, since its set is.
+    """
+    if run.rollout.phase == "forward" and not run.rollout.plan.adjusts and not run.bound:
         raise crashed(run, instance)
     if instance.state == "exited":
         again = run.spec(run.release(step.release), step.colour, instance.index, instance.host)

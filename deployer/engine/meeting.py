@@ -33,8 +33,7 @@ def meet(run: Drive, step: Meet, n: int, deadline: Deadline) -> dict[str, Any]:
     Raise StepFailed when one of them has turned back or is run by nobody, Hold when one is paused.
     """
     meeting = _Meeting(run, step, n)
-    if not run.bound:
-        run.look()  # what was asked by now comes before the decision
+    run.look()  # what was asked by now comes before the decision
     if not meeting.over():
         wait = WaitingStep(n, step.share, bool(step.instances), step.deadline)
         with looking(run, wait, deadline) as look:

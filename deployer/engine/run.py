@@ -137,10 +137,11 @@ class Drive:
     def look(self) -> None:
         """See whether this drive may go on. Raise Aborted, Detached or Hold where people want something else.
 
-        On the way back nobody is asked: it is the safe direction. Raise LockLost once this process was overtaken.
+        On the way back nobody is asked: it is the safe direction; nor once all of a set go forward. Raise LockLost
+        once this process was overtaken.
         """
         self.store.locks.verify(self.lock)
-        if self.rollout.phase == "back":
+        if self.rollout.phase == "back" or self.bound:
             return
         self.controls.look_at_signals(self.traffic.running_out())
         if self.traffic.is_taken_back():

@@ -14,9 +14,10 @@ from deployer.engine.controls import Hold
 from deployer.engine.lease_renewer import LeaseRenewer
 from deployer.engine.perform import Doing, perform
 from deployer.engine.run import Drive
+from deployer.engine.set_promotion import stand_again
 from deployer.model import Phase
 from deployer.planning.orders import RolloutResult
-from deployer.planning.steps import Approve, Handover, Observe, Share, Step, Watch
+from deployer.planning.steps import Approve, Handover, Observe, Promote, Share, Step, Watch
 from deployer.store import AuditEntry
 from deployer.store.sets import GoesForward
 
@@ -45,8 +46,24 @@ def abort(run: Drive, by: str, reason: str) -> RolloutResult:
             run.traffic.look_back()
         except StepFailed as error:
             run.tell("note", text=f"what the proxy did meanwhile could not be read: {error.message}")
-        run.turn_back(_next(run), Aborted(f"aborted by {by}" + (f": {reason}" if reason else ""), by=by))
+        try:
+            run.turn_back(_next(run), Aborted(f"aborted by {by}" + (f": {reason}" if reason else ""), by=by))
+        except GoesForward as decided:
+            raise Refused(
+                f"r{run.rollout.release} is not rolled back: {decided.message}",
+                "`deploy release resume` promotes all of it; after that `deploy release rollback` takes all of it back",
+            ) from decided
     return drive(run)
+
+
+def _turned(run: Drive, n: int, error: DeployError) -> bool:
+    """Write that the rollout goes back; tell whether it does: not where its set was decided to go forward just now."""
+    try:
+        run.turn_back(n, error)
+    except GoesForward as decided:  # by another member, since this one was looked at last
+        run.tell("note", text=f"not rolled back, as {decided.message}")
+        return False
+    return True
 
 
 def _lease_again(run: Drive) -> None:
@@ -99,8 +116,7 @@ def _take_up(run: Drive) -> bool:
         if reached is not None:
             run.traffic.take_up(reached)
     except TakenBack as error:
-        run.turn_back(_next(run), error)
-        return False
+        return not _turned(run, _next(run), error)
     except StepFailed as error:
         # The step that comes next finds out what is wrong, and turns back with its reason.
         run.tell("note", text=f"the share could not be given again: {error.message}")
@@ -133,12 +149,7 @@ def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult
         live = f"r{run.rollout.release} is live, but tidying up failed"
         late = f"the set of r{run.rollout.release} is promoted, and r{run.rollout.release} is not yet"
         return endings.stuck(run, f"{live if n > run.rollout.plan.commit else late}: {error.message}")
-    try:
-        run.turn_back(n, error)
-    except GoesForward as overruled:  # decided by another member, since this one was looked at last
-        run.tell("note", text=f"not rolled back, as {overruled.message}")
-        return _forward(run)
-    return None
+    return None if _turned(run, n, error) else _forward(run)
 
 
 # -- back
@@ -181,6 +192,8 @@ def _carry_out(run: Drive, phase: Phase, n: int, step: Step) -> None:
         deadline=step.deadline,
         until=entry.until or run.clock.now() + step.deadline,
     )
+    if isinstance(step, Promote) and run.bound:
+        stand_again(run, n, entry)
     detail = perform(run, step, Doing(n, entry, Deadline.after(run.clock, step.deadline)))
     if phase == "forward" and n == run.rollout.plan.commit:
         run.store.rollouts.promoted(run.lock, run.rollout, n, detail, run.controls.promoted_by)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
-from deployer.core.errors import Aborted, DeployError, Exit, Refused
+from deployer.core.errors import Aborted, DeployError, Refused
 from deployer.model import Signature
 from deployer.planning.orders import RolloutResult
 from deployer.store.actor import DEPLOYER
@@ -26,7 +26,7 @@ from deployer.store.owner import Lock
 from deployer.store.records import ControlRequest, Rollout, RolloutTimes, read_rollout
 from deployer.store.releases import set_status
 from deployer.store.requests import take_request
-from deployer.store.sets import turn_back
+from deployer.store.sets import is_last, turn_back
 
 if TYPE_CHECKING:
     from deployer.planning.plan import Plan
@@ -175,10 +175,11 @@ class Rollouts:
         by: str = DEPLOYER,
         heard: ControlRequest | None = None,
         again: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Write that the rollout waits for a person, and take the request that it comes of; it stays open.
 
-        The wait of the step `again` is over: it begins again when somebody resumes.
+        The wait of the step `again` is over: it begins again when somebody resumes. Return whether none of its set is
+        in progress any more by that.
         """
         with self._database.transaction() as db:
             check(db, lock)
@@ -190,20 +191,24 @@ class Rollouts:
             )
             action = "hold" if by == DEPLOYER else "pause"
             self._audit.add(db, AuditEntry.of(rollout, action, "paused", by=by, reason=result.text))
+            return is_last(db, rollout.number)
 
-    def needs_attention(self, lock: Lock, rollout: Rollout, text: str) -> RolloutResult:
-        """Write that the rollout needs a person; it stays open, so that `resume` can try again."""
-        result = RolloutResult("needs-attention", Exit.NEEDS_PERSON, text, rollout.number)
+    def needs_attention(self, lock: Lock, rollout: Rollout, result: RolloutResult) -> bool:
+        """Write that the rollout needs a person; it stays open, so that `resume` can try again.
+
+        Return whether none of its set is in progress any more by that.
+        """
         with self._database.transaction() as db:
             check(db, lock)
             _set_result(db, result)
-            self._audit.add(db, AuditEntry.of(rollout, "end", result.outcome, by=DEPLOYER, reason=text))
-        return result
+            self._audit.add(db, AuditEntry.of(rollout, "end", result.outcome, by=DEPLOYER, reason=result.text))
+            return is_last(db, rollout.number)
 
-    def ended(self, lock: Lock, rollout: Rollout, result: RolloutResult, *, events: int, owed: bool = False) -> None:
+    def ended(self, lock: Lock, rollout: Rollout, result: RolloutResult, *, events: int, owed: bool = False) -> bool:
         """Write the end of a rollout; `owed` where people elsewhere are to be told of it.
 
-        Of so many finished ones of the service, this one included, `events` are kept.
+        Of so many finished ones of the service, this one included, `events` are kept. Return whether none of its set is
+        in progress any more by that.
         """
         with self._database.transaction() as db:
             check(db, lock)
@@ -218,6 +223,7 @@ class Rollouts:
                 )
             self._audit.add(db, AuditEntry.of(rollout, "end", result.outcome, by=DEPLOYER, reason=result.text))
             forget_events(db, rollout.service, events)
+            return is_last(db, rollout.number)
 
 
 def _set_result(db: Connection, result: RolloutResult, ended_at: float | None = None) -> None:

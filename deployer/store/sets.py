@@ -161,14 +161,32 @@ def turn_back(db: Connection, rollout: Rollout, error: DeployError) -> None:
     Raise GoesForward where it was decided to go forward.
     """
     row = db.execute(
-        "select number, decided from sets where number in (select number from set_members where rollout = ?)",
+        "select number, name, decided from sets where number in (select number from set_members where rollout = ?)",
         (rollout.number,),
     ).fetchone()
     if row is None or row["decided"] == "back":
         return
     if row["decided"] == "forward":
-        raise GoesForward(f"set {row['number']} goes forward")
+        raise GoesForward(f"set {row['number']} ({row['name']}) goes forward")
     db.execute(
         "update sets set decided = 'back', culprit = ?, cause = ?, exit = ? where number = ?",
         (rollout.service, error.message, int(error.exit), row["number"]),
     )
+
+
+def is_last(db: Connection, rollout: int) -> bool:
+    """Tell, in the transaction in which a rollout of a set comes to rest, whether none of the set is in progress now.
+
+    Of those that come to rest at the same time one is the last. One that is paused is in progress while the set goes
+    back: it is rolled back, too.
+    """
+    mine = "in (select number from set_members where rollout = ?)"
+    # The line of the set is taken by one transaction at a time: each sees what the one before has written.
+    db.execute(f"update sets set exit = exit where number {mine}", (rollout,))  # noqa: S608 - of constants
+    row = db.execute(
+        "select count(*) as members, coalesce(sum(case when r.outcome = '' or (r.outcome = 'paused' and"  # noqa: S608
+        " s.decided = 'back') then 1 else 0 end), 0) as open from set_members m join sets s on s.number = m.number"
+        f" join rollouts r on r.number = m.rollout where m.number {mine}",
+        (rollout,),
+    ).fetchone()
+    return bool(row and row["members"] and not row["open"])

@@ -528,7 +528,7 @@ WRITES: dict[str, Write] = {
     "rollouts.turned_back": lambda s, lock, r: s.rollouts.turned_back(lock, r, 0, Refused("no")),
     "journal.failed": lambda s, lock, r: s.journal.failed(lock, r.number, "forward", 0, Refused("no")),
     "rollouts.paused": lambda s, lock, r: s.rollouts.paused(lock, r, result(r, "paused")),
-    "rollouts.needs_attention": lambda s, lock, r: s.rollouts.needs_attention(lock, r, "stuck"),
+    "rollouts.needs_attention": lambda s, lock, r: s.rollouts.needs_attention(lock, r, result(r, "needs-attention")),
     "rollouts.ended": lambda s, lock, r: s.rollouts.ended(lock, r, result(r, "done"), events=1),
     "services.set_warm": lambda s, lock, r: s.services.set_warm(lock, 1, "blue", 9e9),
     "services.clear_warm": lambda s, lock, r: s.services.clear_warm(lock),

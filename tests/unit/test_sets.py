@@ -18,8 +18,9 @@ from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.app.operations.sets import deploy_set, together
-from deployer.core.errors import DeployError, Exit, ImageGone, Locked, ManifestRefused, Refused
+from deployer.core.errors import DeployError, Exit, ImageGone, Locked, LockLost, ManifestRefused, Refused
 from deployer.core.events import Event
+from deployer.engine import Drive
 from deployer.planning.orders import Order
 from deployer.views.tables import render
 from tests import tiers
@@ -52,6 +53,12 @@ class SetScene(Scene):
 def versions_live(house: AppContext) -> dict[str, str]:
     numbers = {service: house.store.services.get(service).stable for service in SERVICES}
     return {s: house.store.releases.get(s, n).version if n else "" for s, n in numbers.items()}
+
+
+def every_event(house: AppContext) -> list[Event]:
+    """Return all that is recorded of the rollouts of all services."""
+    rollouts = [rollout.number for service in SERVICES for rollout in house.store.rollouts.of(service, 50)]
+    return [event for number in rollouts for event in house.store.events.of(number)]
 
 
 def all_at(version: str) -> dict[str, str]:
@@ -160,6 +167,9 @@ def test_all_are_promoted_at_the_same_shares(scene: SetScene) -> None:
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
     assert ending.text == "set 2 (shop) is live: backend r2 (2.0), frontend r2 (2.0), mailer r2 (2.0)"
     assert scene.versions_live() == all_at("2.0")
+    (told,) = scene.told("set.ended")
+    assert (told["text"], told["outcome"], told["set"]) == (ending.text, "done", 2)
+    assert scene.events[-1].kind == "set.ended"
     moves = [(e.service, e.data["share"]) for e in scene.events if e.kind == "traffic.changed"]
     shares = [share for _, share in moves]
     assert shares == [*sorted(shares[:9]), 0, 0, 0], "nobody gets a share before all had the one before"
@@ -318,6 +328,25 @@ def test_a_promotion_of_one_is_one_of_all(scene: SetScene) -> None:
     assert scene.versions_live() == all_at("2.0")
 
 
+def test_a_promotion_is_refused_before_anybody_is_asked_where_one_waits_for_people(scene: SetScene) -> None:
+    store, refused = scene.house.store, list[Refused]()
+
+    def promote(_: Event) -> None:
+        with pytest.raises(Refused, match=r"mailer: rollout \d+ needs the approval of anna") as error:
+            ask(scene, "promote", "backend")
+        refused.append(error.value)
+        assert not any(store.requests.next(store.rollouts.in_progress(s).number) for s in SERVICES)  # type: ignore[union-attr]
+        view = asked.status(scene.house, "shop")
+        assert view.next == "`deploy approve --service mailer` approves it, `deploy release abort` rolls all of it back"
+        store.requests.add(store.rollouts.in_progress("backend"), "abort", "ann", "")  # type: ignore[arg-type]
+
+    on_event(scene, "approval.asked", "mailer", promote)
+    consent = {"approve": {"by": ["anna"], "own": True}}
+    assert release(scene.house, "2.0", manifests={"mailer": consent}).outcome == "reverted"
+    assert len(refused) == 1
+    assert "`deploy approve`" in refused[0].hint
+
+
 def test_an_emergency_at_the_proxy_of_one_takes_all_back(scene: SetScene) -> None:
     def cut(_: Event) -> None:
         scene.world.live["mailer"] = replace(scene.world.live["mailer"], share=0, lease=0)
@@ -354,6 +383,66 @@ def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
         ask(scene, "abort", late)
     assert ask(scene, "resume", late).outcome == "done"
     assert scene.versions_live() == all_at("2.0")
+
+
+def left_after_the_decision(scene: SetScene) -> None:
+    """Release 2.0, and have its process end when it was decided that all are promoted, before any is."""
+
+    def leave(what: str) -> None:
+        if "share=0" in what and "stable='green'" in what and what.startswith("before set_traffic"):
+            raise LockLost("shop", "somebody else")
+
+    scene.world.tick = leave
+    with pytest.raises(DeployError):
+        release(scene.house, "2.0")
+    scene.world.tick = lambda _what: None
+    assert scene.house.store.sets.of("shop")[0].decided == "forward"
+    assert scene.versions_live() == all_at("1.0")
+
+
+@pytest.mark.parametrize("ends", ["exited", "gone"])
+def test_what_has_ended_since_the_decision_is_started_again_and_promoted(scene: SetScene, ends: str) -> None:
+    left_after_the_decision(scene)
+    for name in [i.name for i in scene.world.instances.values() if i.service == "mailer" and i.colour == "green"]:
+        scene.world.end(name)
+        if ends == "gone":
+            del scene.world.instances[name]
+    scene.world.clock.sleep(600)
+    view = asked.status(scene.house, "shop")
+    assert view.next == "all of it is promoted, as decided: `deploy release resume` does the rest"
+    scene.events.clear()
+    assert ask(scene, "resume", "backend").outcome == "done"
+    assert scene.versions_live() == all_at("2.0")
+    assert len(scene.world.up("mailer", "green")) == 2
+    (note,) = [e["text"] for e in scene.told("note") if "started again" in e["text"]]
+    assert note == "r2 (2.0) does not run as a whole any more: it is started again, then promoted"
+    assert scene.kinds().count("set.ended") == 1
+
+
+def test_an_abort_that_comes_with_the_decision_is_refused_with_what_to_do(
+    scene: SetScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decided by another process between the look of the one who aborts and its turn."""
+    left_after_the_decision(scene)
+    monkeypatch.setattr("deployer.app.operations.control.committed", lambda *_: False)
+    with pytest.raises(Refused, match=r"r2 is not rolled back: set 2 \(shop\) goes forward") as refused:
+        ask(scene, "abort", "mailer")
+    assert "`deploy release resume` promotes all of it" in refused.value.hint
+    monkeypatch.undo()
+    assert ask(scene, "resume", "mailer").outcome == "done"
+
+
+def test_users_taken_back_at_the_proxy_before_the_decision_was_seen_are_promoted(
+    scene: SetScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_after_the_decision(scene)
+    scene.world.live["mailer"] = replace(scene.world.live["mailer"], share=0, lease=0)
+    seen = iter([False] * 3)  # the decision comes right after each one's first look
+    real = Drive.bound.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(Drive, "bound", property(lambda run: next(seen, None) is None and real(run)))
+    assert ask(scene, "resume", "mailer").outcome == "done"
+    assert scene.versions_live() == all_at("2.0")
+    assert any(n["text"] == "not rolled back, as set 2 (shop) goes forward" for n in scene.told("note"))
 
 
 @pytest.mark.parametrize(("kind", "ends"), [("abort", ("reverted", "1.0")), ("pause", ("paused", "1.0"))])
@@ -427,6 +516,8 @@ def test_a_second_rollback_follows_the_first(scene: SetScene) -> None:
     release(scene.house, "2.0")
     first, second = beside(scene, "rollout.started", lambda: rollback_set(scene.house, "shop"))
     assert first == second
+    (written,) = [e for e in every_event(scene.house) if e.kind == "set.ended" and e.data["set"] == 3]
+    assert written.data["text"] == first.text, "it is written once, not by each who looks"
     assert first.text.startswith("set 3 (shop) is live: backend r1")
     assert scene.versions_live() == all_at("1.0")
     assert len(scene.house.store.sets.of("shop")) == 3

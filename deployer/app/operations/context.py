@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,12 +47,19 @@ class AppContext:
     # What a drive of a rollout (service and number) tells, traced beside
     traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
 
+    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
     @cached_property
     def announcer(self) -> Announcer:
-        """What it has to tell people elsewhere."""
+        """What it has to tell people elsewhere: one for all threads."""
         from deployer.app.operations.notifications import Announcer
 
-        return Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
+        with self._making:
+            made = vars(self).get("announcer")
+            if made is None:
+                made = Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
+                vars(self)["announcer"] = made
+            return made
 
     def __enter__(self) -> Self:
         return self

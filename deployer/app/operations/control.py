@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from deployer.app.migrations import contracting
@@ -40,20 +41,44 @@ def promote(house: AppContext, service: str, reason: str = "", *, force: bool = 
     What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
     """
     rollout = open_rollout(house, service)
+    passed = _passed_by_promotion(house, rollout, reason if force else "")
+    if not passed:
+        return _wish(house, rollout, "promote", reason)
+    return _wish(house, rollout, "force", reason, f"without the approval of {passed}")
+
+
+def refuse_unpromotable(house: AppContext, services: Iterable[str], reason: str, *, force: bool) -> None:
+    """Raise Refused when one of these rollouts cannot be promoted by a request, naming each of them; ask nothing."""
+    wrong = []
+    for service in services:
+        rollout = house.store.rollouts.in_progress(service)
+        if rollout is None:
+            continue
+        try:
+            _passed_by_promotion(house, rollout, reason if force else "")
+        except Refused as error:
+            wrong.append((service, error))
+    if wrong:
+        _, first = wrong[0]
+        raise Refused("; ".join(f"{service}: {error.message}" for service, error in wrong), first.hint)
+
+
+def _passed_by_promotion(house: AppContext, rollout: Rollout, forced: str) -> str:
+    """Return whose approval a promotion passes, `forced` by this reason; "" for nobody's.
+
+    Raise Refused where it may not, or where the rollout is on its way back.
+    """
     if rollout.phase == "back":
         raise Refused(
             f"rollout {rollout.number} is rolling back: {rollout.text}", "`deploy resume` finishes the rollback"
         )
-    ahead = unapproved(house.store, rollout)
-    if not ahead:
-        return _wish(house, rollout, "promote", reason)
-    whose = " and that of ".join(step.whose() for step in ahead)
-    if not force or not reason:
+    whose = " and that of ".join(step.whose() for step in unapproved(house.store, rollout))
+    if whose and not forced:
         raise Refused(
             f"rollout {rollout.number} needs the approval of {whose}: a promotion does not replace it",
             'wait for it, `deploy approve`; or skip it, which is recorded: `deploy promote --force -m "why"`',
         )
-    return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
+    return whose
 
 
 def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:

@@ -27,11 +27,13 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
     What would turn or end one rollout of a set is done to all of them.
     """
     if order.action in TOGETHER and (group := _set_in_progress(house, order.service)):
+        from deployer.app.operations.control import refuse_unpromotable
         from deployer.app.operations.sets import in_progress, together
 
-        return together(
-            house, group, in_progress(house, group), lambda service: _perform(house, replace(order, service=service))
-        )
+        services = in_progress(house, group)
+        if order.action == "promote":  # before anything is asked of one of them
+            refuse_unpromotable(house, services, order.reason, force=order.force)
+        return together(house, group, services, lambda service: _perform(house, replace(order, service=service)))
     return _perform(house, order)
 
 

@@ -17,12 +17,10 @@ from deployer.app.operations.deployment import DeployPlan, Prepared, clear_way, 
 from deployer.app.operations.execution import begun, locked
 from deployer.app.operations.request_check import CheckedRequest, check
 from deployer.core.errors import Exit, Locked, NothingInProgress, Refused
-from deployer.core.events import Event
 from deployer.drivers.ports import Drivers
-from deployer.engine import Drive, RolloutResult, drive
+from deployer.engine import Drive, RolloutResult, drive, set_ending
 from deployer.planning.plan import Plan
-from deployer.planning.sets import with_meetings, worst
-from deployer.planning.steps import named
+from deployer.planning.sets import with_meetings
 from deployer.store import Lock, whoami
 from deployer.store.sets import MemberPlan, ReleaseSet
 from deployer.transport.fanout import Answers, on_all
@@ -147,8 +145,7 @@ def together(
 
 def recorded(house: AppContext, number: int) -> RolloutResult:
     """Return how a rollout has ended that somebody else has brought to its end just now."""
-    rollout = house.store.rollouts.get(number)
-    return RolloutResult(rollout.outcome or "paused", Exit(rollout.exit), rollout.text, number)
+    return set_ending.recorded(house.store.rollouts.get(number))
 
 
 def _all_back(
@@ -197,54 +194,4 @@ def _driven(member: tuple[Held, Drive]) -> RolloutResult:
 
 def ending_of(house: AppContext, group: ReleaseSet, answers: Answers[str, RolloutResult]) -> RolloutResult:
     """Return the ending of a set: that of the member which ended worst, with what it means for the others."""
-    results = answers.all()
-    outcome = worst(each.outcome for each in results.values())
-    same = {service: each for service, each in results.items() if each.outcome == outcome}
-    code = max(each.exit for each in same.values())
-    group = house.store.sets.get(group.number)
-    match outcome:
-        case "done":
-            text = f"{group.title} is live: {_versions(house, group)}"
-        case "reverted":
-            text, code = _reverted(house, group, results), _code(group, same)
-        case _:
-            text = "; ".join(f"{service}: {each.text}" for service, each in same.items())
-    if person := {service: each for service, each in results.items() if each.exit is Exit.NEEDS_PERSON}:
-        code, more = Exit.NEEDS_PERSON, [f"{s}: {each.text}" for s, each in person.items() if each.text not in text]
-        text = "; ".join((text, *more))
-    said = {"outcome": outcome, "exit": int(code), "text": text, "culprit": group.culprit}
-    rollouts = {member.service: member.rollout for member in group.moved}
-    told = {"set": group.number, "name": group.name, **said, "rollouts": rollouts}
-    house.sink(Event("set.ended", house.clock.now(), "", 0, told))
-    return RolloutResult(outcome, Exit(code), text, 0)
-
-
-def _code(group: ReleaseSet, same: Mapping[str, RolloutResult]) -> Exit:
-    """Return the exit code of a set that was rolled back: that of its cause, or 0 where it was aborted on request."""
-    if all(each.exit is Exit.DONE for each in same.values()):
-        return Exit.DONE
-    return next((each.exit for service, each in same.items() if service == group.culprit), Exit(group.exit))
-
-
-def _reverted(house: AppContext, group: ReleaseSet, results: Mapping[str, RolloutResult]) -> str:
-    others = tuple(sorted(service for service in results if service != group.culprit))
-    with_it = f"; {named(others)} {'was' if len(others) == 1 else 'were'} rolled back with it" if others else ""
-    failed = [f"{s} {said}" for s in others if (said := _failed(house, results[s].rollout))]
-    too = f" (their candidates failed, too: {', '.join(failed)})" if failed else ""
-    return f"{group.title} was rolled back: {group.culprit}: {group.cause}{with_it}{too}"
-
-
-def _failed(house: AppContext, rollout: int) -> str:
-    """Say how many responses of a candidate failed in its last analysis; "" where no more than those of stable."""
-    last = next((e for e in reversed(house.store.events.of(rollout)) if e.kind == "verdict"), None)
-    watched = last.data.get("watched", {}) if last else {}
-    candidate, stable = (watched.get(side) or {} for side in ("candidate", "stable"))
-    errors, requests = candidate.get("errors", 0), candidate.get("requests", 0)
-    if errors * max(stable.get("requests", 0), 1) <= stable.get("errors", 0) * max(requests, 1):
-        return ""
-    return f"{errors:,} of {requests:,}"
-
-
-def _versions(house: AppContext, group: ReleaseSet) -> str:
-    found = ((m.service, house.store.releases.get(m.service, m.release)) for m in group.members)
-    return ", ".join(f"{service} {release.name}" for service, release in found)
+    return set_ending.ending(house.store, group, answers.all())
