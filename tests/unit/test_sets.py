@@ -437,9 +437,15 @@ def test_users_taken_back_at_the_proxy_before_the_decision_was_seen_are_promoted
 ) -> None:
     left_after_the_decision(scene)
     scene.world.live["mailer"] = replace(scene.world.live["mailer"], share=0, lease=0)
-    seen = iter([False] * 3)  # the decision comes right after each one's first look
-    real = Drive.bound.fget  # type: ignore[attr-defined]
-    monkeypatch.setattr(Drive, "bound", property(lambda run: next(seen, None) is None and real(run)))
+    real, looked = Drive.bound.fget, set[str]()  # type: ignore[attr-defined]
+
+    def bound(run: Drive) -> bool:
+        """The decision comes right after the first look of each."""
+        first = run.service not in looked
+        looked.add(run.service)
+        return not first and bool(real(run))
+
+    monkeypatch.setattr(Drive, "bound", property(bound))
     assert ask(scene, "resume", "mailer").outcome == "done"
     assert scene.versions_live() == all_at("2.0")
     assert any(n["text"] == "not rolled back, as set 2 (shop) goes forward" for n in scene.told("note"))
