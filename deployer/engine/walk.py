@@ -62,6 +62,7 @@ def _turned(run: Drive, n: int, error: DeployError) -> bool:
         run.turn_back(n, error)
     except GoesForward as decided:  # by another member, since this one was looked at last
         run.tell("note", text=f"not rolled back, as {decided.message}")
+        run.traffic.given = None  # users are promoted also where an emergency has taken them back
         return False
     return True
 
