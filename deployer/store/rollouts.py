@@ -178,8 +178,7 @@ class Rollouts:
     ) -> bool:
         """Write that the rollout waits for a person, and take the request that it comes of; it stays open.
 
-        The wait of the step `again` is over: it begins again when somebody resumes. Return whether none of its set is
-        in progress any more by that.
+        The wait of the step `again` is over: it begins again when somebody resumes. Return `is_last`.
         """
         with self._database.transaction() as db:
             check(db, lock)
@@ -194,10 +193,7 @@ class Rollouts:
             return is_last(db, rollout.number)
 
     def needs_attention(self, lock: Lock, rollout: Rollout, result: RolloutResult) -> bool:
-        """Write that the rollout needs a person; it stays open, so that `resume` can try again.
-
-        Return whether none of its set is in progress any more by that.
-        """
+        """Write that the rollout needs a person; it stays open, so that `resume` can try again. Return `is_last`."""
         with self._database.transaction() as db:
             check(db, lock)
             _set_result(db, result)
@@ -207,8 +203,7 @@ class Rollouts:
     def ended(self, lock: Lock, rollout: Rollout, result: RolloutResult, *, events: int, owed: bool = False) -> bool:
         """Write the end of a rollout; `owed` where people elsewhere are to be told of it.
 
-        Of so many finished ones of the service, this one included, `events` are kept. Return whether none of its set is
-        in progress any more by that.
+        Of so many finished ones of the service, this one included, `events` are kept. Return `is_last`.
         """
         with self._database.transaction() as db:
             check(db, lock)
