@@ -191,3 +191,15 @@ def wanted(version: str, services: Sequence[str] = SERVICES, strategy: str = "ca
 def release(house: AppContext, version: str, **more: Any) -> RolloutResult:
     """Release all services at a version."""
     return deploy_set(house, wanted(version, **more))
+
+
+def versions_live(house: AppContext) -> dict[str, str]:
+    numbers = {service: house.store.services.get(service).stable for service in SERVICES}
+    return {s: house.store.releases.get(s, n).version if n else "" for s, n in numbers.items()}
+
+
+def in_chain(service: str) -> dict[str, Any]:
+    """Return what the manifest of a service says of a chain: from the frontend through the backend to the mailer."""
+    callers = {"backend": ["frontend"], "mailer": ["backend"]}.get(service)
+    strict = {"callers": callers, "without_side": "stable"} if callers else {}
+    return {"traffic": {"chain": {"name": "shop", **strict}}}

@@ -7,16 +7,16 @@ in the same transaction that all go back, which the others see at their next loo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import Exit, StepFailed
+from deployer.core.errors import DeadlinePassed, DriverFailed, Exit, StepFailed
 from deployer.engine.controls import Hold
 from deployer.engine.observation import LOOK_SECONDS
 from deployer.engine.run import Drive
 from deployer.engine.set_decision import refuse_turned
 from deployer.engine.waiting import WaitingStep, looking
-from deployer.planning.meeting import Meet
+from deployer.planning.meeting import SETTLED, Meet
 from deployer.planning.steps import named, span
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deployer.store.sets import ReleaseSet
 
 PAUSED_SECONDS = 5.0  # that another member is paused, before this one is: `resume` takes them up one by one
+LEFT_SECONDS = 15.0  # the same once it is decided where all go: an order is not kept for one that is left
 GONE_SECONDS = 60.0  # without a process that runs the rollout of another member
 
 
@@ -32,24 +33,90 @@ def meet(run: Drive, step: Meet, n: int, deadline: Deadline) -> dict[str, Any]:
 
     Raise StepFailed when one of them has turned back or is run by nobody, Hold when one is paused.
     """
-    meeting = _Meeting(run, step, n)
+    gate: _Gate = (
+        _Empty(run, step) if step.empty else _Settled(run, step) if step.at == SETTLED else _Meeting(run, step, n)
+    )
     run.look()  # what was asked by now comes before the decision
-    if not meeting.over():
-        wait = WaitingStep(n, step.share, bool(step.instances), step.deadline)
+    if not gate.over():
+        wait = WaitingStep(n, 0 if step.at == SETTLED else step.share, bool(step.instances), step.deadline)
         with looking(run, wait, deadline) as look:
             while True:
                 run.look()
                 if not run.controls.hurry:
                     look()
-                if meeting.over():
+                if gate.over():
                     break
                 if deadline.passed():
-                    raise StepFailed(
-                        f"{named(meeting.behind)} did not reach this gate within {span(step.deadline)}",
-                        "`deploy release status` shows what each waits for",
-                    )
+                    gate.late()
+                    break
                 run.clock.sleep(LOOK_SECONDS)
     return {"met": list(step.others)}
+
+
+class _Gate(Protocol):
+    """What is waited for at a gate."""
+
+    def over(self) -> bool:
+        """Return whether it is so."""
+        ...
+
+    def late(self) -> None:
+        """Do what is right when it is not so by the deadline: raise StepFailed, or go on."""
+        ...
+
+
+class _Empty:
+    """A release that users have left, until the requests have ended that began there."""
+
+    def __init__(self, run: Drive, step: Meet) -> None:
+        self._run, self._place = run, step.empty
+
+    def over(self) -> bool:
+        """Return whether no request is in progress."""
+        return self._busy() == 0
+
+    def late(self) -> None:
+        """Go on: what is still open lasts longer than requests are waited for."""
+        busy = self._busy()
+        what = "what is" if busy is None else f"{busy} request{'s' * (busy > 1)} or connection{'s' * (busy > 1)}"
+        self._run.tell("note", text=f"{what} still open on {self._place}: not waited for any longer")
+
+    def _busy(self) -> int | None:
+        """Return how many requests and connections are open; None while the proxy does not say."""
+        try:
+            loads = self._run.drivers.inspection.load(self._run.service)
+        except (DriverFailed, DeadlinePassed):
+            return None
+        return next((load.busy for place, load in loads.items() if place == self._place), 0)
+
+
+class _Settled:
+    """Others that come first in what was decided for all: it is not stopped any more, only kept in order."""
+
+    def __init__(self, run: Drive, step: Meet) -> None:
+        self._run, self._step = run, step
+        self._left_at: float | None = None
+
+    def over(self) -> bool:
+        """Return whether they are through, or those that are not have been run by nobody for a while."""
+        store, now = self._run.store, self._run.clock.monotonic()
+        behind = self._behind()
+        if any(store.locks.read(other.service) is not None for other in behind):
+            self._left_at = None
+            return False
+        self._left_at = now if self._left_at is None else self._left_at
+        return not behind or now - self._left_at >= LEFT_SECONDS
+
+    def late(self) -> None:
+        """Go on."""
+        who = named(tuple(other.service for other in self._behind()))
+        self._run.tell("note", text=f"not waited for any longer: {who}")
+
+    def _behind(self) -> tuple[Rollout, ...]:
+        group, store = self._run.group, self._run.store
+        numbers = [m.rollout for m in group.moved if m.service in self._step.others] if group else []
+        rollouts = (store.rollouts.get(number) for number in numbers)
+        return tuple(r for r in rollouts if r.open and not store.journal.is_done(r.number, "forward", r.plan.commit))
 
 
 class _Meeting:
@@ -60,6 +127,13 @@ class _Meeting:
         self._left_at: float | None = None  # since when no process runs the rollout of another one
         self._told: tuple[str, ...] = ()
         self.behind: tuple[str, ...] = ()  # who has not reached this gate
+
+    def late(self) -> None:
+        """Refuse to go on without the others."""
+        raise StepFailed(
+            f"{named(self.behind)} did not reach this gate within {span(self._step.deadline)}",
+            "`deploy release status` shows what each waits for",
+        )
 
     def over(self) -> bool:
         """Return whether all are as far; at the last gate, whether all go forward."""

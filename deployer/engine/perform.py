@@ -120,7 +120,9 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
 
 
 def _is_watched(run: Drive, n: int) -> bool:
-    return any(isinstance(step, Watch) for step in run.rollout.plan.forward[n + 1 : n + 2])
+    """Tell whether a share is watched as soon as the others of a set have theirs."""
+    following = (step for step in run.rollout.plan.forward[n + 1 :] if not isinstance(step, Meet))
+    return isinstance(next(following, None), Watch)
 
 
 def _beside_stable(run: Drive) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.chained import write_version
 from tests.live.client import get
 from tests.live.shop import Shop
 from tests.services import require
@@ -22,49 +22,6 @@ from tests.services import require
 pytestmark = [pytest.mark.live, pytest.mark.long("two services, each with a canary that lasts")]
 
 SIDE = "X-Deployer-Side"
-APPLICATION = '''\
-"""A service that answers with its version, and with that of the next one: it passes the side on, if it is to."""
-import http.client, os, sys, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-version, behind, passes = sys.argv[1], int(sys.argv[2]), sys.argv[3:] == ["passes"]
-calls = __import__("threading").local()
-
-def ask(headers):
-    for _ in range(2):
-        try:
-            if not hasattr(calls, "to"):
-                calls.to = http.client.HTTPConnection("127.0.0.1", behind, timeout=10)
-            calls.to.request("GET", "/", headers=headers)
-            return calls.to.getresponse().read().decode()
-        except (OSError, http.client.HTTPException):
-            del calls.to
-    return "nobody"
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self):
-        said = version
-        if behind and self.path != "/health":
-            carried = self.headers.get("X-Deployer-Side")
-            said += "-" + ask({"X-Deployer-Side": carried} if carried and passes else {})
-        body = said.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-Server((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
-'''
 
 
 @dataclass
@@ -75,12 +32,8 @@ class Two:
     backend: Shop
 
     def version(self, shop: Shop, version: str, *, passes: bool = True) -> None:
-        folder = shop.folder / "releases" / version
-        folder.mkdir(parents=True)
-        (folder / "app.py").write_text(APPLICATION)
         behind = self.backend.port if shop is self.frontend else 0
-        passing = " passes" if passes else ""
-        (folder / "run").write_text(f"exec {sys.executable} app.py {version} {behind}{passing}\n")
+        write_version(shop.folder, version, behind, *(["passes"] if passes else []))
 
     def users(self, requests: int, threads: int = 6) -> Counter[str]:
         """Return what so many new clients got."""

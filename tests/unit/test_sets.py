@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,11 @@ from deployer.core.events import Event
 from deployer.engine import Drive
 from deployer.planning.orders import Order
 from deployer.views.tables import render
-from tests import tiers
-from tests.crash.calls import Call
-from tests.crash.stage import Moment, Process, Stage, Watcher, restored
 from tests.house import Scene
 from tests.memory import MemoryRuntime
-from tests.sets import SERVICES, SetWorld, Turns, by_turns, release, wanted
+from tests.sets import SERVICES, SetWorld, Turns, by_turns, release, versions_live, wanted
 
 ALL_BACK = "; frontend, mailer were rolled back with it"
-TRIED = 40 if tiers.FULL else 2  # of the instants at which all is killed
 
 
 class SetScene(Scene):
@@ -48,11 +43,6 @@ class SetScene(Scene):
     def others(self, service: str) -> dict[str, str]:
         """What is live of the services but one."""
         return {name: version for name, version in self.versions_live().items() if name != service}
-
-
-def versions_live(house: AppContext) -> dict[str, str]:
-    numbers = {service: house.store.services.get(service).stable for service in SERVICES}
-    return {s: house.store.releases.get(s, n).version if n else "" for s, n in numbers.items()}
 
 
 def every_event(house: AppContext) -> list[Event]:
@@ -584,98 +574,3 @@ def test_the_history_has_every_set(scene: SetScene) -> None:
     text = render(view, 0.0)
     assert "rolled back" in text
     assert "mailer r1 (1.0)" in text
-
-
-# -- killed at any instant
-
-
-class Copies(Watcher):
-    """Counts the instants at which something has changed, and keeps copies of what a SIGKILL at some would leave."""
-
-    def __init__(self, stage: Stage, wanted: Collection[int] = ()) -> None:
-        self.stage, self.wanted, self.count, self.moments = stage, wanted, 0, list[Moment]()
-
-    def committed(self, process: Process) -> None:
-        self._changed("after a write of the store")
-
-    def call(self, process: Process, call: Call, carry_out: Callable[[], Any]) -> Any:
-        answer = carry_out()
-        if call.changes:
-            self._changed(f"after {call}")
-        return answer
-
-    def _changed(self, what: str) -> None:
-        self.count += 1
-        if self.count in self.wanted:
-            self.moments.append(self.stage.moment(self.count, what))
-
-
-@dataclass(frozen=True)
-class End:
-    """What a set came to: what is live of each service, in the records and at the proxy, and what still runs."""
-
-    live: tuple[str, ...]
-    open: tuple[str, ...]
-    shares: tuple[int, ...]
-    decided: str
-
-    @classmethod
-    def of(cls, process: Process) -> End:
-        store, world = process.house.store, process.world
-        groups = store.sets.of("shop")
-        return cls(
-            tuple(versions_live(process.house).values()),
-            tuple(s for s in SERVICES if store.rollouts.in_progress(s)),
-            tuple(world.live[s].share for s in SERVICES),
-            groups[0].decided if len(groups) > 1 else "not begun",
-        )
-
-
-def after(moment: Moment, action: Any) -> End:
-    """Restore what a kill left, have one command given for one service, and see what came of all of them."""
-    with restored(moment) as stage, by_turns(stage.world), stage.process() as process:
-        rollouts = [r for s in SERVICES if (r := process.house.store.rollouts.in_progress(s))]
-        if rollouts:
-            try:
-                perform(process.house, Order(action, rollouts[0].service))
-            except Refused:  # it was decided that all go forward: there is nothing to abort
-                perform(process.house, Order("resume", rollouts[0].service))
-        return End.of(process)
-
-
-def before_2_0(folder: Path, bad: str) -> Moment:
-    """Return the state in which 2.0 is to be released, and fails in one service."""
-    stage = Stage(folder, world := SetWorld(clock=Turns()))
-    with by_turns(world), stage.process() as process:
-        release(process.house, "1.0")
-    world.bad, world.worse = bad, {"2.0"} if bad else set()
-    return stage.moment()
-
-
-def watched(base: Moment, wanted: Collection[int] = ()) -> tuple[End, Copies]:
-    """Release 2.0, seen by somebody who keeps copies; return what comes of it with nobody killed."""
-    with restored(base) as stage, by_turns(stage.world), stage.process(copies := Copies(stage, wanted)) as process:
-        release(process.house, "2.0")
-        return End.of(process), copies
-
-
-@pytest.mark.parametrize("bad", ["", "mailer"])
-@pytest.mark.parametrize("action", ["resume", "abort"])
-def test_killed_at_any_instant_all_end_the_same(state: Path, bad: str, action: str) -> None:
-    base = before_2_0(state, bad)
-    whole, first = watched(base)
-    assert whole.live == ((("1.0" if bad else "2.0"),) * 3)
-    wanted = random.Random(tiers.SEED or 18).sample(range(1, first.count + 1), TRIED)
-    _, copies = watched(base, wanted)
-    assert len(copies.moments) == TRIED, "the same instants come again"
-    for moment in copies.moments:
-        end = after(moment, action)
-        where = f"killed {moment.what}, the {moment.n}th instant, then {action}: {end}"
-        assert end.open == (), where
-        assert end.shares == (0, 0, 0), where
-        assert len(set(end.live)) == 1, where
-        if end.decided == "not begun":
-            assert end.live[0] == "1.0", where
-        else:
-            assert end.live[0] == ("2.0" if end.decided == "forward" else "1.0"), where
-            assert action == "abort" or end.live == whole.live, where

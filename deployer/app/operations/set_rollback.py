@@ -37,6 +37,7 @@ from deployer.core.errors import Abandoned, Exit, NothingInProgress, Refused
 from deployer.engine import RolloutResult
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.rollback import LATE_SECONDS
+from deployer.planning.set_chain import chain_places
 from deployer.planning.sets import with_meetings, worst
 from deployer.planning.steps import named, span
 from deployer.store import Lock
@@ -67,7 +68,8 @@ def rollback_set(house: AppContext, name: str, *, again: bool = False, reason: s
             _catch_up(house, locks[service].lock, service)
         _refuse_others(house, group)
         ways = {service: _way_back(house, locks[service], service, to) for service, to in targets.items()}
-        plans = with_meetings({service: way.plan for service, way in ways.items()})
+        places = chain_places(house.store.releases.get(service, to) for service, to in targets.items())
+        plans = with_meetings({service: way.plan for service, way in ways.items()}, (), places)
         kept = {member.service: member.release for member in group.members if not member.rollout}
         wanted = SetRequest(name, (), (), ROLLBACK, reason)
         back = tuple(replace(way, plan=plans[service]) for service, way in ways.items())

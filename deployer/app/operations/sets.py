@@ -20,6 +20,7 @@ from deployer.core.errors import Exit, Locked, NothingInProgress, Refused
 from deployer.drivers.ports import Drivers
 from deployer.engine import Drive, RolloutResult, drive, set_ending
 from deployer.planning.plan import Plan
+from deployer.planning.set_chain import chain_places
 from deployer.planning.sets import with_meetings
 from deployer.store import Lock, whoami
 from deployer.store.sets import MemberPlan, ReleaseSet
@@ -65,7 +66,8 @@ class Way:
 def propose_set(house: AppContext, wanted: SetRequest) -> tuple[DeployPlan, ...]:
     """Return what a release of a set would do to each service, with the gates in the plans; nothing is changed."""
     found = {each.plan.service: each for each in (propose(house, request) for request in wanted.requests)}
-    plans = with_meetings({name: each.plan for name, each in found.items() if not each.same}, wanted.groups)
+    moved = {name: each for name, each in found.items() if not each.same}
+    plans = _woven(moved, wanted)
     return tuple(replace(each, plan=plans.get(name, each.plan)) for name, each in sorted(found.items()))
 
 
@@ -86,13 +88,19 @@ def deploy_set(house: AppContext, wanted: SetRequest) -> RolloutResult:
         moved = {service: each for service, each in prepared.items() if not each.live}
         if not moved:
             return RolloutResult("done", Exit.DONE, f"all of {wanted.name} is live already: nothing to do", 0)
+        plans = _woven({service: each.proposal for service, each in moved.items()}, wanted)
         for each in moved.values():
             record(house, each)
-        plans = with_meetings({service: each.proposal.plan for service, each in moved.items()}, wanted.groups)
         ways = tuple(_way(each, locks[service], plans[service]) for service, each in moved.items())
         stays = {service: each.proposal.observed.stable for service, each in live.items()}
         kept = {service: release.number for service, release in stays.items() if release}
         return go_together(house, replace(wanted, strategy=wanted.strategy or ways[0].plan.strategy), ways, kept)
+
+
+def _woven(moved: Mapping[str, DeployPlan], wanted: SetRequest) -> dict[str, Plan]:
+    """Return the plans of a set with their gates."""
+    places = chain_places(each.release for each in moved.values())
+    return with_meetings({service: each.plan for service, each in moved.items()}, wanted.groups, places)
 
 
 def _way(prepared: Prepared, held: Held, plan: Plan) -> Way:

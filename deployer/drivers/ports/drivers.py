@@ -30,6 +30,11 @@ class EngineDrivers(Protocol):
         ...
 
     @property
+    def inspection(self) -> TrafficInspection:
+        """What is asked of the proxy beside that."""
+        ...
+
+    @property
     def checks(self) -> Checks:
         """How its instances are asked how they are."""
         ...
