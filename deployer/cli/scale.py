@@ -1,8 +1,11 @@
-"""`deploy scale`: how many instances the live release has, and how many somebody wants."""
+"""`deploy scale`: how many instances the live release has and somebody wants; what a policy would have done."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from click.core import ParameterSource
 
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
@@ -14,10 +17,25 @@ from deployer.core.limits import MOST_REPLICAS
 from deployer.planning.orders import Order
 from deployer.views.status_data import ScaleView
 
+START, LONGEST_START = "3s", 3600.0
+
 
 def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float:
     """Return for how many seconds a size is wanted; 0 where that was not said. Raise BadParameter."""
     return 0.0 if value is None else duration(value)
+
+
+def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Return how many seconds a start takes. Raise BadParameter."""
+    from deployer.manifest.units import seconds
+
+    try:
+        given = seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not 0 < given <= LONGEST_START:
+        raise click.BadParameter(f"must be above 0 and at most {LONGEST_START / 60:g} min, not {value}")
+    return given
 
 
 @click.command("scale")
@@ -25,12 +43,53 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 @click.argument("instances", type=WholeNumber(1, MOST_REPLICAS), metavar="[N]", required=False)
 @click.option("--for", "span", metavar="TIME", callback=_span, help="How long, such as 2h; then as with --auto.")
 @click.option("--auto", is_flag=True, help="As many as the manifest says or the load needs, from now on.")
-def scale(common: Common, instances: int | None, span: float, auto: bool) -> int:
+@click.option("--replay", metavar="FILE", type=click.Path(path_type=Path), help="Try `scale` on recorded traffic.")
+@click.option(
+    "--scale", "changes", metavar="KEY=VALUE", multiple=True, help="With --replay: try it with this change, too."
+)
+@click.option(
+    "--start",
+    metavar="TIME",
+    default=START,
+    show_default=True,
+    callback=_start,
+    help="With --replay: how long an instance takes until it has a request.",
+)
+@click.option(
+    "--fixed",
+    metavar="N",
+    type=WholeNumber(1, MOST_REPLICAS),
+    show_default="scale.max",
+    help="With --replay: the fixed size beside it.",
+)
+@click.pass_context
+def scale(
+    ctx: click.Context,
+    common: Common,
+    instances: int | None,
+    span: float,
+    auto: bool,
+    replay: Path | None,
+    changes: tuple[str, ...],
+    start: float,
+    fixed: int | None,
+) -> int:
     """Show how many instances of the live release run and are wanted; with N, run N on each host.
 
     New ones get users once they are healthy. Surplus instances are drained and removed one at a time. The number
     holds for later deploys, too, until its time is over, or until --auto.
+
+    With --replay nothing is changed: what the `scale` of the manifest would have done with FILE, which `deploy record`
+    wrote, beside an oracle that knows what comes and a fixed size.
     """
+    if replay is not None:
+        if instances or auto:
+            raise click.UsageError("--replay changes nothing: it goes neither with N nor with --auto")
+        from deployer.cli.scaling_replay import print_replay
+
+        return print_replay(common, replay, changes, start, fixed or 0)
+    if changes or fixed or ctx.get_parameter_source("start") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--scale, --start and --fixed go with --replay FILE")
     if instances and auto:
         raise click.UsageError("N and --auto exclude each other")
     if span and not instances:

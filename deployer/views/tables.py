@@ -304,6 +304,7 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "SetView": ("sets", "status"),
     "SetsView": ("sets", "history"),
     "ScaleView": ("keeper", "scale"),
+    "ScalingReplayView": ("scaling", "replay"),
     "MigrationView": ("migration", "migration"),
     "JudgementView": ("judgement", "judgement"),
     "AuditView": ("audit", "audit"),
