@@ -42,7 +42,7 @@ class RecordedRequests:
 
     def began(self) -> float:
         """Return when the time begins that was recorded. Raise Refused where nothing was."""
-        for since, _, _ in self._looks():
+        for since, _, _ in RecordedRequests(self.source)._looks():
             return since
         raise self._nothing("no look is in it")
 
