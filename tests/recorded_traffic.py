@@ -56,6 +56,6 @@ def _ends(
     return found
 
 
-def day(at: float) -> float:
-    """Give the rate of a busy hour: from 0.8 to 15 requests a second, and back."""
-    return 8 - 7.2 * math.cos(at / 3600 * 2 * math.pi)
+def swell(at: float) -> float:
+    """Give the rate of twenty minutes: from 0.8 to 15 requests a second, and back."""
+    return 8 - 7.2 * math.cos(at / 1200 * 2 * math.pi)

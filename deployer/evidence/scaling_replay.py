@@ -64,8 +64,9 @@ class RequestsAtOnce:
         self._peak = max(self._peak, len(self._open))
 
     def finish(self, at: float) -> None:
-        """Let time pass until the end."""
+        """Let time pass until the end, which may be within a look."""
         self._until(at)
+        self.highest.append(self._peak)
 
     def _until(self, at: float) -> None:
         while at >= self._end:
@@ -171,7 +172,7 @@ class SimulatedService:
         settled = now >= self._ready
         if settled:
             self._removing = 0
-        if not self._fixed and self._size:
+        if not self._fixed and self._size and self._places:  # what sleeps, or wakes, is not looked at
             running, waiting = len(self._busy), len(self._line)
             load = Load(running + waiting, running, waiting, self._requests, self._requests)
             self._history.add(now, load)

@@ -19,12 +19,12 @@ from deployer.evidence.recording import Recorder
 from deployer.evidence.scaling_replay import LOOK_SECONDS, RequestsAtOnce, SimulatedService, oracle, oracle_sizes
 from deployer.manifest.scale import ScaleSettings
 from deployer.model import FULL, Counts, Sample
-from tests.recorded_traffic import LOOK, counts, day, header, write
+from tests.recorded_traffic import LOOK, counts, header, swell, write
 from tests.reported import REPOSITORY
 
 Out = pytest.CaptureFixture[str]
 ONE = ScaleSettings(min=1, max=1, concurrency=1, wait=2)
-SLEEPY = ScaleSettings(min=0, max=2, concurrency=2, idle=60, wait=30)
+SLEEPY = ScaleSettings(min=0, max=2, concurrency=10, idle=60, wait=30)
 
 
 def recorded(path: Path, *looks: tuple[float, Sample], begun: tuple[float, ...] = (0.0,)) -> RecordedRequests:
@@ -160,8 +160,8 @@ def manifest(folder: Path, scale: str = "scale: {min: 1, max: 8, concurrency: 12
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a recording of a busy hour."""
-    return write(tmp_path_factory.mktemp("recorded") / "shop.jsonl", day, 3600, 2500)
+    """Give a recording whose load grows and falls."""
+    return write(tmp_path_factory.mktemp("recorded") / "shop.jsonl", swell, 1200, 2500)
 
 
 def test_the_example_of_the_page_is_what_the_command_prints(
