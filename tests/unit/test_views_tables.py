@@ -42,6 +42,7 @@ from deployer.views.data import (
     View,
 )
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 from deployer.views.status_data import KeeperView, MigrationView, ScaleView, SizeView
 from deployer.views.text import clean
@@ -285,7 +286,19 @@ BACKEND = SetMemberView("backend", 3, "2.0", 17, "", "watch 10% for 1 min, compa
 MAILER = SetMemberView("mailer", 2, "1.0", 0, "done", "", 0, 2)
 SET = SetView(3, "shop", "canary", "", "", "", NOW - 60, "dana@build-3", "", (BACKEND, MAILER), False, "wait for it")
 SET_BACK = replace(SET, outcome="reverted", decided="back", text="backend: r3 is worse: 31 of 60 failed", next="")
+RUN_OF_POLICY = ScalingRunView("manifest", 12.5, 1.31, 144_060, 518, 12, 30.0, 42, 0, 6, 3600.0, {"max": 8})
+ORACLE = ScalingRunView("its oracle", 9.54, 1.0, 0, 0, 0, 0.0, 452, 0, 6)
 VIEWS: dict[str, View] = {
+    "scaling": ScalingReplayView(
+        "shop.jsonl",
+        "shop",
+        14_400.0,
+        144_060,
+        67,
+        3.0,
+        (RUN_OF_POLICY, ORACLE, replace(ORACLE, name="fixed size", ratio=None, changed=0, least=8, most=8)),
+        ("an instance takes 3 s until it has a request (--start)",),
+    ),
     "set": SET,
     "set-turned": SET_BACK,
     "sets": SetsView("shop", (SET, replace(SET_BACK, number=2, live=True))),
