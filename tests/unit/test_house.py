@@ -158,6 +158,7 @@ def test_a_function_takes_few_parameters() -> None:
         "deployer.planning.plan.make": "the fields of a plan, as each strategy gives them",
         "deployer.core.commands.run": "switches that nearly all leave as they are",
         "deployer.cli.setup.init": "one for each option of the command",
+        "deployer.cli.scale.scale": "one for each option of the command",
     }
     many = {
         f"{name}.{node.name}"
