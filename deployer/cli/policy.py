@@ -22,7 +22,7 @@ def settings(given: Iterable[str], option: str, section: str, example: str) -> d
     for one in given:
         key, separator, value = one.partition("=")
         if not separator or not key.startswith(f"{section}."):
-            raise click.UsageError(f"{option} {one}: write a key of {section} and its value, e.g. {example}")
+            raise click.UsageError(f"{option} {one}: write a key of `{section}` and its value, e.g. {example}")
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -96,8 +96,8 @@ def test_a_log_of_requests_is_judged(tmp_path: Path, capsys: Out) -> None:
     [
         ("judge.errors.margn=2", "did you mean `margin`?"),
         ("judge.errors.margin=0.5x", "judge.errors.margin"),
-        ("judge.errors", "write a key of the judge and its value"),
-        ("traffic.lease=3s", "write a key of the judge and its value"),
+        ("judge.errors", "write a key of `judge` and its value"),
+        ("traffic.lease=3s", "write a key of `judge` and its value"),
         ("judge.errors={", "is not a value"),
     ],
 )

@@ -218,7 +218,7 @@ def test_a_policy_is_tried_without_a_manifest(tmp_path: Path, monkeypatch: pytes
     ("more", "told"),
     [
         (["--scale", "holt=2m"], "did you mean `hold`?"),
-        (["--scale", "concurrency"], "write a key of scale and its value"),
+        (["--scale", "concurrency"], "write a key of `scale` and its value"),
         (["--scale", "min=9"], "9 is more than `max`"),
         (["--start", "0s"], "must be above 0"),
         (["--start", "soon"], "duration"),
