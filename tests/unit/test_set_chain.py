@@ -11,7 +11,7 @@ import pytest
 
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
-from deployer.app.operations.sets import deploy_set
+from deployer.app.operations.sets import deploy_set, propose_set
 from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
 from deployer.model import FULL, Release
@@ -191,6 +191,14 @@ def test_an_order_that_parts_a_chain_is_refused(scene: ChainScene) -> None:
         scene.release("2.0", groups=(("backend", "mailer"), ("frontend",)))
     assert "rollout.started" not in scene.kinds()
     assert [r.number for r in scene.house.store.releases.of("backend")] == [1]
+
+
+def test_a_service_that_draws_for_itself_is_said_in_the_plan(scene: ChainScene) -> None:
+    draws = {"traffic": {"chain": {"name": "shop", "callers": ["backend"]}}}
+    request = wanted("2.0", manifests={**CHAIN, "mailer": draws})
+    notes = {each.plan.service: each.plan.notes for each in propose_set(scene.house, request)}
+    assert notes.pop("mailer")[0].startswith("a request without a side gets a side of this service's own")
+    assert not any(notes.values())
 
 
 def test_the_places_are_those_of_the_callers() -> None:
