@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,29 @@ CALLERS: dict[str, list[str]] = {"mailer": ["backend"], "backend": ["frontend"],
 QUICK = {"canary": {"steps": [25], "for": "1s", "bake": "500ms"}}
 
 
+class Kept(threading.local):
+    """A connection of each thread that is kept, and opened again when the proxy has closed it while it was idle."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open: http.client.HTTPConnection | None = None
+
+    def ask(self) -> tuple[int, str]:
+        kept, self._open = self._open, None
+        connection = kept or http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            connection.request("GET", "/")
+            response = connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            connection.close()
+            if kept is None:
+                raise
+            return self.ask()
+        said = response.read().decode()
+        self._open = connection
+        return response.status, said
+
+
 @dataclass
 class Users:
     """Clients that ask the entry without a pause, and what they were answered."""
@@ -39,23 +63,26 @@ class Users:
     _over: threading.Event = field(default_factory=threading.Event)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def _run(self) -> None:
+    def _run(self, ask: Callable[[], tuple[int, str]]) -> None:
         while not self._over.is_set():
             try:
-                answer = get(self.port)
-            except OSError as error:
-                said, status = repr(error), 0
-            else:
-                said, status = answer.body, answer.status
+                status, said = ask()
+            except (OSError, http.client.HTTPException) as error:
+                status, said = 0, repr(error)
             with self._mutex:
                 if status == 200:
                     self.answers[said] += 1
                 else:
                     self.failed.append(f"{status} {said}")
 
+    def _fresh(self) -> tuple[int, str]:
+        answer = get(self.port)
+        return answer.status, answer.body
+
     @contextmanager
-    def asking(self, threads: int = 4) -> Iterator[Users]:
-        running = [threading.Thread(target=self._run) for _ in range(threads)]
+    def asking(self, threads: int = 6) -> Iterator[Users]:
+        ways = (self._fresh, Kept(self.port).ask)
+        running = [threading.Thread(target=self._run, args=(ways[n % 2],)) for n in range(threads)]
         for thread in running:
             thread.start()
         try:

@@ -53,7 +53,7 @@ def three(make_shop: Make, state: Path) -> Iterator[Set]:
         for version in ("1.0", "2.0"):
             shop.version(version)
         shops.append(shop)
-    (file,) = (yaml.safe_load(b.text) for b in blocks(PAGE) if b.language == "yaml")
+    (file,) = (yaml.safe_load(b.text) for b in blocks(PAGE) if b.language == "yaml" and b.text.startswith("release:"))
     (shops[1].folder / "release.yml").write_text(yaml.safe_dump({**file, "strategy": QUICK}))
     yield Set(tuple(shops))
     for shop in shops:
