@@ -53,6 +53,21 @@ def meet(run: Drive, step: Meet, n: int, deadline: Deadline) -> dict[str, Any]:
     return {"met": list(step.others)}
 
 
+def await_inner(run: Drive) -> None:
+    """Wait until those behind this one in its chain have their share again: with the process all leases ran out.
+
+    Not for long: they may be in nobody's hands, or have no share any more.
+    """
+    gates = (step for step in run.rollout.plan.forward if isinstance(step, Meet) and step.at == SETTLED)
+    inner = next((gate.others for gate in gates), ())
+
+    def has_share(service: str) -> bool:
+        live = run.read_other(service)
+        return live is None or bool(live.share and (not live.lease or live.lease > run.clock.now()))
+
+    Deadline.after(run.clock, LEFT_SECONDS).wait(lambda: all(map(has_share, inner)))
+
+
 class _Gate(Protocol):
     """What is waited for at a gate."""
 

@@ -174,9 +174,9 @@ class Drive:
         from deployer.engine.lost_sides import LostSides
 
         chain = self.candidate.manifest.traffic.chain
-        return LostSides(self.service, chain.callers if chain else (), self._read_caller, self.tell)
+        return LostSides(self.service, chain.callers if chain else (), self.read_other, self.tell)
 
-    def _read_caller(self, service: str) -> Live | None:
+    def read_other(self, service: str) -> Live | None:
         """Read what the proxy does for another service; None where it does not know it, or does not respond."""
         try:
             return self.drivers.traffic.read(service)

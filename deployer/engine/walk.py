@@ -115,6 +115,10 @@ def _take_up(run: Drive) -> bool:
     reached = _share_reached(run)
     try:
         if reached is not None:
+            if run.group is not None:
+                from deployer.engine.meeting import await_inner
+
+                await_inner(run)
             run.traffic.take_up(reached)
     except TakenBack as error:
         return not _turned(run, _next(run), error)

@@ -12,7 +12,7 @@ import pytest
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.app.operations.sets import deploy_set, propose_set
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import DeployError, Exit, Refused
 from deployer.core.events import Event
 from deployer.model import FULL, Release
 from deployer.planning.orders import Order
@@ -21,6 +21,8 @@ from tests.house import Scene, manifest
 from tests.sets import SERVICES, SetWorld, Turns, by_turns, in_chain, wanted
 
 INSIDE_OUT = ("mailer", "backend", "frontend")
+WORKER = {"port": None, "health": {"running": "1s"}, "judge": {}, "strategy": {"canary": {"for": "1s"}}}
+NO_BAKE = {"bluegreen": {"bake": "0s"}}
 SMOKE = [{"get": "/"}]
 
 
@@ -104,9 +106,6 @@ def test_a_switch_without_a_bake_gives_the_candidates_all_users_before_the_promo
     assert [move for move in scene.moves() if move[1]] == [(service, FULL) for service in INSIDE_OUT]
 
 
-NO_BAKE = {"bluegreen": {"bake": "0s"}}
-
-
 def test_no_answer_is_mixed_while_a_set_is_rolled_back(scene: ChainScene) -> None:
     assert scene.release("2.0").outcome == "done"
     scene.seen.clear()
@@ -141,6 +140,27 @@ def test_the_entry_goes_back_first(scene: ChainScene, why: str) -> None:
     ended = [e.service for e in scene.events if e.kind == "rollout.ended"]
     assert ended[0] == "frontend", "those behind wait until its candidate has ended its requests"
     assert not scene.world.open.get(("frontend", "green"))
+
+
+def test_no_answer_is_mixed_where_all_was_killed_and_is_resumed_when_the_leases_are_over(scene: ChainScene) -> None:
+    def leave(event: Event) -> None:
+        heard(event)
+        if event.kind == "traffic.changed" and event.service == "frontend" and event.data["share"] == 5000:
+            scene.house.stop.asked.set()
+
+    heard, scene.house.sink, scene.house.stop.detach = scene.house.sink, leave, True
+    with pytest.raises(DeployError):
+        scene.release("2.0")
+    scene.house.sink = heard
+    scene.house.stop.asked.clear()
+    scene.world.clock.sleep(600)
+    scene.seen.clear()
+    scene.events.clear()
+    assert perform(scene.house, Order("resume", "frontend")).outcome == "done"
+    assert scene.unmixed(), scene.seen
+    given = [service for service, share in scene.moves() if share == 5000]
+    assert given[-1] == "frontend"
+    assert set(given) == set(SERVICES)
 
 
 def test_one_that_is_left_by_its_process_does_not_hold_the_others_for_long(scene: ChainScene) -> None:
@@ -191,6 +211,21 @@ def test_an_order_that_parts_a_chain_is_refused(scene: ChainScene) -> None:
         scene.release("2.0", groups=(("backend", "mailer"), ("frontend",)))
     assert "rollout.started" not in scene.kinds()
     assert [r.number for r in scene.house.store.releases.of("backend")] == [1]
+
+
+@pytest.mark.parametrize(
+    "groups", [(), (("backend", "frontend", "queue"), ("mailer",)), (("mailer", "queue"), ("backend", "frontend"))]
+)
+def test_services_that_are_in_no_chain_take_part(scene: ChainScene, groups: tuple[tuple[str, ...], ...]) -> None:
+    scene.world.tick = lambda _what: None
+    services = (*SERVICES, "queue")
+    manifests = {**CHAIN, "mailer": {}, "queue": WORKER}
+    assert deploy_set(scene.house, wanted("1.5", ("queue",), manifests=manifests)).outcome == "done"
+    scene.events.clear()
+    ending = deploy_set(scene.house, wanted("2.0", services, groups=groups, manifests=manifests))
+    assert ending.outcome == "done", ending.text
+    moves = [(service, share) for service, share in scene.moves() if share]
+    assert moves.index(("backend", 1000)) < moves.index(("frontend", 1000))
 
 
 def test_a_service_that_draws_for_itself_is_said_in_the_plan(scene: ChainScene) -> None:
