@@ -17,6 +17,7 @@ from deployer.core.events import Event
 from deployer.model import FULL, Release
 from deployer.planning.orders import Order
 from deployer.planning.set_chain import chain_places
+from tests import tiers
 from tests.house import Scene, manifest
 from tests.sets import SERVICES, SetWorld, Turns, by_turns, in_chain, wanted
 
@@ -213,9 +214,10 @@ def test_an_order_that_parts_a_chain_is_refused(scene: ChainScene) -> None:
     assert [r.number for r in scene.house.store.releases.of("backend")] == [1]
 
 
-@pytest.mark.parametrize(
-    "groups", [(), (("backend", "frontend", "queue"), ("mailer",)), (("mailer", "queue"), ("backend", "frontend"))]
-)
+GROUPS = [(), (("backend", "frontend", "queue"), ("mailer",)), (("mailer", "queue"), ("backend", "frontend"))]
+
+
+@pytest.mark.parametrize("groups", tiers.some(GROUPS, 1))
 def test_services_that_are_in_no_chain_take_part(scene: ChainScene, groups: tuple[tuple[str, ...], ...]) -> None:
     scene.world.tick = lambda _what: None
     services = (*SERVICES, "queue")
