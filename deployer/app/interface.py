@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
     from deployer.planning.orders import Order, RolloutResult, StopRequest
+    from deployer.views.cost_data import CostView
     from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
@@ -42,6 +43,10 @@ class Queries(Protocol):
 
     def history(self, service: str, limit: int = 20) -> HistoryView:
         """Return the rollouts of a service, the newest first."""
+        ...
+
+    def cost(self, service: str, since: float, until: float) -> CostView:
+        """Return what a service cost between two moments, in instance-hours."""
         ...
 
     def releases(self, service: str) -> ReleasesView:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deployer.app import queries
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
+    from deployer.views.cost_data import CostView
     from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
@@ -103,6 +104,12 @@ class LocalApp:
     def history(self, service: str, limit: int = 20) -> HistoryView:
         """Return the rollouts of a service, the newest first."""
         return queries.history(self.context, service, limit)
+
+    def cost(self, service: str, since: float, until: float) -> CostView:
+        """Return what a service cost between two moments, in instance-hours."""
+        from deployer.app.cost import cost
+
+        return cost(self.context, service, since, until)
 
     def releases(self, service: str) -> ReleasesView:
         """Return the releases of a service, the newest first."""

@@ -34,6 +34,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "releases": CommandEntry("Watch", "List the releases of a service", "deployer.cli.queries:releases"),
     "show": CommandEntry("Watch", "Show one rollout: steps, events, measurements", "deployer.cli.queries:show"),
     "report": CommandEntry("Watch", "Write a report about a rollout, with plots", "deployer.cli.report:report"),
+    "cost": CommandEntry("Watch", "Show instance-hours, and what scaling and sleep saved", "deployer.cli.cost:cost"),
     "audit": CommandEntry("Watch", "Show, verify or export the audit log", "deployer.cli.audit:audit"),
     "record": here("Watch", "Record live traffic for `deploy judge`", "deployer.cli.record:record"),
     "judge": here("Watch", "Replay recorded traffic against a policy", "deployer.cli.judge:judge"),

@@ -66,7 +66,7 @@ class Calls:
         """Close all connections."""
         self._session.close()
 
-    def get(self, path: str, query: Mapping[str, str | int] | None = None, patience: float = PATIENCE) -> Any:
+    def get(self, path: str, query: Mapping[str, str | float] | None = None, patience: float = PATIENCE) -> Any:
         """Ask a question. Raises NoServer when there is no response within `patience`, Answered and Refused."""
         return self._patiently("GET", path, patience, params=query or {})
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from deployer import __version__
 from deployer.client.calls import PATIENCE, Calls
 from deployer.core.errors import NoServer, NothingInProgress, Refused
+from deployer.views.cost_data import CostView
 from deployer.views.data import AuditView, HistoryView, JobsView, PlanView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
 from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
@@ -54,6 +55,10 @@ class Client:
         """List the rollouts of a service."""
         return self._ask(HistoryView, f"/services/{service}/rollouts", limit=limit)
 
+    def cost(self, service: str, since: float, until: float) -> CostView:
+        """Return what a service cost between two moments, in instance-hours."""
+        return self._ask(CostView, f"/services/{service}/cost", since=since, until=until)
+
     def releases(self, service: str) -> ReleasesView:
         """List the releases of a service."""
         return self._ask(ReleasesView, f"/services/{service}/releases")
@@ -95,7 +100,7 @@ class Client:
         """Read the plan of a run that was asked for one."""
         return self._read(PlanView, run.plan)
 
-    def _ask(self, kind: type[T], path: str, **query: str | int) -> T:
+    def _ask(self, kind: type[T], path: str, **query: str | float) -> T:
         return self._read(kind, self.calls.get(path, query))
 
     def _read(self, kind: type[T], data: Any) -> T:

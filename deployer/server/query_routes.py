@@ -12,13 +12,18 @@ from deployer.server.metrics import ServerMetrics
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Overseer, Seen, Service, Viewer
 from deployer.store import ServiceRecord as Record
 from deployer.store import Store
+from deployer.views.cost_data import CostView
 from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
 from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report import render
 
+LATEST = 1e11  # Unix seconds: later than any clock
+COST_SECONDS = 30 * 86_400.0
 Form = Literal["html", "json", "junit", "md"]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the newest first.")]
+Since = Annotated[float | None, Query(ge=0, le=LATEST, description="Unix seconds; default: 30 days before `until`.")]
+Until = Annotated[float | None, Query(ge=0, le=LATEST, description="Unix seconds; default: now.")]
 Lines = Annotated[int, Query(ge=1, le=10_000, description="How many of each instance.")]
 Colour = Literal["blue", "green", "baseline"]
 _TYPES: dict[Form, str] = {
@@ -80,6 +85,14 @@ def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> Hist
     """List the rollouts of a service, the newest first."""
     with desk.app() as app:
         return app.history(service, limit)
+
+
+@router.get("/services/{service}/cost")
+def cost(desk: AtDesk, _: Viewer, service: Known, since: Since = None, until: Until = None) -> CostView:
+    """Tell what a service cost in instance-hours by release, and what scaling and sleep saved; of the last 30 days."""
+    ended = desk.clock.now() if until is None else until
+    with desk.app() as app:
+        return app.cost(service, ended - COST_SECONDS if since is None else since, ended)
 
 
 @router.get("/services/{service}/jobs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,12 @@ class AuditLog:
         query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - constant names
         with self._database.moment() as db:
             return tuple(AuditRecord(**dict(row)) for row in db.execute(query, (*values, limit)))
+
+    def moments(self, service: str, action: str) -> tuple[float, ...]:
+        """Return when an action of a service was recorded, Unix seconds."""
+        with self._database.moment() as db:
+            rows = db.execute("select at from audit where service = ? and action = ? order by n", (service, action))
+            return tuple(datetime.fromisoformat(row["at"]).timestamp() for row in rows)
 
     def verify(self, known: str = "") -> Chain:
         """Follow the whole chain; a log without its guards is broken too."""

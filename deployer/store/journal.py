@@ -12,10 +12,11 @@ from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Connection, Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.records import JournalEntry, Rollout, read_entry
+from deployer.store.records import JournalEntry, Rollout, read_entry, read_sizing
 
 if TYPE_CHECKING:
     from deployer.planning.steps import Step
+    from deployer.planning.usage import SizingStep
 
 
 class Journal:
@@ -51,6 +52,19 @@ class Journal:
         )
         detail = json.loads(rows[0]["detail"]) if rows else {}
         return int(detail.get("exit", rollout.exit)), str(detail.get("error", rollout.text))
+
+    def sizing(self, service: str) -> tuple[SizingStep, ...]:
+        """Return the steps of a service that changed what runs of it, in the order in which they began."""
+        from deployer.planning.usage import SIZING
+
+        at = "json_extract(r.plan, '$.' || j.phase || '[' || j.n || ']')"
+        kind = at.replace("']')", "'].kind')")
+        query = (  # only marks are put in
+            f"select {at} as step, j.began_at, j.ended_at, j.state from journal j"  # noqa: S608
+            " join rollouts r on r.number = j.rollout where r.service = ? and json_valid(r.plan)"
+            f" and {kind} in ({', '.join('?' * len(SIZING))}) order by j.began_at, j.phase desc, j.n"
+        )
+        return tuple(read_sizing(row) for row in self._database.rows(query, service, *SIZING))
 
     def began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> JournalEntry:
         """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`paused`)."""

@@ -17,6 +17,7 @@ from deployer.store.database import Row
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
     from deployer.planning.plan import Plan
+    from deployer.planning.usage import SizingStep
 
 PROMOTIONS = frozenset({"promote", "force"})  # kinds of asks that pass what is left to wait for
 WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no words for people
@@ -202,3 +203,13 @@ def read_entry(row: Row) -> JournalEntry:
     with _readable(f"step {row['n']} ({row['phase']}) of a rollout"):
         detail = dict(json.loads(row["detail"]))
     return JournalEntry(row["phase"], row["n"], row["state"], row["began_at"], row["until"], row["ended_at"], detail)
+
+
+def read_sizing(row: Row) -> SizingStep:
+    """Make a step that changed what runs of a row of `journal`. Raises StoreDamaged."""
+    from deployer.planning.kinds import from_dict
+    from deployer.planning.usage import SizingStep
+
+    with _readable("a step of a rollout"):
+        step = from_dict(dict(json.loads(row["step"])))
+    return SizingStep(step, row["began_at"], (row["ended_at"] or 0.0) if row["state"] == "done" else 0.0)

@@ -36,6 +36,19 @@ MIGRATIONS: tuple[str, ...] = (
         at real not null
     );
 
+    -- The load of a service whose manifest has `scale`, as the keeper saw it: a row for each five minutes.
+    create table loads (
+        service text not null,
+        at real not null,                         -- when these begin
+        seconds real not null,                    -- of them that were looked at
+        asleep real not null,                     -- of those that it slept
+        instances real not null,                  -- instance-seconds
+        room real not null,                       -- request-seconds that the instances had room for
+        busy real not null,                       -- request-seconds that there were, waiting ones among them
+        peak integer not null,                    -- most requests at once
+        primary key (service, at)
+    );
+
     create table releases (
         service text not null,
         number integer not null,

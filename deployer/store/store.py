@@ -17,6 +17,7 @@ from deployer.store.database import Database
 from deployer.store.events import Events
 from deployer.store.jobs import Jobs
 from deployer.store.journal import Journal
+from deployer.store.loads import Loads
 from deployer.store.locks import Locks, whoami
 from deployer.store.needs import Needs
 from deployer.store.owed import Owed
@@ -76,6 +77,7 @@ class Store:
         self.services = Services(database, audit)
         self.sizes = Sizes(database, clock, audit)
         self.needs = Needs(database, clock)
+        self.loads = Loads(database)
         self.releases = Releases(database, clock)
         self.rollouts = Rollouts(database, clock, audit)
         self.sets = Sets(database, clock, self.rollouts.add)

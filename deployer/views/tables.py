@@ -305,6 +305,7 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "SetsView": ("sets", "history"),
     "ScaleView": ("keeper", "scale"),
     "ScalingReplayView": ("scaling", "replay"),
+    "CostsView": ("cost", "costs"),
     "MigrationView": ("migration", "migration"),
     "JudgementView": ("judgement", "judgement"),
     "AuditView": ("audit", "audit"),

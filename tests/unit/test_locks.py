@@ -474,7 +474,7 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 Write = Callable[[Store, Lock, Any], object]
 TABLES = (
-    *("services", "sizes", "needs", "releases", "rollouts", "journal"),
+    *("services", "sizes", "needs", "loads", "releases", "rollouts", "journal"),
     *("events", "requests", "ports", "approvals", "audit", "sets"),
 )
 BESIDE = {
@@ -494,6 +494,7 @@ UNFENCED = {
     "audit.add": "is in a transaction of whoever calls it",
     "rollouts.add": "is in a transaction of whoever calls it",
     "close": "writes nothing",
+    "loads.add": "is what a keeper saw, and changes nothing of a service",
 }
 
 

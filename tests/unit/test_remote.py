@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployer import start
 from deployer.app import queries
+from deployer.app.cost import cost
+from deployer.app.operations import AppContext
 from deployer.app.operations.execution import locked
 from deployer.app.wiring import open_house
 from deployer.cli import main
@@ -34,6 +37,7 @@ from deployer.core.errors import Exit
 from deployer.core.events import Event
 from deployer.planning.orders import StopRequest
 from deployer.server.tokens import Role
+from deployer.views.cost_data import CostsView
 from deployer.views.progress import RolloutState, RunAnswer
 from tests.api import Api
 from tests.live.certificates import certificate
@@ -152,6 +156,12 @@ def test_parts_of_a_served_command_that_are_not_are_refused(
 # -- looking
 
 
+def costs(house: AppContext) -> CostsView:
+    """Return what the services cost in the month of the tests, so far by the clock of the command."""
+    began, ended = (time.mktime((2023, month, 1, 0, 0, 0, 0, 0, -1)) for month in (11, 12))
+    return CostsView(began, ended, (cost(house, "shop", began, ended),))
+
+
 def test_what_is_printed_is_what_is_printed_at_home(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     api.scene.deploy("1.0")
     api.scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
@@ -163,6 +173,7 @@ def test_what_is_printed_is_what_is_printed_at_home(api: Api, run: Deploy, monke
             (("history", "--limit", "1"), queries.history(house, "shop", 1)),
             (("history", "--releases"), queries.releases(house, "shop")),
             (("releases", "--service", "shop"), queries.releases(house, "shop")),
+            (("cost", "--month", "2023-11"), costs(house)),
             (("show",), queries.show(house, 2)),
             (("show", "1"), queries.show(house, 1)),
             (("audit",), queries.audit(house)),

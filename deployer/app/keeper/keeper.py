@@ -125,6 +125,7 @@ class Keeper:
                     for text in watch.woken():
                         self._woken(service, text)
                     self._loads.settled(service)
+                watch.close()
 
         self._loads.begin(service, f"load of {service}", do)
 

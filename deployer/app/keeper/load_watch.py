@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from deployer.app.keeper.load_tally import LoadTally
 from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import fall_asleep, follow_load
@@ -42,6 +43,7 @@ class LoadWatch:
         self._colour = live.stable
         self._scale = release.manifest.scale
         self._history, self._idle = LoadHistory(self._scale), IdleTime()
+        self._tally = LoadTally(release.service, self._scale.concurrency, house.store.loads, house.clock)
         self._attended, self._told = 0.0, house.clock.now()
 
     def lasts(self) -> bool:
@@ -53,14 +55,17 @@ class LoadWatch:
         """Look once, and have the size changed if that is due. Raise Locked while others are at work."""
         house, store, service = self._house, self._house.store, self._release.service
         if store.rollouts.in_progress(service) is not None:
+            self._tally.pause()
             return None  # a candidate may have a part of the users: what is left here is not the load
         if self._sleeps():
+            self._tally.add(0, Load())
             return None
         at, load = house.clock.monotonic(), self._inspection.load(service).get(self._colour, Load())
         self._history.add(at, load)
         self._idle.add(at, load)
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
+        self._tally.add(size, load)
         wanted = self._history.wanted(size)
         sleepy = self._scale.sleeps and size == 1 and self._idle.seconds() >= self._scale.idle
         if (wanted.instances == size and not sleepy) or store.locks.read(service) is not None:
@@ -70,6 +75,10 @@ class LoadWatch:
         if wanted.instances == size:
             return fall_asleep(house, service, f"nobody came for {span(self._scale.idle)}")
         return follow_load(house, service, wanted)
+
+    def close(self) -> None:
+        """Record what was seen of the load since it was recorded last."""
+        self._tally.record()
 
     def woken(self) -> Iterator[str]:
         """Return what became of starts by requests since the last call."""

@@ -28,6 +28,7 @@ router = APIRouter()
 router.include_router(assets.router)
 router.include_router(login.router)
 LINES = 100  # of each instance
+PLOT_SECONDS = 7 * 86_400.0  # of size and load
 RECORDS = 100  # of the audit log on its page
 
 
@@ -61,14 +62,17 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
     """Show a service."""
     with desk.app() as app:
         data = _live(desk, app, f"/api/v1/services/{service}/events")
-        store = app.context.store
+        store, now = app.context.store, desk.clock.now()
+        status = app.status(service)
+        follows = status.size is not None and status.size.scale is not None
         told = services.ServicePage(
-            app.status(service),
+            status,
             app.history(service),
             app.releases(service),
             app.audit(20, service),
-            desk.clock.now(),
+            now,
             next(iter(store.rollouts.of(service, 1)), None),
+            app.cost(service, now - PLOT_SECONDS, now) if follows else None,
         )
         asked = (*asks(app.context, service, caller), *_deploys(desk, store, service, caller))
         main = services.service(told, asked, logs=caller.token.may("operator"))

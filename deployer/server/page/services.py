@@ -11,10 +11,11 @@ from deployer.server.page import environments
 from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part, until, words
 from deployer.store import Rollout
+from deployer.views.cost_data import CostView
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
 from deployer.views.keeper import following, load, wanted
 from deployer.views.progress import ServiceRow
-from deployer.views.report import times
+from deployer.views.report import load_plot, times
 from deployer.views.report.headline import KINDS
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table
@@ -94,6 +95,7 @@ class ServicePage:
     audit: AuditView
     now: float
     last: Rollout | None = None  # the newest rollout
+    cost: CostView | None = None  # of the last days, where its size follows the load
 
 
 def title(status: StatusView) -> str:
@@ -118,6 +120,7 @@ def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[C
         _under_way(status, now),
         part("Instances", environments.instances(status, now), _to_logs(status) if logs else None, id_="instances"),
         _kept(status, now),
+        _load(told.cost) if told.cost else None,
         part("Jobs", _jobs(status.jobs, now), id_="jobs") if status.jobs else None,
         part("Rollouts", _rollouts(told.history.rollouts, now), id_="rollouts"),
         fold("Releases", _releases(told.releases), id_="releases"),
@@ -198,6 +201,11 @@ def _kept(status: StatusView, now: float) -> Markup | None:
         if keeper.next and (keeper.runs or keeper.next_at <= now):
             rows.append(("keeper", following(keeper, now)))
     return part("Between rollouts", facts(rows), id_="keeper") if rows else None
+
+
+def _load(cost: CostView) -> Markup | None:
+    figure = load_plot.figure(cost)
+    return part("Size and load", figure.render(), id_="load") if figure else None
 
 
 def _jobs(found: Sequence[JobView], now: float) -> Markup:

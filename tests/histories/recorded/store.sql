@@ -870,6 +870,17 @@ INSERT INTO "journal" VALUES(28,'forward',2,'done',1.7959837629520471e+09,0.0,1.
 INSERT INTO "journal" VALUES(28,'forward',3,'done',1.79598376296671581e+09,0.0,1.79598376297388839e+09,'{"stable": "blue"}');
 INSERT INTO "journal" VALUES(28,'forward',4,'done',1.79598376297496604e+09,0.0,1.79598376297890901e+09,'{"pruned": []}');
 INSERT INTO "journal" VALUES(29,'forward',0,'done',1.79598376471394181e+09,0.0,1.7959837651562426e+09,'{"asleep": true}');
+CREATE TABLE loads (
+        service text not null,
+        at real not null,                         -- when these begin
+        seconds real not null,                    -- of them that were looked at
+        asleep real not null,                     -- of those that it slept
+        instances real not null,                  -- instance-seconds
+        room real not null,                       -- request-seconds that the instances had room for
+        busy real not null,                       -- request-seconds that there were, waiting ones among them
+        peak integer not null,                    -- most requests at once
+        primary key (service, at)
+    );
 CREATE TABLE locks (
         service text primary key,
         token integer not null,                   -- grows with each owner: the fence
