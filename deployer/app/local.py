@@ -157,7 +157,7 @@ class LocalApp:
         from deployer.app.plans import explain
         from deployer.views.progress import ProposedView
 
-        found = propose(self.context, self._request(self.context, order))
+        found = propose(self.context, _request(self.context, order, self._environ))
         return ProposedView(explain(found), found.same)
 
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
@@ -166,9 +166,11 @@ class LocalApp:
         if order.action == "start":
             from deployer.app.operations.deployment import deploy
 
-            request = None if order.bundle else self._request(None, order)  # one that is refused needs no state folder
+            request = (
+                None if order.bundle else _request(None, order, self._environ)
+            )  # one that is refused needs no state folder
             with self._opener(sink, stop) as context:
-                request = request or self._request(context, order)
+                request = request or _request(context, order, self._environ)
                 service = request.loaded.manifest.service
                 ending = _certified(context, deploy(context, request), service)
                 warm = "warm" in request.loaded.manifest.keep.model_fields_set
@@ -192,16 +194,6 @@ class LocalApp:
                 regrown(context, service)
             return _certified(context, ended, service) if order.action in ("resume", "promote") else ended
 
-    def _request(self, context: AppContext | None, order: Order) -> DeployRequest:
-        """Return the request that an order makes of its manifest, or of its bundle, which is brought to `context`."""
-        if order.bundle and context is not None:
-            from deployer.app.bundles.install import request_from
-
-            return request_from(context, order, self._environ)
-        from deployer.app.operations.dispatch import request_of
-
-        return request_of(order, self._environ)
-
     def follow(self, rollout: int, sink: Sink, after: int = 0) -> RolloutResult:
         """Send the events of a rollout after an id to `sink` until it ends or pauses; return how.
 
@@ -215,6 +207,17 @@ class LocalApp:
             service = context.store.rollouts.get(rollout).service
             with LiveFollower(context, service, rollout):
                 return follow(context, rollout, after=after)
+
+
+def _request(context: AppContext | None, order: Order, environ: Mapping[str, str]) -> DeployRequest:
+    """Return the request that an order makes of its manifest, or of its bundle, which is brought to `context`."""
+    if order.bundle and context is not None:
+        from deployer.app.bundles.install import request_from
+
+        return request_from(context, order, environ)
+    from deployer.app.operations.dispatch import request_of
+
+    return request_of(order, environ)
 
 
 def _certified(context: AppContext, result: RolloutResult, service: str) -> RolloutResult:

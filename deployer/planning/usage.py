@@ -20,7 +20,7 @@ class SizingStep:
 
 
 @dataclass(frozen=True)
-class Running:
+class InstanceSpan:
     """So many instances of a release ran for a time; `live` where users were on them, else beside those."""
 
     release: int
@@ -34,10 +34,10 @@ class Running:
         """Instance-seconds."""
         return self.instances * (self.ended - self.began)
 
-    def within(self, since: float, until: float) -> Running | None:
+    def within(self, since: float, until: float) -> InstanceSpan | None:
         """Return the part of it between two moments; None where there is none."""
         began, ended = max(self.began, since), min(self.ended, until)
-        return Running(self.release, self.instances, began, ended, self.live) if began < ended else None
+        return InstanceSpan(self.release, self.instances, began, ended, self.live) if began < ended else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _World:
             self.live = step.colour
 
 
-def running(steps: Iterable[SizingStep], emptied: Iterable[float], until: float) -> Iterator[Running]:
+def running(steps: Iterable[SizingStep], emptied: Iterable[float], until: float) -> Iterator[InstanceSpan]:
     """Give what ran, from the steps of a service; it was taken down at the moments of `emptied`."""
     moments: list[tuple[float, int, SizingStep | None]] = []
     for number, each in enumerate(steps):
@@ -98,15 +98,15 @@ def running(steps: Iterable[SizingStep], emptied: Iterable[float], until: float)
     yield from _between(world, before, until)
 
 
-def _between(world: _World, began: float, ended: float) -> Iterator[Running]:
+def _between(world: _World, began: float, ended: float) -> Iterator[InstanceSpan]:
     if began < ended:
         for place, (release, instances) in world.places.items():
             if instances:
-                yield Running(release, instances, began, ended, place == world.live)
+                yield InstanceSpan(release, instances, began, ended, place == world.live)
 
 
 def usage(
-    ran: Iterable[Running], slept: Iterable[Slept], most: Mapping[int, int], since: float, until: float
+    ran: Iterable[InstanceSpan], slept: Iterable[Slept], most: Mapping[int, int], since: float, until: float
 ) -> dict[int, Usage]:
     """Return what each release comes to between two moments; `most` has the `scale.max` of those with one."""
     found: dict[int, Usage] = {}

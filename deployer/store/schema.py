@@ -36,16 +36,11 @@ MIGRATIONS: tuple[str, ...] = (
         at real not null
     );
 
-    -- The load of a service whose manifest has `scale`, as the keeper saw it: a row for each five minutes.
+    -- What a keeper saw of a load in five minutes: request-seconds that instances had room for, and that there were.
     create table loads (
-        service text not null,
-        at real not null,                         -- when these begin
-        seconds real not null,                    -- of them that were looked at
-        asleep real not null,                     -- of those that it slept
-        instances real not null,                  -- instance-seconds
-        room real not null,                       -- request-seconds that the instances had room for
-        busy real not null,                       -- request-seconds that there were, waiting ones among them
-        peak integer not null,                    -- most requests at once
+        service text not null, at real not null,
+        seconds real not null, asleep real not null,    -- that were looked at, and of those asleep
+        instances real not null, room real not null, busy real not null, peak integer not null,
         primary key (service, at)
     );
 

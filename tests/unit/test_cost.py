@@ -20,7 +20,7 @@ from deployer.cli import main
 from deployer.core.errors import Exit, Refused
 from deployer.model import Load
 from deployer.planning.steps import Promote, Remove, Start, Step
-from deployer.planning.usage import Running, SizingStep, Slept, Usage, running, usage
+from deployer.planning.usage import InstanceSpan, SizingStep, Slept, Usage, running, usage
 from deployer.store.loads import KEPT_SECONDS, SLOT_SECONDS, SeenLoads
 from deployer.views.cost import as_csv
 from deployer.views.cost_data import CostsView, CostView, LoadPoint, ReleaseCost
@@ -62,17 +62,17 @@ def test_a_start_counts_from_its_beginning_and_a_removal_to_its_end() -> None:
         removed("green", 600, 2, keep=3),
     ]
     assert list(running(steps, [], 700)) == [
-        Running(1, 2, 100, 110, live=False),
-        Running(1, 2, 110, 200, live=True),
-        Running(1, 2, 200, 250, live=True),
-        Running(2, 2, 200, 250, live=False),
-        Running(1, 2, 250, 300, live=False),
-        Running(2, 2, 250, 300, live=True),
-        Running(1, 1, 300, 400, live=False),
-        Running(2, 2, 300, 400, live=True),
-        Running(2, 2, 400, 500, live=True),
-        Running(2, 5, 500, 600, live=True),
-        Running(2, 3, 600, 700, live=True),
+        InstanceSpan(1, 2, 100, 110, live=False),
+        InstanceSpan(1, 2, 110, 200, live=True),
+        InstanceSpan(1, 2, 200, 250, live=True),
+        InstanceSpan(2, 2, 200, 250, live=False),
+        InstanceSpan(1, 2, 250, 300, live=False),
+        InstanceSpan(2, 2, 250, 300, live=True),
+        InstanceSpan(1, 1, 300, 400, live=False),
+        InstanceSpan(2, 2, 300, 400, live=True),
+        InstanceSpan(2, 2, 400, 500, live=True),
+        InstanceSpan(2, 5, 500, 600, live=True),
+        InstanceSpan(2, 3, 600, 700, live=True),
     ]
 
 
@@ -91,9 +91,9 @@ def test_what_was_not_done_changes_nothing_and_what_was_taken_down_is_gone() -> 
 
 def test_what_scaling_and_sleep_saved() -> None:
     ran = [
-        Running(1, 2, 0, 1000, live=True),
-        Running(2, 1, 500, 1500, live=False),
-        Running(2, 3, 1500, 2500, live=True),
+        InstanceSpan(1, 2, 0, 1000, live=True),
+        InstanceSpan(2, 1, 500, 1500, live=False),
+        InstanceSpan(2, 3, 1500, 2500, live=True),
     ]
     found = usage(ran, [Slept(300, 100), Slept(1600, 50), Slept(9000, 70)], {2: 4}, 200, 2000)
     assert found == {

@@ -9,6 +9,7 @@ import pytest
 
 from deployer.views import tables
 from deployer.views.bundle_data import BundleView, SentView
+from deployer.views.cost_data import CostsView, CostView, ReleaseCost
 from deployer.views.data import (
     AdoptedEnvironment,
     AdoptedService,
@@ -288,7 +289,17 @@ SET = SetView(3, "shop", "canary", "", "", "", NOW - 60, "dana@build-3", "", (BA
 SET_BACK = replace(SET, outcome="reverted", decided="back", text="backend: r3 is worse: 31 of 60 failed", next="")
 RUN_OF_POLICY = ScalingRunView("manifest", 12.5, 1.31, 144_060, 518, 12, 30.0, 42, 0, 6, 3600.0, {"max": 8})
 ORACLE = ScalingRunView("its oracle", 9.54, 1.0, 0, 0, 0, 0.0, 452, 0, 6)
+COST = CostView(
+    "shop",
+    NOW - 864_000,
+    NOW,
+    (ReleaseCost(5, "1.4", 412.2, 3.1, 120.0, 80.25), ReleaseCost(4, "1.3", 24.0, 24.0)),
+    0.4312,
+    860_000.0,
+)
 VIEWS: dict[str, View] = {
+    "cost": CostsView(NOW - 864_000, NOW, (COST, CostView("blog", NOW - 864_000, NOW))),
+    "cost-none": CostsView(NOW - 864_000, NOW),
     "scaling": ScalingReplayView(
         "shop.jsonl",
         "shop",

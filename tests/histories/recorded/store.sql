@@ -871,14 +871,9 @@ INSERT INTO "journal" VALUES(28,'forward',3,'done',1.79598376296671581e+09,0.0,1
 INSERT INTO "journal" VALUES(28,'forward',4,'done',1.79598376297496604e+09,0.0,1.79598376297890901e+09,'{"pruned": []}');
 INSERT INTO "journal" VALUES(29,'forward',0,'done',1.79598376471394181e+09,0.0,1.7959837651562426e+09,'{"asleep": true}');
 CREATE TABLE loads (
-        service text not null,
-        at real not null,                         -- when these begin
-        seconds real not null,                    -- of them that were looked at
-        asleep real not null,                     -- of those that it slept
-        instances real not null,                  -- instance-seconds
-        room real not null,                       -- request-seconds that the instances had room for
-        busy real not null,                       -- request-seconds that there were, waiting ones among them
-        peak integer not null,                    -- most requests at once
+        service text not null, at real not null,
+        seconds real not null, asleep real not null,    -- that were looked at, and of those asleep
+        instances real not null, room real not null, busy real not null, peak integer not null,
         primary key (service, at)
     );
 CREATE TABLE locks (
