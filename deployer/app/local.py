@@ -166,9 +166,8 @@ class LocalApp:
         if order.action == "start":
             from deployer.app.operations.deployment import deploy
 
-            request = (
-                None if order.bundle else _request(None, order, self._environ)
-            )  # one that is refused needs no state folder
+            # One that is refused needs no state folder.
+            request = None if order.bundle else _request(None, order, self._environ)
             with self._opener(sink, stop) as context:
                 request = request or _request(context, order, self._environ)
                 service = request.loaded.manifest.service
