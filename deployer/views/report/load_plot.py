@@ -62,7 +62,8 @@ def figure(view: CostView) -> Figure | None:
         hints=hints,
     )
     legend = (("stable", "instances (0: asleep)"), ("candidate", "filled by the load"))
-    return Figure("Size and load", _caption(view), legend, plot)
+    days = (view.until - view.since) / DAY
+    return Figure(f"The last {days:.0f} days", _caption(view), legend, plot)
 
 
 def _caption(view: CostView) -> str:
