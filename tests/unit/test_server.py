@@ -103,6 +103,7 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/services/{service}/approve",
         "/services/{service}/audit",
         "/services/{service}/contract",
+        "/services/{service}/cost",
         "/services/{service}/down",
         "/services/{service}/drain",
         "/services/{service}/events",
