@@ -38,7 +38,7 @@ class LoadTally:
             self.loads.add(self.service, self._seen)
         self._seen = None
 
-    def pause(self) -> None:
+    def skip(self) -> None:
         """Take nothing of what is until the next look."""
         self._last = None
 

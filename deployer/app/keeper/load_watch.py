@@ -55,7 +55,7 @@ class LoadWatch:
         """Look once, and have the size changed if that is due. Raise Locked while others are at work."""
         house, store, service = self._house, self._house.store, self._release.service
         if store.rollouts.in_progress(service) is not None:
-            self._tally.pause()
+            self._tally.skip()
             return None  # a candidate may have a part of the users: what is left here is not the load
         if self._sleeps():
             self._tally.add(0, Load())
