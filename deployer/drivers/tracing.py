@@ -49,12 +49,15 @@ class Traces:
         self._told: Any = None
         self._broken = False
         self._open: list[_SpanMaker] = []
+        self._beginning = threading.Lock()  # members of a set begin at the same time
 
     def beside(self, service: str, rollout: int, sink: Sink) -> Sink:
         """Give the sink of a drive of a rollout: what there is, and beside it its trace."""
         if self._broken or not (self._given or wanted(self._environ)):
             return sink
-        if why := self._begin():
+        with self._beginning:
+            why = self._begin()
+        if why:
             self._broken = True
             sink(Event("note", 0.0, service, rollout, {"text": f"there are no traces: {why}"}))
             return sink

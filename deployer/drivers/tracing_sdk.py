@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,28 +11,34 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 
+class _Pinned(threading.local):
+    """The ids that a thread has pinned."""
+
+    ids: tuple[int, int] | None = None
+
+
 class PinnedIds(RandomIdGenerator):
-    """Random ids, but for the span that is begun while some are pinned."""
+    """Random ids, but for the span that a thread begins while it has some pinned: members of a set begin together."""
 
     def __init__(self) -> None:
-        self._pinned: tuple[int, int] | None = None
+        self._pinned = _Pinned()
 
     @contextmanager
     def pinned(self, trace: int, span: int) -> Iterator[None]:
         """Give the next span these ids."""
-        self._pinned = (trace, span)
+        self._pinned.ids = (trace, span)
         try:
             yield
         finally:
-            self._pinned = None
+            self._pinned.ids = None
 
     def generate_trace_id(self) -> int:
         """Give an id for a trace."""
-        return self._pinned[0] if self._pinned else super().generate_trace_id()
+        return self._pinned.ids[0] if self._pinned.ids else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
         """Give an id for a span."""
-        return self._pinned[1] if self._pinned else super().generate_span_id()
+        return self._pinned.ids[1] if self._pinned.ids else super().generate_span_id()
 
 
 class Counting(SpanExporter):

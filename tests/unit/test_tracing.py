@@ -6,8 +6,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from deployer.app import operations
+from deployer.core.events import Event
 from deployer.core.secret import SecretText
 from deployer.drivers import tracing
 from deployer.drivers.tracing import END_SECONDS, Traces, wanted
+from deployer.drivers.tracing_sdk import PinnedIds
+from deployer.transport.fanout import on_all
 from tests.house import Scene
 from tests.memory import Crash, PaperPulse
 
 SLACK = 5.0  # of a machine that does much else; a collector that is waited for takes 10 s and more
+STARTED = {"release": 2, "version": "2.0", "origin": 1, "strategy": "canary", "by": "ann", "steps": [], "plan": {}}
 CANARY = {"strategy": {"canary": {"steps": [10], "for": "5s", "bake": "1s"}}}
 
 
@@ -150,6 +154,49 @@ def test_whoever_takes_it_up_goes_on_with_the_trace(scene: Scene) -> None:
 )
 def test_only_the_standard_variables_ask_for_traces(environ: dict[str, str], said: bool) -> None:
     assert wanted(environ) == said
+
+
+def test_rollouts_that_begin_at_the_same_time_have_each_a_trace_of_its_own() -> None:
+    """As those of a set do, in threads: their ids are those of their rollouts, in one provider."""
+    exporter, made = InMemorySpanExporter(), list[str]()
+    begin, meet = threading.Barrier(4), threading.Barrier(2)
+
+    class Slow(Traces):
+        def _exporter(self) -> Any:
+            made.append("one")
+            with suppress(threading.BrokenBarrierError):
+                meet.wait(0.1)  # another thread gets here, too, where nothing keeps it out
+            return super()._exporter()
+
+    traces = Slow(lambda: "installation", {}, exporter)
+
+    def run(rollout: int) -> None:
+        begin.wait()
+        sink = traces.beside("shop", rollout, lambda _event: None)
+        sink(Event("rollout.started", 1.0, "shop", rollout, STARTED))
+        sink(Event("rollout.ended", 60.0, "shop", rollout, {"outcome": "done", "exit": 0, "text": ""}))
+
+    on_all({n: n for n in range(1, 5)}, run, 4).all()
+    assert traces.close() == ""
+    assert len(made) == 1
+    found = {span.context.trace_id for span in exporter.get_finished_spans() if span.context}
+    assert found == {traces.ids(rollout)[0] for rollout in range(1, 5)}
+
+
+def test_ids_are_pinned_for_the_thread_that_pins_them() -> None:
+    ids = PinnedIds()
+    with ids.pinned(7, 8):
+        assert in_thread(ids.generate_trace_id) != 7
+        assert (ids.generate_trace_id(), ids.generate_span_id()) == (7, 8)
+
+
+def in_thread(work: Callable[[], int]) -> int:
+    """Return what work gives in a thread of its own."""
+    found = list[int]()
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 def test_an_exporter_that_there_is_not_is_told_and_stops_nothing(scene: Scene) -> None:
