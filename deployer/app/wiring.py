@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         Playbooks,
         Runtime,
         RuntimeCare,
+        ServiceData,
         Signatures,
         TrafficLayer,
+        Verbs,
     )
     from deployer.drivers.ports.sleeping import Sleeper
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
@@ -90,6 +92,7 @@ def open_house(
         find=wiring.find,
         close=close,
         images=later.made(lambda: _images(store)),
+        data=wiring.data,
         traced=traces.beside,
     )
 
@@ -122,6 +125,12 @@ def _signatures(folder: Path) -> Signatures:
     from deployer.drivers.signatures import Cosign
 
     return Cosign(folder)
+
+
+def _player(manifest: Manifest, folder: Path) -> Verbs:
+    from deployer.drivers.hosts.verbs import AnsibleVerbs
+
+    return AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
 
 
 def _builder(folder: Path) -> Builder:
@@ -243,7 +252,6 @@ class _Wiring:
         return self._docker(machines).jobs
 
     def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
-        from deployer.drivers.hosts.verbs import AnsibleVerbs
         from deployer.drivers.runtime.ansible import AnsibleRuntime
         from deployer.drivers.runtime.ansible.host_presence import HostPresence
         from deployer.drivers.runtime.ansible.runtime import Ground
@@ -251,8 +259,27 @@ class _Wiring:
         with self._making:
             self._presence = presence = self._presence or HostPresence(self._clock)
         ground = Ground(self._state, self._store.secret("installation"), folder)
-        player = AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
-        return AnsibleRuntime(ground, player, machines, presence, self._clock)
+        return AnsibleRuntime(ground, _player(manifest, folder), machines, presence, self._clock)
+
+    def data(self, manifest: Manifest, folder: Path) -> ServiceData:
+        """Return where the data of a service is. Raise Refused where nothing can be known of it."""
+        scratch, found = self._state / "data", self.find(manifest, folder).machines
+        if manifest.runtime == "ansible":
+            from deployer.drivers.runtime.ansible.data import AnsibleData
+
+            if found[1:]:
+                names = ", ".join(host.name for host in found)
+                raise Refused(f"{manifest.service} runs on {names}: which data is the service's?", "name one host")
+            return AnsibleData(manifest, folder, found[0] if found else None, _player(manifest, folder), scratch)
+        if manifest.runtime == "docker" and not found:
+            from deployer.drivers.runtime.docker.data import DockerData
+
+            return DockerData(manifest.mounts, scratch)
+        where = "on the hosts of `hosts`" if found else f"unknown with runtime {manifest.runtime}"
+        raise Refused(
+            f"the data of {manifest.service} is {where}",
+            "save it by a command, and add it: --include (docs/bundles.md)",
+        )
 
     def find(self, manifest: Manifest, folder: Path) -> Meant:
         """Read from the inventory which machines a manifest means. Raises Refused."""

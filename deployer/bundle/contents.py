@@ -101,6 +101,20 @@ class Sealed(_Strict):
     part: Part
 
 
+class Data(_Strict):
+    """Data of a service: of what its instances mount at the path `name`, or what lifecycle playbooks have saved."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
+    kind: Literal["mount", "playbook"]
+    part: Part
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        if not self.name.isprintable():
+            raise ValueError(f"{self.name!a} is no name of data")
+        return self
+
+
 class Contents(_Strict):
     """What a bundle brings: a release of a service, where it comes from, and its parts.
 
@@ -123,6 +137,7 @@ class Contents(_Strict):
     machines: tuple[str, ...] = ()
     tool: Tool | None = None
     sealed: Sealed | None = None
+    data_parts: tuple[Data, ...] = ()
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -145,6 +160,8 @@ class Contents(_Strict):
     def _consistent(self) -> Self:
         for entries in (self.files, self.directory):
             _refuse_overlaps(entries)
+        if len({data.name for data in self.data_parts}) < len(self.data_parts):
+            raise ValueError("some data is named twice")
         sizes: dict[str, int] = {}
         for part in self._parts():
             if sizes.setdefault(part.digest, part.size) != part.size:
@@ -162,6 +179,7 @@ class Contents(_Strict):
             yield self.tool.tree
         if self.sealed:
             yield self.sealed.part
+        yield from (data.part for data in self.data_parts)
 
     def parts(self) -> dict[str, Part]:
         """Return each part once: manifest and configuration of the image, then the others in the order of digests."""
@@ -172,6 +190,10 @@ class Contents(_Strict):
     def files_parts(self) -> dict[str, Part]:
         """Return the parts that are files."""
         return {entry.part.digest: entry.part for entry in (*self.files, *self.directory) if entry.part}
+
+    def optional(self) -> frozenset[str]:
+        """Return the parts that a delta leaves out where the older bundle has them, too, beside layers."""
+        return frozenset(self.files_parts()) | {data.part.digest for data in self.data_parts}
 
     def needed(self) -> frozenset[str]:
         """Return the parts that no delta leaves out: what says what the others are, the tool, and secrets."""

@@ -9,7 +9,7 @@ from typing import BinaryIO
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"BZ": "bzip2", b"\xfd7": "xz"}
 
 
-class _Region(io.BytesIO):
+class Region(io.BytesIO):
     """The next `size` bytes of a file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
@@ -30,7 +30,7 @@ def check(file: BinaryIO, size: int) -> None:
         raise ValueError(f"it is compressed ({packed}), and a bundle has plain layers")
     file.seek(start)
     try:
-        with tarfile.open(fileobj=_Region(file, size), mode="r|") as archive:
+        with tarfile.open(fileobj=Region(file, size), mode="r|") as archive:
             for member in archive:
                 if member.issparse():
                     raise ValueError(f"{member.name[:100]!a} has holes: it would unpack to {member.size:,} bytes")

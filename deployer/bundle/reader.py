@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from deployer.bundle import head, layers, tape
+from deployer.bundle import data, head, layers, tape
 from deployer.bundle.contents import Contents, Part, blob_name
 from deployer.bundle.index import LAYOUT, Index
 from deployer.core.errors import Refused
@@ -51,8 +51,8 @@ class Bundle:
         name = blob_name(self.index.contents)
         at += size + len(tape.padding(size)) + tape.BLOCK
         size = self._announced(name, at - tape.BLOCK, MOST_CONTENTS)
-        data = self._proven(Part.model_construct(digest=self.index.contents, size=size), at)
-        self.contents = self._understood("the contents", Contents.read, data)
+        found = self._proven(Part.model_construct(digest=self.index.contents, size=size), at)
+        self.contents = self._understood("the contents", Contents.read, found)
         if headed != (self.contents.tool is not None):
             raise self._refused("its head and its contents do not agree on whether the tool is in it")
         if self.contents.tool:
@@ -90,6 +90,9 @@ class Bundle:
             self._member(name, place, None)
         if self._bytes(Place(self._end, len(tape.END))) != tape.END:
             raise self._refused(f"there is something behind its end, at byte {self._end:,}")
+        for saved in self.contents.data_parts:
+            if saved.kind == "mount" and self.has(saved.part.digest):
+                self._looked_into(f"the data of {saved.name}", data.check, saved.part)
         image = self.contents.image
         if image is None:
             return
@@ -103,14 +106,14 @@ class Bundle:
             raise self._refused("the platform is not that of the image's configuration")
         for layer in image.layers:
             if self.has(layer.digest):
-                self._check_layer(layer, self.places[layer.digest])
+                self._looked_into(f"layer {layer.digest[:19]}", layers.check, layer)
 
-    def _check_layer(self, layer: Part, place: Place) -> None:
-        self._file.seek(place.at)
+    def _looked_into(self, what: str, look: Callable[[BinaryIO, int], None], part: Part) -> None:
+        self._file.seek(self.places[part.digest].at)
         try:
-            layers.check(self._file, layer.size)
+            look(self._file, part.size)
         except ValueError as error:
-            raise self._refused(f"layer {layer.digest[:19]}: {error}") from None
+            raise self._refused(f"{what}: {error}") from None
 
     def has(self, digest: str) -> bool:
         """Return whether a part is in this file."""

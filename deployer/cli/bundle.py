@@ -55,9 +55,11 @@ def group() -> None:
 )
 @click.option(
     "--with",
-    "tool",
-    type=click.Choice(["deployer"]),
-    help="Include deployer itself, for hosts that have only this version of Python: `sh FILE up`.",
+    "more",
+    type=click.Choice(["deployer", "data"]),
+    multiple=True,
+    help="Include deployer itself, for hosts that have only this version of Python: `sh FILE up`; or the data of the"
+    " service, which must be stopped. May be repeated.",
 )
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
     """Write a bundle. It has the image or directory, the filled-in manifest, playbooks, hooks and strategies.
@@ -81,7 +83,8 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
     )
     request = request_of(order, os.environ)
     with open_lines(common.output) as sink, house(common, sink) as opened:
-        wish = Wish(to, include, since, key, given["tool"] is not None, given["recipients"])
+        more = given["more"]
+        wish = Wish(to, include, since, key, "deployer" in more, given["recipients"], "data" in more)
         notes = made(opened, request, wish)
     return _print(common, look(to, checked=False, notes=notes))
 
@@ -110,6 +113,7 @@ def run(common: Common, file: Path, listen: str | None, domains: tuple[str, ...]
         signers=str(trust["signers"] or ""),
         unsigned=trust["allow_unsigned"],
         identity=str(trust["identity"] or ""),
+        data=trust["data"] or "",
     )
     with open_lines(common.output) as sink, house(common, sink) as opened:
         start = first_start(opened, order, os.environ, given)

@@ -176,8 +176,8 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         raise click.UsageError("--version is empty")
     if given["bundle"]:
         _refuse_beside_bundle(common, given)
-    elif given["signers"] or given["allow_unsigned"] or given["identity"]:
-        raise click.UsageError("--signers, --allow-unsigned and --identity go with --from")
+    elif any(given[name] for name in ("signers", "allow_unsigned", "identity", "data")):
+        raise click.UsageError("--signers, --allow-unsigned, --identity and --data go with --from")
     return Order(
         "plan" if given["only_plan"] else "start",
         common.service or "",
@@ -194,6 +194,7 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         signers=str(given["signers"] or ""),
         unsigned=given["allow_unsigned"],
         identity=str(given["identity"] or ""),
+        data=given["data"] or "",
     )
 
 

@@ -114,7 +114,7 @@ log_format = click.option(
     help="Log format on stderr: text or JSON lines.",
 )  # of commands that run until a signal
 
-# Whose bundle is deployed, and by what its secrets are opened
+# Whose bundle is deployed, by what its secrets are opened, and what becomes of its data
 BUNDLE_TRUST = (
     click.option(
         "--signers",
@@ -134,6 +134,11 @@ BUNDLE_TRUST = (
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="The age identity, or SSH key, that opens the secrets in the bundle.",
+    ),
+    click.option(
+        "--data",
+        type=click.Choice(["keep", "overwrite"]),
+        help="Where there is data already that the bundle brings, too: deploy with that, or replace it.",
     ),
 )
 

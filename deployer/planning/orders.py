@@ -51,7 +51,8 @@ class Order:
     `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and
     what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
     `dirty` also builds changes that are not committed; `bundle` is a file to deploy from instead of a manifest, signed
-    by one of the keys in `signers`, or `unsigned` for this reason, with secrets that `identity` opens. `rollback` takes
+    by one of the keys in `signers`, or `unsigned` for this reason, with secrets that `identity` opens and
+    `data` that is kept or overwritten where some is here already. `rollback` takes
     `to` (0: the last good release),
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
     `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
@@ -75,6 +76,7 @@ class Order:
     signers: str = ""
     unsigned: str = ""
     identity: str = ""
+    data: str = ""
     to: int = 0
     again: bool = False
     force: bool = False

@@ -34,6 +34,8 @@ def _facts(view: BundleView) -> Iterator[tuple[str, str]]:
     more = f" and {plural(len(view.files) - 8, 'other')}" if view.files[8:] else ""
     yield "files", ", ".join(view.files[:8]) + more
     yield "secrets", f"{', '.join(view.secrets)} (encrypted)" if view.secrets else ""
+    for data in view.data:
+        yield "data", f"{data.name}, {data.size:,} bytes, {data.digest}"
     unknown = "yes, by a key that was not checked" if view.signed else "no"
     yield "signed", f"by {view.signer}" if view.signer else unknown
     yield "digest", view.digest

@@ -8,6 +8,15 @@ from deployer.views.status_data import View
 
 
 @dataclass(frozen=True)
+class DataView:
+    """Data in a bundle: where instances find it, and its archive, in bytes and by digest."""
+
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class BundleView(View):
     """A bundle: what it brings, where that comes from, and what is not in it; sizes in bytes, `when` in Unix seconds.
 
@@ -36,6 +45,7 @@ class BundleView(View):
     checked: bool = False
     notes: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    data: tuple[DataView, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deployer.app.bundles.restore import restore
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest, FromBundle
 from deployer.app.operations.dispatch import request_of
+from deployer.app.operations.restored import RestoredData
 from deployer.bundle import sealing, signing
 from deployer.bundle.contents import Contents, OciImage
 from deployer.bundle.reader import MOST_CONFIG, Bundle, opened
@@ -43,6 +45,8 @@ def request_from(house: AppContext, order: Order, environ: Mapping[str, str]) ->
     with opened(Path(order.bundle)) as bundle:
         request = request_unpacked(house, order, bundle, environ)
         identity = _load(house, bundle)
+        if order.action == "start":
+            restore(house, bundle, request, identity, order.data)
     needed = {rollout.folder for rollout in house.store.rollouts.of(bundle.contents.service)}
     Unpacked(house.store.folder / FOLDER).prune(needed | {request.loaded.folder})
     return replace(request, bundle=FromBundle(identity, bundle.contents.git))
@@ -138,9 +142,11 @@ def refuse_missing(house: AppContext, bundle: Bundle) -> None:
 
 
 def missing_parts(house: AppContext, contents: Contents, wanted: set[str]) -> set[str]:
-    """Return which of the wanted parts neither the engine nor earlier bundles have."""
+    """Return which of the wanted parts neither the engine nor earlier bundles have, nor were restored."""
     image = contents.image
-    missing = Unpacked(house.store.folder / FOLDER).missing(contents, wanted)
+    restored = {data.digest for data in RestoredData(house, contents.service).all().values() if data.whole}
+    data = {saved.part.digest for saved in contents.data_parts}
+    missing = Unpacked(house.store.folder / FOLDER).missing(contents, wanted) | (wanted & data) - restored
     layers = [layer.digest for layer in image.layers] if image else []
     if image and wanted & set(layers) and not house.images.has(image.config.digest):
         missing |= wanted & set(layers[house.images.present(layers) :])

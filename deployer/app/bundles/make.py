@@ -19,7 +19,7 @@ from deployer.app.operations.image import PULL_SECONDS, made_image, note_of, pat
 from deployer.app.releases import GIT_SECONDS, built_version, git_revision, version_of
 from deployer.bundle import elf, sealing, signing, tape
 from deployer.bundle.collect import Collected, collect, collect_directory, part_of
-from deployer.bundle.contents import Contents, OciImage, Part, Sealed, digest_of
+from deployer.bundle.contents import Contents, Data, OciImage, Part, Sealed, digest_of
 from deployer.bundle.reader import opened
 from deployer.bundle.resolved import resolved
 from deployer.bundle.unpack import DIRECTORY, MANIFEST
@@ -31,6 +31,7 @@ from deployer.core.limits import REASON
 from deployer.drivers.ports import PIN, Image, SavedImage
 
 SAVE_SECONDS = 900.0
+DATA_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Wish:
     """What a bundle is to be beside its release: the file, more files of the manifest's folder.
 
     What the bundle `since` brings is left out; `key` signs; the `tool` itself may come along, and secrets, encrypted
-    to `recipients`.
+    to `recipients`, and the `data` of the service.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class Wish:
     key: Path | None = None
     tool: bool = False
     recipients: Sequence[str] = ()
+    data: bool = False
 
 
 def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ...]:
@@ -75,6 +77,10 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
         files = collect(loaded.manifest, loaded.folder, wish.include)
         files.text(MANIFEST, _manifest(request, reference))
         contents = _contents(request, _described(image, reference) if image else None, files, directory)
+        if wish.data:
+            found = saved.enter_context(_data(house, request, pinned.id if image else "", wish.out.absolute().parent))
+            contents = contents.model_copy(update={"data_parts": tuple(data for data, _ in found)})
+            files.places |= {data.part.digest: place for data, place in found}
         if wish.tool:
             archive = saved.enter_context(_archive(wish.out.absolute().parent))
             contents = contents.model_copy(update={"tool": tree.described(part_of(archive))})
@@ -107,7 +113,7 @@ def _contents_of(older: Path) -> Contents:
 
 def _in_both(older: Contents, contents: Contents) -> frozenset[str]:
     """Return what a delta may leave out: files, and layers from the lowest up, as engines know no other ones."""
-    digests = frozenset(older.files_parts()) & frozenset(contents.files_parts())
+    digests = older.optional() & contents.optional()
     if older.image is None or contents.image is None:
         return digests
     same = takewhile(lambda pair: pair[0] == pair[1], zip(older.image.layers, contents.image.layers, strict=False))
@@ -140,6 +146,22 @@ def _sealed(request: DeployRequest, recipients: Sequence[str]) -> tuple[Sealed, 
         raise Refused("the manifest has no secrets", "leave --secrets-for out")
     data = sealing.seal(values, recipients)
     return Sealed(names=tuple(sorted(values)), part=Part(digest=digest_of(data), size=len(data))), data
+
+
+@contextmanager
+def _data(house: AppContext, request: DeployRequest, image: str, scratch: Path) -> Iterator[list[tuple[Data, Path]]]:
+    """Save the data of a service, for as long as it is needed."""
+    loaded, deadline = request.loaded, Deadline.after(house.clock, DATA_SECONDS)
+    target, found = house.data(loaded.manifest, loaded.folder), list[tuple[Data, Path]]()
+    try:
+        with tempfile.TemporaryDirectory(dir=scratch, prefix=".data-") as folder:
+            for number, name in enumerate(target.names()):
+                place = Path(folder) / str(number)
+                target.save(name, image, place, deadline)
+                found.append((Data(name=name, kind=target.kind, part=part_of(place)), place))
+            yield found
+    except OSError as error:
+        raise Refused(f"the data cannot be written in {scratch}: {error.strerror}", "see `df`") from error
 
 
 @contextmanager

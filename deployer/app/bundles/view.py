@@ -8,7 +8,7 @@ from pathlib import Path
 from deployer.app.bundles.install import proven
 from deployer.bundle.reader import opened
 from deployer.core.errors import Refused
-from deployer.views.bundle_data import BundleView
+from deployer.views.bundle_data import BundleView, DataView
 
 
 def look(file: Path, *, checked: bool, signers: Path | None = None, notes: Sequence[str] = ()) -> BundleView:
@@ -44,4 +44,5 @@ def look(file: Path, *, checked: bool, signers: Path | None = None, notes: Seque
         checked=checked,
         notes=tuple(notes),
         secrets=contents.sealed.names if contents.sealed else (),
+        data=tuple(DataView(data.name, data.part.size, data.part.digest) for data in contents.data_parts),
     )

@@ -21,7 +21,7 @@ from deployer.store.vault import Vault
 if TYPE_CHECKING:
     from deployer.app.operations.notifications import Announcer
     from deployer.drivers.certificates import CertificateKeeper
-    from deployer.drivers.ports import Drivers, ImageFiles, Notifier
+    from deployer.drivers.ports import Drivers, ImageFiles, Notifier, ServiceData
     from deployer.manifest.models import Manifest
     from deployer.model import Release
 
@@ -44,6 +44,8 @@ class AppContext:
     close: Callable[[], None] = lambda: None  # what drivers have opened
     # The engine of this host, as bundles use it
     images: ImageFiles = field(default_factory=lambda: later.made(_no_engine))
+    # The data of a service with a manifest in a folder, as bundles bring it
+    data: Callable[[Manifest, Path], ServiceData] = lambda _manifest, _folder: _no_data()
     # What a drive of a rollout (service and number) tells, traced beside
     traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
 
@@ -134,6 +136,10 @@ def _bare(kind: str) -> Manifest:
     kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
     any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
     return Manifest.model_validate(any_one)
+
+
+def _no_data() -> ServiceData:
+    raise Refused("no driver is wired for data", "open the state folder by `open_house`")
 
 
 def _no_engine() -> ImageFiles:

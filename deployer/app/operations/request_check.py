@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
+from deployer.app.operations.restored import refuse_half_restored
 from deployer.app.releases import built_version, version_of
 from deployer.core.errors import Refused
 from deployer.manifest.freeze import frozen_until, local_time
@@ -43,6 +44,7 @@ def check(house: AppContext, request: DeployRequest) -> CheckedRequest:
     """Refuse what can be refused before anything is touched."""
     request, strategy, options = planned_by(house, request)
     _not_frozen(house, request)
+    refuse_half_restored(house, request.loaded.manifest.service)
     return CheckedRequest(request, strategy, options, request.secrets())
 
 

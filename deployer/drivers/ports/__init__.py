@@ -12,6 +12,7 @@ from deployer.core import later
 if TYPE_CHECKING:
     from deployer.drivers.ports.certificates import CertificateProxy, ShownCertificates
     from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
+    from deployer.drivers.ports.data import SavedData, ServiceData
     from deployer.drivers.ports.drivers import Drivers, EngineDrivers
     from deployer.drivers.ports.images import PIN, Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
     from deployer.drivers.ports.notifier import Notifier
@@ -51,8 +52,10 @@ __all__ = [
     "Runtime",
     "RuntimeCare",
     "Samples",
+    "SavedData",
     "SavedImage",
     "SavedLayer",
+    "ServiceData",
     "ShownCertificates",
     "Signatures",
     "Traffic",
@@ -67,6 +70,7 @@ __all__ = [
 _IN = {
     "certificates": ("CertificateProxy", "ShownCertificates"),
     "checks": ("Checks", "MetricSide", "MetricSources"),
+    "data": ("SavedData", "ServiceData"),
     "drivers": ("Drivers", "EngineDrivers"),
     "images": ("PIN", "Builder", "Image", "ImageFiles", "SavedImage", "SavedLayer", "Signatures"),
     "notifier": ("Notifier",),

@@ -1,0 +1,220 @@
+"""Data that goes along in a bundle: volumes of a service that is stopped, as they are, and never over other data."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+
+import docker
+import pytest
+from docker.types import Mount
+
+from tests.lab import image
+from tests.live.bundling import bundle, hosts
+from tests.live.conftest import Make
+from tests.live.shop import Shop
+
+pytestmark = pytest.mark.live
+TARGET = "/var/lib/shop"
+
+
+class Volume:
+    """A volume of the engine, written and read through a container that is never started."""
+
+    def __init__(self, client: docker.DockerClient, image: str) -> None:
+        self.client, self.image, self.name = client, image, f"dptest-{secrets.token_hex(4)}"
+
+    def _archive(self, put: bytes | None) -> bytes:
+        mount = Mount("/at", self.name, type="volume", no_copy=True)
+        made = self.client.containers.create(self.image, ["none"], mounts=[mount])
+        try:
+            if put is not None:
+                made.put_archive("/", put)
+            return b"".join(made.get_archive("/at")[0])
+        finally:
+            made.remove(v=True)
+
+    def write(self, *members: tuple[tarfile.TarInfo, bytes]) -> None:
+        written = io.BytesIO()
+        with tarfile.open(fileobj=written, mode="w") as archive:
+            for member, text in members:
+                archive.addfile(member, io.BytesIO(text))
+        self._archive(written.getvalue())
+
+    def read(self) -> dict[str, tuple[bytes, int, int, int, int, str]]:
+        with tarfile.open(fileobj=io.BytesIO(self._archive(None))) as archive:
+            return {m.name: (m.type, m.mode, m.uid, m.gid, int(m.mtime), m.linkname) for m in archive}
+
+    @property
+    def exists(self) -> bool:
+        return any(volume.name == self.name for volume in self.client.volumes.list())
+
+    def remove(self) -> None:
+        if self.exists:
+            self.client.volumes.get(self.name).remove(force=True)
+
+
+def entry(name: str, kind: bytes = tarfile.DIRTYPE, text: bytes = b"", **said: object) -> tuple[tarfile.TarInfo, bytes]:
+    made = tarfile.TarInfo(name)
+    made.type, made.size, made.mtime, made.mode = kind, len(text), 1_000_000_000, 0o755
+    for key, value in said.items():
+        setattr(made, key, value)
+    return made, text
+
+
+ROWS = (
+    entry("at", uid=70, gid=71, mode=0o700),
+    entry("at/rows", tarfile.REGTYPE, b"first", uid=70, gid=71, mode=0o640),
+    entry("at/rows.again", tarfile.LNKTYPE, linkname="at/rows", uid=70, gid=71, mode=0o640),
+    entry("at/empty", uid=5, gid=6, mode=0o2750),
+    entry("at/outside", tarfile.SYMTYPE, linkname="/etc/passwd"),
+)
+
+
+@pytest.fixture
+def moving(make_shop: Make, engine: docker.DockerClient) -> Iterator[tuple[Shop, Shop, Volume, Volume]]:
+    """Give a service that keeps data in a volume, and the host it moves to, where another volume is for it."""
+    here, there = hosts(make_shop, "docker")
+    here.version("1.0")
+    known = next(k for k, names in image.named(engine).items() if f"{here.name}:1.0" in names)
+    mine, theirs = Volume(engine, known), Volume(engine, known)
+    here.write(replicas=1, mounts=[{"source": mine.name, "target": TARGET}])
+    (there.folder / f"{here.name}.here.yml").write_text(f"mounts: [{{source: {theirs.name}, target: {TARGET}}}]\n")
+    mine.write(*ROWS)
+    try:
+        yield here, there, mine, theirs
+    finally:
+        for shop in (here, there):
+            shop._run("down", "-y", "--service", here.name)
+        for volume in (mine, theirs):
+            volume.remove()
+
+
+def test_what_a_stopped_service_wrote_goes_along_as_it_is(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, there, mine, theirs = moving
+    place, again = bundle(here, "1.0", "--with", "data"), here.folder / "again.bundle"
+    here.deploy("bundle", "make", "-o", str(again), "--version", "1.0", "--with", "data")
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(place.read_bytes()).digest()
+    shown = json.loads(here.deploy("bundle", "show", str(place), "--output", "json").stdout)
+    assert [data["name"] for data in shown["data"]] == [TARGET]
+    assert f"{TARGET}, {shown['data'][0]['size']:,} bytes, sha256:" in here.deploy("bundle", "show", str(place)).stdout
+
+    there.deploy("plan", "--from", str(place))
+    assert not theirs.exists
+    there.deploy("up", "--from", str(place))
+    assert there.get().text.strip() == "1.0"
+    assert theirs.read() == mine.read()
+    assert theirs.read()["at"][:4] == (tarfile.DIRTYPE, 0o700, 70, 71)
+    assert "nothing to do" in there.deploy("up", "--from", str(place)).stdout
+
+
+def test_data_is_saved_of_nothing_that_runs(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, _, mine, _ = moving
+    here.deploy("up", "--version", "1.0")
+    place = here.folder / "1.0.bundle"
+    make = ("bundle", "make", "-o", str(place), "--version", "1.0", "--with", "data")
+    said = here.deploy(*make, expect=2).stderr
+    assert f"is running with {mine.name}" in said
+    assert "`deploy down`" in said
+    assert not place.exists()
+    here.deploy("down", "-y")
+    here.deploy(*make)
+
+
+@pytest.mark.long("five deploys from bundles with data")
+def test_data_that_is_there_stays_unless_a_word_says_otherwise(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, there, mine, theirs = moving
+    place = bundle(here, "1.0", "--with", "data")
+    theirs.write(entry("at"), entry("at/other", tarfile.REGTYPE, b"of this host"))
+    said = there.deploy("up", "--from", str(place), expect=2).stderr
+    assert f"there is data for {TARGET} already" in said
+    assert "--data keep deploys with the data that is there, --data overwrite replaces it" in said
+    assert set(theirs.read()) == {"at", "at/other"}
+
+    there.deploy("up", "--from", str(place), "--data", "keep")
+    assert set(theirs.read()) == {"at", "at/other"}
+    said = there.deploy("up", "--from", str(place), "--data", "overwrite", expect=2).stderr
+    assert f"is running with {theirs.name}" in said
+    there.deploy("down", "-y", "--service", here.name)
+    there.deploy("up", "--from", str(place), "--data", "overwrite")
+    assert theirs.read() == mine.read()
+
+    plain = here.folder / "plain.bundle"
+    here.deploy("bundle", "make", "-o", str(plain), "--version", "1.0")
+    assert "has no data" in there.deploy("up", "--from", str(plain), "--data", "keep", expect=2).stderr
+
+
+@pytest.mark.long("two bundles with data, deployed")
+def test_a_delta_leaves_unchanged_data_out(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, there, mine, theirs = moving
+    mine.write(*ROWS, entry("at/much", tarfile.REGTYPE, os.urandom(500_000)))
+    first = bundle(here, "1.0", "--with", "data")
+    second = bundle(here, "2.0", "--with", "data", "--since", str(first))
+    assert second.stat().st_size < 400_000 < 500_000 < first.stat().st_size
+    assert "parts that are not here" in there.deploy("up", "--from", str(second), expect=2).stderr
+    there.deploy("up", "--from", str(first))
+    theirs.write(entry("at"), entry("at/new", tarfile.REGTYPE, b"since then"))
+    there.deploy("bluegreen", "--bake", "0", "--from", str(second))
+    assert there.get().text.strip() == "2.0"
+    assert "at/new" in theirs.read()
+
+
+def test_what_has_no_data_is_told_so(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, _, mine, _ = moving
+    place = here.folder / "1.bundle"
+    make = ("bundle", "make", "-o", str(place), "--version", "1.0", "--with", "data")
+    mine.write(*ROWS, entry("at/pipe", tarfile.FIFOTYPE))
+    assert "'deployer-data/pipe' is neither a file, a folder nor a link" in here.deploy(*make, expect=2).stderr
+    mine.remove()
+    assert f"the engine has no volume {mine.name}" in here.deploy(*make, expect=2).stderr
+    here.write(mounts=[])
+    assert "the service has no data of its own" in here.deploy(*make, expect=2).stderr
+    assert not place.exists()
+    assert not [path for path in here.folder.iterdir() if path.name.startswith(".data-")]
+
+
+# What a process does that is killed in the middle of a restore: it ends where it would send the second piece of data.
+KILLED = """
+import os, signal
+from deployer.drivers.ports.data import SavedData
+from deployer.drivers.runtime.docker.data import DockerData
+whole = DockerData._fill
+def half(self, client, container, source, saved):
+    def pieces():
+        for number, piece in enumerate(piece for piece in saved.read() if piece):
+            if number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield piece
+    whole(self, client, container, source, SavedData(saved.digest, pieces))
+DockerData._fill = half
+from deployer.start import main
+main()
+"""
+
+
+@pytest.mark.long("a restore that is killed, and the deploys after it")
+def test_a_restore_that_was_killed_is_done_again(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
+    here, there, mine, theirs = moving
+    mine.write(*ROWS, entry("at/much", tarfile.REGTYPE, os.urandom(3_000_000)))
+    place = bundle(here, "1.0", "--with", "data")
+    words = [sys.executable, "-c", KILLED, "up", "--from", str(place), "--state", str(there.state)]
+    died = subprocess.run(words, cwd=there.folder, env=there.environment(), capture_output=True, timeout=60)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert theirs.exists
+
+    (there.folder / "deploy.yml").write_text((here.folder / "deploy.yml").read_text())
+    there.deploy("release-lock", "-y", "--service", here.name, "-m", "its process was killed")
+    refused = there.deploy("up", "--version", "1.0", expect=2).stderr
+    assert f"the restore of {TARGET} was interrupted, and only part of the data is there" in refused
+    assert there.containers() == []
+    there.deploy("up", "--from", str(place))
+    assert theirs.read() == mine.read()
+    assert there.get().text.strip() == "1.0"

@@ -1,0 +1,166 @@
+"""Data in a bundle: what its archives may have, and what is known of a restore."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.restored import Restored, RestoredData, refuse_half_restored
+from deployer.bundle import data
+from deployer.bundle.contents import Contents, Data
+from deployer.bundle.reader import opened
+from deployer.bundle.writer import stream
+from deployer.core.errors import Refused
+from tests.bundles import part, written
+
+ROOT = data.FOLDER
+
+
+def archive(*members: tuple[str, bytes, dict[str, Any]], form: int = tarfile.GNU_FORMAT) -> bytes:
+    """Write a tar archive; a member is its name, its kind, and what else it says of itself."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=form) as written_to:
+        for name, kind, said in members:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            text = said.pop("text", b"")
+            member.size = len(text)
+            for key, value in said.items():
+                setattr(member, key, value)
+            written_to.addfile(member, io.BytesIO(text))
+    return made.getvalue()
+
+
+def folder() -> tuple[str, bytes, dict[str, Any]]:
+    return (ROOT, tarfile.DIRTYPE, {"mode": 0o755})
+
+
+def pieces(content: bytes) -> Iterator[bytes]:
+    for at in range(0, len(content), 700):
+        yield content[at : at + 700]
+
+
+def normalised(content: bytes) -> bytes:
+    target = io.BytesIO()
+    data.normalise(pieces(content), target)
+    return target.getvalue()
+
+
+def test_owners_modes_links_and_whole_seconds_are_kept_and_names_of_users_are_not() -> None:
+    text = b"rows" * 1000
+    long = f"{ROOT}/{'deep/' * 40}file"
+    said: dict[str, Any] = {"uid": 70, "gid": 2**33, "mode": 0o4640, "mtime": 12.75, "uname": "ann"}
+    xattr = {"SCHILY.xattr.user.a": "b", "atime": "1.5"}
+    kept = archive(
+        folder(),
+        (long, tarfile.REGTYPE, {"text": text, "pax_headers": xattr, **said}),
+        (f"{ROOT}/again", tarfile.LNKTYPE, {"linkname": long}),
+        (f"{ROOT}/away", tarfile.SYMTYPE, {"linkname": "/etc/passwd"}),
+        form=tarfile.PAX_FORMAT,
+    )
+    with tarfile.open(fileobj=io.BytesIO(normalised(kept))) as found:
+        members = {member.name: member for member in found}
+        file = members[long]
+        assert (file.uid, file.gid, file.mode, file.mtime, file.uname) == (70, 2**33, 0o4640, 12, "")
+        assert file.pax_headers.get("SCHILY.xattr.user.a") == "b"
+        assert "atime" not in file.pax_headers
+        assert members[f"{ROOT}/again"].linkname == long
+        content = found.extractfile(file)
+        assert content is not None
+        assert content.read() == text
+    assert normalised(normalised(kept)) == normalised(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said", "why"),
+    [
+        ("/etc/passwd", tarfile.REGTYPE, {}, "is outside of the data"),
+        (f"{ROOT}/../up", tarfile.REGTYPE, {}, "is outside of the data"),
+        ("other", tarfile.REGTYPE, {}, "is outside of the data"),
+        (f"{ROOT}/link", tarfile.LNKTYPE, {"linkname": "/etc/shadow"}, "'/etc/shadow' is outside of the data"),
+        (f"{ROOT}/disk", tarfile.BLKTYPE, {"devmajor": 8}, "is neither a file, a folder nor a link"),
+        (f"{ROOT}/null", tarfile.CHRTYPE, {"devmajor": 1}, "is neither a file, a folder nor a link"),
+        (f"{ROOT}/pipe", tarfile.FIFOTYPE, {}, "is neither a file, a folder nor a link"),
+    ],
+)
+def test_what_no_bundle_has_is_refused_when_it_is_made_and_when_it_is_read(
+    name: str, kind: bytes, said: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    strange = archive(folder(), (name, kind, said))
+    with pytest.raises(ValueError, match=why):
+        normalised(strange)
+    with opened(bundle_of(tmp_path, strange)) as found, pytest.raises(Refused, match=f"the data of /data: .*{why}"):
+        found.check()
+
+
+def bundle_of(tmp_path: Path, *archives: bytes, names: tuple[str, ...] = ("/data", "/more")) -> Path:
+    parts = tuple(Data(name=n, kind="mount", part=part(a)) for n, a in zip(names, archives, strict=False))
+    contents = Contents(format=1, service="shop", version="1", runtime="docker", data_parts=parts)
+    blobs = {part(a).digest: a for a in archives}
+    return written(tmp_path, b"".join(stream(contents, lambda digest: [blobs[digest]])))
+
+
+def test_data_is_a_part_as_any_other_and_a_delta_leaves_it_out(tmp_path: Path) -> None:
+    sound = normalised(archive(folder(), (f"{ROOT}/rows", tarfile.REGTYPE, {"text": b"rows"})))
+    place = bundle_of(tmp_path, sound)
+    with opened(place) as found:
+        found.check()
+        (saved,) = found.contents.data_parts
+        assert b"".join(found.chunks(saved.part.digest)) == sound
+        assert found.contents.optional() == {saved.part.digest}
+        assert not found.contents.needed()
+    content = bytearray(place.read_bytes())
+    content[content.index(b"rows") + 600] ^= 1
+    place.write_bytes(content)
+    with opened(place) as found, pytest.raises(Refused, match="is damaged"):
+        found.check()
+
+
+def test_data_with_a_name_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="some data is named twice"):
+        bundle_of(tmp_path, b"one", b"two", names=("/data", "/data"))
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    with opened(bundle_of(tmp_path, b"no archive" * 200)) as found, pytest.raises(Refused, match="not a tar archive"):
+        found.check()
+
+
+def test_no_more_is_read_of_an_archive_than_shows_whether_it_has_something() -> None:
+    assert not data.holds_something(pieces(archive(folder())))
+    read = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal read
+        for piece in pieces(archive(folder(), (f"{ROOT}/much", tarfile.REGTYPE, {"text": bytes(10_000_000)}))):
+            read += len(piece)
+            yield piece
+
+    assert data.holds_something(counted())
+    assert read < 100_000
+
+
+def test_a_restore_that_did_not_end_is_told_until_it_is_done(tmp_path: Path) -> None:
+    house = cast("AppContext", SimpleNamespace(store=SimpleNamespace(folder=tmp_path)))
+    known = RestoredData(house, "shop")
+    refuse_half_restored(house, "shop")
+    known.set("/data", Restored("sha256:1", whole=True))
+    known.set("/more", Restored("sha256:2", whole=False))
+    with pytest.raises(Refused, match="the restore of /more was interrupted") as error:
+        refuse_half_restored(house, "shop")
+    assert str(known.file) in error.value.hint
+    known.set("/more", None)
+    refuse_half_restored(house, "shop")
+    assert known.all() == {"/data": Restored("sha256:1", whole=True)}
+    assert json.loads(known.file.read_text()) == {"/data": {"digest": "sha256:1", "whole": True}}
+    known.file.write_text("[")
+    with pytest.raises(Refused, match="cannot be read"):
+        known.all()
