@@ -175,6 +175,10 @@ def _lxc() -> str:
     return "" if shutil.which("lxc-start", path=programs.PATH) else "lxc is not installed"
 
 
+def _minisign() -> str:
+    return "" if shutil.which("minisign") else "minisign is not installed"
+
+
 def _age() -> str:
     return "" if shutil.which("age") and shutil.which("age-keygen") else "age is not installed"
 
@@ -222,6 +226,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "qemu": _qemu,
     "skopeo": _skopeo,
     "age": _age,
+    "minisign": _minisign,
 }
 
 

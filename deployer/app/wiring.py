@@ -275,10 +275,10 @@ class _Wiring:
             from deployer.drivers.runtime.docker.data import DockerData
 
             return DockerData(manifest.mounts, scratch)
-        where = "on the hosts of `hosts`" if found else f"unknown with runtime {manifest.runtime}"
+        why = "it is on the hosts of `hosts`" if found else f"runtime {manifest.runtime} has no `mounts`"
         raise Refused(
-            f"the data of {manifest.service} is {where}",
-            "save it by a command, and add it: --include (docs/bundles.md)",
+            f"the data of {manifest.service} cannot be packed here: {why}",
+            "save it by a command, and add what that wrote: --include (docs/bundles.md, Data)",
         )
 
     def find(self, manifest: Manifest, folder: Path) -> Meant:

@@ -43,7 +43,11 @@ def group() -> None:
     help="Leave out what this older bundle brings: layers of the image, files.",
 )
 @click.option(
-    "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="Sign it with this SSH key (ssh-keygen -Y)."
+    "--sign",
+    "key",
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="Sign it with this key of SSH (ssh-keygen -Y), minisign or cosign.",
 )
 @click.option(
     "--secrets-for",
@@ -142,7 +146,8 @@ def show(common: Common, file: Path) -> int:
     "--signers",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Public keys, one of which must have signed it: ssh-keygen(1), ALLOWED SIGNERS.",
+    help="Public keys, one of which must have signed it: allowed signers (ssh-keygen(1)), a key of minisign or"
+    " cosign, or a folder of these.",
 )
 def verify(common: Common, file: Path, signers: Path | None) -> int:
     """Read every byte of a bundle. Exit with 2, and say where, if one was changed."""

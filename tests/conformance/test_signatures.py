@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from deployer.core.clock import Deadline, SystemClock
+from deployer.core.cosign import surroundings
 from deployer.core.errors import Exit, Refused
 from deployer.drivers.ports import Image, Signatures
 from deployer.drivers.signatures import Cosign
-from deployer.drivers.signatures.cosign import surroundings
 from deployer.manifest.models import Manifest
 from deployer.model import Signature
 from tests.lab import archive, image, registry, signing

@@ -58,6 +58,8 @@ class Volume:
         return any(volume.name == self.name for volume in self.client.volumes.list())
 
     def remove(self) -> None:
+        for left in self.client.containers.list(all=True, filters={"label": f"io.deployer.data={self.name}"}):
+            left.remove(force=True, v=True)
         if self.exists:
             self.client.volumes.get(self.name).remove(force=True)
 
@@ -98,6 +100,7 @@ def moving(make_shop: Make, engine: docker.DockerClient) -> Iterator[tuple[Shop,
             volume.remove()
 
 
+@pytest.mark.long("two bundles and a deploy", every_change=True)
 def test_what_a_stopped_service_wrote_goes_along_as_it_is(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
     here, there, mine, theirs = moving
     place, again = bundle(here, "1.0", "--with", "data"), here.folder / "again.bundle"
@@ -116,6 +119,7 @@ def test_what_a_stopped_service_wrote_goes_along_as_it_is(moving: tuple[Shop, Sh
     assert "nothing to do" in there.deploy("up", "--from", str(place)).stdout
 
 
+@pytest.mark.long("a deploy and two bundles")
 def test_data_is_saved_of_nothing_that_runs(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
     here, _, mine, _ = moving
     here.deploy("up", "--version", "1.0")
@@ -167,6 +171,7 @@ def test_a_delta_leaves_unchanged_data_out(moving: tuple[Shop, Shop, Volume, Vol
     assert "at/new" in theirs.read()
 
 
+@pytest.mark.long("three bundles that are refused")
 def test_what_has_no_data_is_told_so(moving: tuple[Shop, Shop, Volume, Volume]) -> None:
     here, _, mine, _ = moving
     place = here.folder / "1.bundle"
@@ -211,7 +216,6 @@ def test_a_restore_that_was_killed_is_done_again(moving: tuple[Shop, Shop, Volum
     assert theirs.exists
 
     (there.folder / "deploy.yml").write_text((here.folder / "deploy.yml").read_text())
-    there.deploy("release-lock", "-y", "--service", here.name, "-m", "its process was killed")
     refused = there.deploy("up", "--version", "1.0", expect=2).stderr
     assert f"the restore of {TARGET} was interrupted, and only part of the data is there" in refused
     assert there.containers() == []

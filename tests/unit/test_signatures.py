@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from deployer.core.clock import Deadline, SystemClock
+from deployer.core.cosign import surroundings
 from deployer.core.errors import Refused
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker.images import names
 from deployer.drivers.signatures import Cosign
-from deployer.drivers.signatures.cosign import surroundings
 from deployer.manifest import public_key
 from deployer.manifest.models import Manifest
 from deployer.manifest.public_key import Unfit

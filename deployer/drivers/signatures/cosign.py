@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core import commands, files
 from deployer.core.clock import Deadline
+from deployer.core.cosign import INSTALL, surroundings
 from deployer.core.errors import Refused
 from deployer.drivers.ports import Image
 from deployer.manifest import public_key
@@ -22,10 +23,6 @@ from deployer.model import Signature
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
-INSTALL = "install it: apt-get install cosign, or https://github.com/sigstore/cosign/releases"
-# Each option of cosign can be given by a variable (COSIGN_INSECURE_IGNORE_TLOG=true), and so can the keys that it
-# trusts: what was started by a pipeline would be only as strict as that pipeline wants.
-_WEAKENING = ("COSIGN_", "SIGSTORE_", "TUF_", "REKOR_")
 _MOST = 1024 * 1024  # bytes of what cosign may print
 _UNSIGNED, _BY_ANOTHER = 10, 12  # exit codes of cosign
 _ERROR = re.compile(r"(?:^|: | / )Error: (?P<text>.*?)(?= / error during|$)")
@@ -37,11 +34,6 @@ def program() -> Path:
     if found is None:
         raise Refused("the manifest wants signatures verified, and cosign is not installed", INSTALL)
     return Path(found)
-
-
-def surroundings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment without what makes cosign less strict; credentials of registries stay."""
-    return {name: value for name, value in environ.items() if not name.upper().startswith(_WEAKENING)}
 
 
 class Cosign:

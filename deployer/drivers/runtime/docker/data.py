@@ -74,6 +74,7 @@ class DockerData:
         with self._alone(), self._engine.client(f"restore {source}", deadline.left()) as client:
             _refuse_used(client, source)
             if overwrite or begun:
+                _remove_left(client, source)
                 _cleared(client, source)
             if not (begun and source.startswith("/")) and not self._is_empty(client, source, image):
                 raise Refused(f"{source} is not empty", "deployer removes nothing of a folder: empty it by hand")
@@ -133,23 +134,20 @@ class DockerData:
 
     @contextmanager
     def _mounted(self, client: docker.DockerClient, source: str, image: str, *, read_only: bool) -> Iterator[Container]:
-        """Make a container that mounts it, and remove it; one that a killed command has left, too."""
+        """Make a container that mounts it, and remove it."""
         import docker.errors
         from docker.types import Mount as EngineMount
 
         kind: Literal["bind", "volume"] = "bind" if source.startswith("/") else "volume"
         options: dict[str, Any] = {} if kind == "bind" else {"no_copy": True}
         mount = EngineMount(f"/{data.FOLDER}", source, type=kind, read_only=read_only, **options)
-        name = f"deployer-data-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
-        left = find_container(client, name)
-        if left is not None and _LABEL in left.labels:
-            left.remove(force=True, v=True)
+        _remove_left(client, source)
         try:
             made = client.containers.create(
                 image,
                 ["none"],
                 entrypoint=["none"],
-                name=name,
+                name=_name(source),
                 mounts=[mount],
                 labels={_LABEL: source},
                 network_mode="none",
@@ -166,6 +164,17 @@ class DockerData:
         files.folder(self._folder)
         with FileLock(self._folder / ".lock").held(LOCK_SECONDS):
             yield
+
+
+def _name(source: str) -> str:
+    return f"deployer-data-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+
+
+def _remove_left(client: docker.DockerClient, source: str) -> None:
+    """Remove the container that a killed command has left."""
+    left = find_container(client, _name(source))
+    if left is not None and _LABEL in left.labels:
+        left.remove(force=True, v=True)
 
 
 def _volume(client: docker.DockerClient, name: str) -> Volume | None:

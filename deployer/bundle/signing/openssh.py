@@ -1,0 +1,61 @@
+"""Signatures by ssh-keygen: keys and file of signers are those of `git commit -S` with SSH."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.bundle.signing.message import NAMESPACE, digest_line, run, written
+from deployer.core import commands
+from deployer.core.errors import Refused
+
+_BEGIN = "-----BEGIN SSH SIGNATURE-----"
+_OTHERS = (b"-----BEGIN PUBLIC KEY", b"untrusted comment:")
+
+
+class OpenSsh:
+    """Signs by `ssh-keygen -Y`, with whatever key ssh(1) takes."""
+
+    NAME = "ssh-keygen"
+
+    def has_secret(self, key: bytes) -> bool:  # noqa: ARG002 - ssh-keygen knows best
+        """Return True: a key may be on a token, or in an agent."""
+        return True
+
+    def has_public(self, keys: bytes) -> bool:
+        """Return whether a file may be one of allowed signers; an empty one is."""
+        return not keys.lstrip().startswith(_OTHERS)
+
+    def made(self, signature: str) -> bool:
+        """Return whether a signature is armoured as those of SSH."""
+        return signature.startswith(_BEGIN)
+
+    def sign(self, contents: bytes, key: Path) -> str:
+        """Return the signature, armoured."""
+        with written(digest_line(contents)) as (message, signature):
+            try:
+                run(["ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key.absolute()), str(message)])
+                return signature.read_text(encoding="ascii")
+            except commands.CommandFailed as error:
+                hint = error.hint or "a key of ssh(1)"
+                raise Refused(f"the bundle cannot be signed with {key}: {error}", hint) from None
+
+    def signer(self, contents: bytes, signature: str, keys: Path) -> str:
+        """Return the principal who signed (ssh-keygen(1), ALLOWED SIGNERS)."""
+        with written(digest_line(contents), signature) as (_, place):
+            given = ("-s", str(place), "-f", str(keys.absolute()))
+            try:
+                found = run(["ssh-keygen", "-Y", "find-principals", *given]).splitlines()
+                who = found[0] if found else ""
+                run(["ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", who, *given], digest_line(contents))
+            except commands.CommandFailed as error:
+                raise Refused(f"it is not signed by a key of {keys}: {error}", "sign it, or add the key") from None
+        return who
+
+    def refuse_damaged(self, contents: bytes, signature: str) -> None:
+        """Raise Refused where the key inside the signature did not make it of these contents."""
+        with written(digest_line(contents), signature) as (_, place):
+            try:
+                check = ["ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(place)]
+                run(check, digest_line(contents))
+            except commands.CommandFailed as error:
+                raise Refused(f"its signature is damaged: {error}", "copy it again, or sign it again") from None
