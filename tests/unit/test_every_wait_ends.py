@@ -197,6 +197,7 @@ ASKING = {
     "ImageFiles.keep",
     "ImageFiles.platform",
     "ImageFiles.present",
+    "ServiceData.names",
     "Runtime.prune",
     "RuntimeCare.foreign",
     "RuntimeCare.collect_garbage",

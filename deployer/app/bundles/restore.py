@@ -20,8 +20,8 @@ KEEP, OVERWRITE = "keep", "overwrite"  # what becomes of data that is there alre
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where data of a bundle goes; `begun` says that part of it is there, from a restore that was killed."""
+class _Task:
+    """Data of a bundle that is to be restored; `begun` says that part of it is there, from a restore that was killed."""
 
     saved: Data
     begun: bool
@@ -58,7 +58,7 @@ def _refuse_other_kind(target: ServiceData, brought: tuple[Data, ...]) -> None:
 
 def _place(
     house: AppContext, bundle: Bundle, target: ServiceData, saved: Data, image: str, choice: str, deadline: Deadline
-) -> _Place | None:
+) -> _Task | None:
     """Return what is to be done with one of them, None for what is here. Raise Refused where data is in the way."""
     known, overwrite = RestoredData(house, bundle.contents.service).all().get(saved.name), choice == OVERWRITE
     done = known is not None and known.whole and known.digest == saved.part.digest and not overwrite
@@ -79,11 +79,11 @@ def _place(
             if overwrite
             else f"--data {KEEP} deploys with the data that is there, --data {OVERWRITE} replaces it",
         )
-    return _Place(saved, begun)
+    return _Task(saved, begun)
 
 
 def _restore(
-    house: AppContext, bundle: Bundle, target: ServiceData, place: _Place, image: str, choice: str, deadline: Deadline
+    house: AppContext, bundle: Bundle, target: ServiceData, place: _Task, image: str, choice: str, deadline: Deadline
 ) -> None:
     service, saved, known = bundle.contents.service, place.saved, RestoredData(house, bundle.contents.service)
     name, digest = saved.name, saved.part.digest

@@ -46,7 +46,11 @@ class Program(Protocol):
         ...
 
 
-_PROGRAMS: tuple[Program, ...] = (minisign.Minisign(), cosign.Cosign(), openssh.OpenSsh())  # the last one is for all
+_PROGRAMS: tuple[Program, ...] = (
+    minisign.Minisign(),
+    cosign.CosignBlobs(),
+    openssh.OpenSsh(),
+)  # the last one is for all
 
 
 def sign(contents: bytes, key: Path) -> str:

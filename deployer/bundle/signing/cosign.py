@@ -16,7 +16,7 @@ _SECRETS = (b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----", b"-----BEGIN ENCR
 _PUBLIC, _MARK = b"-----BEGIN PUBLIC KEY-----", "cosign "
 
 
-class Cosign:
+class CosignBlobs:
     """Signs by `cosign sign-blob`; nothing is sent to a transparency log, which other hosts could not read."""
 
     NAME = "cosign"
