@@ -19,14 +19,6 @@ RESTORE_SECONDS = 3600.0
 KEEP, OVERWRITE = "keep", "overwrite"  # what becomes of data that is there already
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Data of a bundle that is to be restored; `begun` says that part of it is there, from a restore that was killed."""
-
-    saved: Data
-    begun: bool
-
-
 def restore(house: AppContext, bundle: Bundle, request: DeployRequest, image: str, choice: str) -> None:
     """Restore the data of a bundle where none is, and with OVERWRITE also where some is; with KEEP none.
 
@@ -44,11 +36,9 @@ def restore(house: AppContext, bundle: Bundle, request: DeployRequest, image: st
     with locked(house, service, "restore its data"):
         target, deadline = house.data(loaded.manifest, loaded.folder), Deadline.after(house.clock, RESTORE_SECONDS)
         _refuse_other_kind(target, brought)
-        places = [
-            place for saved in brought if (place := _place(house, bundle, target, saved, image, choice, deadline))
-        ]
-        for place in places:
-            _restore(house, bundle, target, place, image, choice, deadline)
+        restoring = _Restoring(house, bundle, target, image, choice == OVERWRITE, deadline)
+        for saved in [saved for saved in brought if restoring.is_needed(saved)]:
+            restoring.restore(saved)
 
 
 def _refuse_other_kind(target: ServiceData, brought: tuple[Data, ...]) -> None:
@@ -56,46 +46,63 @@ def _refuse_other_kind(target: ServiceData, brought: tuple[Data, ...]) -> None:
         raise Refused(f"the data {', '.join(other)} was not saved of this runtime", "make the bundle again")
 
 
-def _place(
-    house: AppContext, bundle: Bundle, target: ServiceData, saved: Data, image: str, choice: str, deadline: Deadline
-) -> _Task | None:
-    """Return what is to be done with one of them, None for what is here. Raise Refused where data is in the way."""
-    known, overwrite = RestoredData(house, bundle.contents.service).all().get(saved.name), choice == OVERWRITE
-    done = known is not None and known.whole and known.digest == saved.part.digest and not overwrite
-    begun = known is not None and not known.whole
-    if done and saved.kind == "playbook":
-        return None
-    free = begun or target.is_free(saved.name, image, deadline, overwrite=overwrite)
-    if done and not free:
-        return None
-    if not bundle.has(saved.part.digest):
-        raise Refused(
-            f"the data of {saved.name} is not in {bundle.path}", "deploy the bundle that was named by --since"
-        )
-    if not free:
-        raise Refused(
-            f"there is data for {saved.name} already, and {bundle.path} brings some",
-            "deployer removes nothing of a folder: empty it by hand"
-            if overwrite
-            else f"--data {KEEP} deploys with the data that is there, --data {OVERWRITE} replaces it",
-        )
-    return _Task(saved, begun)
+@dataclass(frozen=True)
+class _Restoring:
+    """A restore of a bundle's data; `image` is one that the engine has."""
 
+    house: AppContext
+    bundle: Bundle
+    target: ServiceData
+    image: str
+    overwrite: bool
+    deadline: Deadline
 
-def _restore(
-    house: AppContext, bundle: Bundle, target: ServiceData, place: _Task, image: str, choice: str, deadline: Deadline
-) -> None:
-    service, saved, known = bundle.contents.service, place.saved, RestoredData(house, bundle.contents.service)
-    name, digest = saved.name, saved.part.digest
-    house.tell(service, f"restoring the data of {name}: {saved.part.size:,} bytes")
-    if saved.kind == "mount":  # a playbook writes beside what it replaces
-        known.set(name, Restored(digest, whole=False))
+    @property
+    def known(self) -> RestoredData:
+        return RestoredData(self.house, self.bundle.contents.service)
 
-    def forget() -> None:
-        if saved.kind == "mount" and target.is_free(name, image, deadline, overwrite=False):
-            known.set(name, None)
+    def _begun(self, saved: Data) -> bool:
+        """Return whether part of it is there, from a restore that was killed."""
+        known = self.known.all().get(saved.name)
+        return known is not None and not known.whole
 
-    with undone(forget):
-        what = SavedData(digest, lambda: bundle.chunks(digest))
-        target.restore(name, image, what, deadline, overwrite=choice == OVERWRITE, begun=place.begun)
-    known.set(name, Restored(digest, whole=True))
+    def _done(self, saved: Data) -> bool:
+        known = self.known.all().get(saved.name)
+        return known is not None and known.whole and known.digest == saved.part.digest and not self.overwrite
+
+    def is_needed(self, saved: Data) -> bool:
+        """Return whether it is not here yet. Raise Refused where other data is in the way."""
+        if self._done(saved) and saved.kind == "playbook":
+            return False
+        begun = self._begun(saved)
+        free = begun or self.target.is_free(saved.name, self.image, self.deadline, overwrite=self.overwrite)
+        if self._done(saved) and not free:
+            return False
+        if not self.bundle.has(saved.part.digest):
+            raise Refused(
+                f"the data of {saved.name} is not in {self.bundle.path}", "deploy the bundle that was named by --since"
+            )
+        if not free:
+            raise Refused(
+                f"there is data for {saved.name} already, and {self.bundle.path} brings some",
+                "deployer removes nothing of a folder: empty it by hand"
+                if self.overwrite
+                else f"--data {KEEP} deploys with the data that is there, --data {OVERWRITE} replaces it",
+            )
+        return True
+
+    def restore(self, saved: Data) -> None:
+        """Restore it, and record that it is whole; what has failed is recorded as begun only if part of it is left."""
+        name, digest, begun = saved.name, saved.part.digest, self._begun(saved)
+        self.house.tell(self.bundle.contents.service, f"restoring the data of {name}: {saved.part.size:,} bytes")
+        if saved.kind == "mount":  # a playbook writes beside what it replaces
+            self.known.set(name, Restored(digest, whole=False))
+
+        def forget() -> None:
+            if saved.kind == "mount" and self.target.is_free(name, self.image, self.deadline, overwrite=False):
+                self.known.set(name, None)
+
+        with undone(forget):
+            what = SavedData(digest, lambda: self.bundle.chunks(digest))
+            self.target.restore(name, self.image, what, self.deadline, overwrite=self.overwrite, begun=begun)
+        self.known.set(name, Restored(digest, whole=True))
