@@ -419,5 +419,5 @@ def test_a_signature_is_of_these_contents_and_this_key(tmp_path: Path) -> None:
     ):
         with pytest.raises(Refused):
             signing.signer(contents, given, keys)
-    with pytest.raises(Refused, match="cannot be signed"):
+    with pytest.raises(Refused, match="cannot be read"):
         signing.sign(b"contents", tmp_path / "nowhere")
