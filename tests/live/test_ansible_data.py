@@ -61,7 +61,7 @@ def test_playbooks_save_data_and_restore_it_where_none_is(tmp_path: Path) -> Non
         data.save(name, "", saved, deadline)
     rows.write_text("first")
     data.save(name, "", saved, deadline)
-    what = SavedData(part_of(saved).digest, lambda: [saved.read_bytes()])
+    what = SavedData(part_of(saved).digest, saved.stat().st_size, lambda: [saved.read_bytes()])
     with pytest.raises(Refused, match="there are rows already"):
         data.restore(name, "", what, deadline, overwrite=False, begun=False)
     rows.write_text("second")

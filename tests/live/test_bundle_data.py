@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 
 import docker
@@ -186,6 +187,49 @@ def test_what_has_no_data_is_told_so(moving: tuple[Shop, Shop, Volume, Volume]) 
     assert not [path for path in here.folder.iterdir() if path.name.startswith(".data-")]
 
 
+@pytest.mark.long("two deploys, of which the disk takes one")
+def test_a_volume_that_is_full_is_told_and_the_same_command_continues(
+    moving: tuple[Shop, Shop, Volume, Volume],
+) -> None:
+    here, there, mine, theirs = moving
+    mine.write(*ROWS, entry("at/much", tarfile.REGTYPE, os.urandom(3_000_000)))
+    place = bundle(here, "1.0", "--with", "data")
+    small = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    theirs.client.volumes.create(theirs.name, driver="local", driver_opts=small)
+    said = there.deploy("up", "--from", str(place), expect=2).stderr
+    size = json.loads(here.deploy("bundle", "show", str(place), "--output", "json").stdout)["data"][0]["size"]
+    assert f"{theirs.name} cannot be filled with {size:,} bytes: " in said
+    assert "no space left" in said
+    assert "make room there" in said
+    assert there.containers() == []
+    theirs.client.volumes.get(theirs.name).remove()
+    there.deploy("up", "--from", str(place))
+    assert theirs.read() == mine.read()
+
+
+@pytest.mark.long("a deploy, a bundle, and a deploy of it")
+def test_a_service_moves_with_its_data(
+    moving: tuple[Shop, Shop, Volume, Volume], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The steps of docs/bundles.md, To another machine: what users meet is the time between the two last."""
+    here, there, mine, theirs = moving
+    here.write(single=True)
+    here.deploy("up", "--version", "1.0")
+    trial = bundle(here, "1.0")
+    there.deploy("plan", "--from", str(trial))  # the image is there before anybody waits for it
+    began = time.monotonic()
+    here.deploy("down", "-y")
+    place = here.folder / "data.bundle"
+    here.deploy("bundle", "make", "-o", str(place), "--version", "1.0", "--with", "data", "--since", str(trial))
+    there.deploy("up", "--from", str(place))
+    assert there.get().text.strip() == "1.0"
+    pause = time.monotonic() - began
+    assert place.stat().st_size < trial.stat().st_size
+    assert theirs.read() == mine.read()
+    with capsys.disabled():
+        print(f"\nmoved with its data in {pause:.1f} s")
+
+
 # What a process does that is killed in the middle of a restore: it ends where it would send the second piece of data.
 KILLED = """
 import os, signal
@@ -198,7 +242,7 @@ def half(self, client, container, source, saved):
             if number:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield piece
-    whole(self, client, container, source, SavedData(saved.digest, pieces))
+    whole(self, client, container, source, SavedData(saved.digest, saved.size, pieces))
 DockerData._fill = half
 from deployer.start import main
 main()

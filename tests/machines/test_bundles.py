@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import requests
 import yaml
 
 from tests.lab import image
+from tests.lab.archive import Image, layer
 from tests.lab.machines import Lab, Machine
 from tests.lab.machines.lab import CONTROLLER
 from tests.live.laptop import USERS
@@ -25,7 +28,7 @@ from tests.machines.installed import install, install_python
 from tests.services import require
 
 pytestmark = pytest.mark.live
-MAKER, BARE, ENGINE = "maker", "bare", "engine"
+MAKER, BARE, ENGINE, SMALL = "maker", "bare", "engine", "small"
 HOME = "srv/shop"
 PORT = 8080
 PROGRAMS = ("usr/sbin/haproxy", "usr/bin/docker", "usr/sbin/dockerd", "usr/bin/containerd")
@@ -36,7 +39,7 @@ SECONDS = 600
 def machines() -> Iterator[Lab]:
     """Give a machine with a deployer and an engine, and two that know of neither it nor each other."""
     require("machines", "gcc")
-    with Lab({MAKER: ("docker",), BARE: (), ENGINE: ("docker",)}) as lab, lab.entered():
+    with Lab({MAKER: ("docker",), BARE: (), ENGINE: ("docker",), SMALL: ("docker",)}) as lab, lab.entered():
         install(lab[MAKER])
         for name, lacks in ((BARE, PROGRAMS), (ENGINE, PROGRAMS[:1])):
             for program in lacks:
@@ -143,3 +146,55 @@ def test_a_file_is_all_that_goes_there(name: str, kind: str, machines: Lab) -> N
     assert report.failed == 0, report.text()
     assert site.version() == "2.0"
     assert "nothing to do" in site.sh(first.name, "up", "--from", second.name)
+
+
+def big(maker: Machine, folder: Path, size: int) -> Path:
+    """Make a bundle of an image with a layer of so many bytes that nothing packs."""
+    folder.mkdir(parents=True)
+    (folder / "deploy.yml").write_text("service: big\nimage: big:1\nversion: '1'\nport: 8080\n")
+    (folder / "much").write_bytes(os.urandom(size))
+    layers, program = image.base()
+    made = Image((*layers, layer([(folder / "much", "/much")])), entrypoint=program, env={"PATH": "/"})
+    with closing(docker.DockerClient(base_url=maker.docker_url, timeout=60)) as client:
+        client.images.load(made.archive("big:1"))
+    said(maker, "/srv/big", "deploy", "bundle", "make", "-o", "big.bundle")
+    return folder / "big.bundle"
+
+
+def test_a_full_disk_of_the_engine_is_told_and_the_same_command_continues(machines: Lab) -> None:
+    """The engine's data lies on a small disk: too small for the image, then for what loading it takes beside it."""
+    maker, small, size = machines[MAKER], machines[SMALL], 40_000_000
+    install(small)
+    (small.root / HOME).mkdir(parents=True)
+    shutil.copy(big(maker, maker.root / "srv" / "big", size), small.root / HOME)
+    small.run("systemctl", "stop", "docker.socket", "docker")
+    small.run("mount", "-t", "tmpfs", "-o", "size=56m", "tmpfs", "/var/lib/docker")
+    small.run("systemctl", "start", "docker")
+    small.wait()
+    small.run("dd", "if=/dev/zero", "of=/var/lib/docker/filler", "bs=1M", "count=20")
+
+    def used() -> int:
+        return int(small.run("du", "-s", "--block-size=1", "/var/lib/docker").stdout.split()[0])
+
+    def refused() -> str:
+        return said(small, f"/{HOME}", "deploy", "plan", "--from", "big.bundle", expect=2)
+
+    before = used()
+    first = refused()
+    needed = re.search(
+        r"needs ([0-9,]+) bytes in /var/lib/docker, where the engine keeps its data; ([0-9,]+) are", first
+    )
+    assert needed is not None, first
+    assert int(needed[1].replace(",", "")) > size > int(needed[2].replace(",", ""))
+    assert "make room there" in first
+    small.run("rm", "/var/lib/docker/filler")
+    second = refused()
+    assert "the engine does not take the image of" in second
+    assert re.search(r"no space left on device.*; [0-9,]+ bytes are free in /var/lib/docker", second), second
+    with closing(docker.DockerClient(base_url=small.docker_url, timeout=60)) as client:
+        assert client.images.list(all=True) == []
+    assert used() < before - 15_000_000
+    small.run("mount", "-o", "remount,size=400m", "/var/lib/docker")
+    said(small, f"/{HOME}", "deploy", "plan", "--from", "big.bundle")
+    with closing(docker.DockerClient(base_url=small.docker_url, timeout=60)) as client:
+        assert len(client.images.list()) == 1

@@ -103,6 +103,6 @@ class _Restoring:
                 self.known.set(name, None)
 
         with undone(forget):
-            what = SavedData(digest, lambda: self.bundle.chunks(digest))
+            what = SavedData(digest, saved.part.size, lambda: self.bundle.chunks(digest))
             self.target.restore(name, self.image, what, self.deadline, overwrite=self.overwrite, begun=begun)
         self.known.set(name, Restored(digest, whole=True))

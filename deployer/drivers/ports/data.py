@@ -12,9 +12,10 @@ from deployer.core.clock import Deadline
 
 @dataclass(frozen=True)
 class SavedData:
-    """What was saved: an archive with this digest, which `read` gives."""
+    """What was saved: an archive with this digest and so many bytes, which `read` gives."""
 
     digest: str
+    size: int
     read: Callable[[], Iterable[bytes]]
 
 

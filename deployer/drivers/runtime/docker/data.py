@@ -21,6 +21,7 @@ from deployer.core.filelock import FileLock
 from deployer.core.undo import undone
 from deployer.drivers.ports.data import SavedData
 from deployer.drivers.runtime.docker.engine import Engine, find_container, in_use
+from deployer.drivers.runtime.docker.room import told_full
 from deployer.manifest.sections import Mount
 
 if TYPE_CHECKING:
@@ -93,11 +94,8 @@ class DockerData:
         try:
             client.api.put_archive(str(container.id), "/", (piece for piece in saved.read() if piece))
         except docker.errors.APIError as error:
-            said = str(error.explanation)
-            why = "see `df` where the engine keeps its data, make room, and do it again"
-            raise Refused(
-                f"{source} cannot be filled: {said}", why if "space" in said else "see the engine's log"
-            ) from error
+            said, hint = told_full(self._engine, str(error.explanation))
+            raise Refused(f"{source} cannot be filled with {saved.size:,} bytes: {said}", hint) from error
 
     def _source(self, name: str) -> str:
         if name not in self._sources:

@@ -20,6 +20,7 @@ from deployer.core.events import Tell
 from deployer.drivers.ports.images import Image, SavedImage, SavedLayer
 from deployer.drivers.runtime.docker import images
 from deployer.drivers.runtime.docker.engine import Engine, find_image
+from deployer.drivers.runtime.docker.room import refuse_full, told_full
 
 CHUNK = 1024 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -82,6 +83,8 @@ class DockerImages:
         """Send the image as `docker load` reads it, under a tag of ours, and see that it arrived as itself."""
         wanted = digest_of(image.config)
         tag = self._shelf.tag(service, wanted)
+        size = sum({layer.digest: layer.size for layer in image.layers}.values())
+        refuse_full(self._engine, f"the image {wanted[:19]}", size)
         try:
             with self._engine.client(f"load {wanted[:19]}", deadline.left()) as client:
                 sent = (chunk for chunk in _archive(image, tag) if chunk)
@@ -92,7 +95,8 @@ class DockerImages:
                         raise DriverFailed(str(line["error"]))
                 found = find_image(client, tag)
         except DriverFailed as error:
-            raise Refused(f"the engine does not take the image: {error.message}", "see its disk and its log") from error
+            why, hint = told_full(self._engine, error.message)
+            raise Refused(f"the engine does not take the image of {size:,} bytes: {why}", hint) from error
         if found is None or found.id is None or (found.id != wanted and not _renamed(found.attrs)):
             raise Refused(f"the engine took the image {wanted[:19]}, but does not have it", "see its log")
         return str(found.id)
