@@ -213,7 +213,7 @@ def test_a_service_moves_with_its_data(
 ) -> None:
     """The steps of docs/bundles.md, To another machine: what users meet is the time between the two last."""
     here, there, mine, theirs = moving
-    here.write(single=True)
+    here.write(single=True, strategy="recreate")
     here.deploy("up", "--version", "1.0")
     trial = bundle(here, "1.0")
     there.deploy("plan", "--from", str(trial))  # the image is there before anybody waits for it
