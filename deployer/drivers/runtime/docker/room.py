@@ -15,7 +15,7 @@ MAKE_ROOM = "make room there (`docker system df`), and call the same again: it c
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskRoom:
     """The folder of an engine's data, and the bytes that are free there."""
 
     folder: Path
@@ -26,7 +26,7 @@ class Room:
         return f"; {self.free:,} bytes are free in {self.folder}"
 
 
-def room(engine: Engine) -> Room | None:
+def room(engine: Engine) -> DiskRoom | None:
     """Return the room of an engine of this host; None where its data is elsewhere, or nobody here may look."""
     with engine.client("where the engine keeps its data") as client:
         said = client.info()
@@ -35,7 +35,7 @@ def room(engine: Engine) -> Room | None:
     if elsewhere or said.get("Name") != socket.gethostname():
         return None
     try:
-        return Room(folder, shutil.disk_usage(folder).free)
+        return DiskRoom(folder, shutil.disk_usage(folder).free)
     except OSError:
         return None
 
