@@ -22,6 +22,7 @@ from tests.lab import image
 from tests.live.bundling import bundle, hosts
 from tests.live.conftest import Make
 from tests.live.shop import Shop
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 TARGET = "/var/lib/shop"
@@ -213,6 +214,10 @@ def test_a_service_moves_with_its_data(
 ) -> None:
     """The steps of docs/bundles.md, To another machine: what users meet is the time between the two last."""
     here, there, mine, theirs = moving
+    there.port = free_port()  # an address of the other machine
+    there.url = f"http://127.0.0.1:{there.port}"
+    with (there.folder / f"{here.name}.here.yml").open("a") as settings:
+        settings.write(f"traffic: {{listen: '127.0.0.1:{there.port}'}}\n")
     here.write(single=True, strategy="recreate")
     here.deploy("up", "--version", "1.0")
     trial = bundle(here, "1.0")
