@@ -9,8 +9,8 @@ import http.client
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,27 +30,34 @@ CALLERS: dict[str, list[str]] = {"mailer": ["backend"], "backend": ["frontend"],
 QUICK = {"canary": {"steps": [25], "for": "1s", "bake": "500ms"}}
 
 
-class Kept(threading.local):
-    """A connection of each thread that is kept, and opened again when the proxy has closed it while it was idle."""
+class Client:
+    """Asks on a connection of its own each time, or on one that it keeps and opens again when the proxy closed it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, *, keeps: bool) -> None:
+        self._port, self._keeps = port, keeps
         self._open: http.client.HTTPConnection | None = None
 
     def ask(self) -> tuple[int, str]:
+        if not self._keeps:
+            answer = get(self._port)
+            return answer.status, answer.body
         kept, self._open = self._open, None
         connection = kept or http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         try:
             connection.request("GET", "/")
             response = connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError):
+            said = response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
             connection.close()
-            if kept is None:
+            if kept is None or not isinstance(error, http.client.RemoteDisconnected | ConnectionError):
                 raise
             return self.ask()
-        said = response.read().decode()
         self._open = connection
         return response.status, said
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
 
 
 @dataclass
@@ -63,26 +70,22 @@ class Users:
     _over: threading.Event = field(default_factory=threading.Event)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def _run(self, ask: Callable[[], tuple[int, str]]) -> None:
-        while not self._over.is_set():
-            try:
-                status, said = ask()
-            except (OSError, http.client.HTTPException) as error:
-                status, said = 0, repr(error)
-            with self._mutex:
-                if status == 200:
-                    self.answers[said] += 1
-                else:
-                    self.failed.append(f"{status} {said}")
-
-    def _fresh(self) -> tuple[int, str]:
-        answer = get(self.port)
-        return answer.status, answer.body
+    def _run(self, keeps: bool) -> None:
+        with closing(Client(self.port, keeps=keeps)) as client:
+            while not self._over.is_set():
+                try:
+                    status, said = client.ask()
+                except (OSError, http.client.HTTPException) as error:
+                    status, said = 0, repr(error)
+                with self._mutex:
+                    if status == 200:
+                        self.answers[said] += 1
+                    else:
+                        self.failed.append(f"{status} {said}")
 
     @contextmanager
     def asking(self, threads: int = 6) -> Iterator[Users]:
-        ways = (self._fresh, Kept(self.port).ask)
-        running = [threading.Thread(target=self._run, args=(ways[n % 2],)) for n in range(threads)]
+        running = [threading.Thread(target=self._run, args=(bool(n % 2),)) for n in range(threads)]
         for thread in running:
             thread.start()
         try:
