@@ -26,6 +26,7 @@ from deployer.server.runs import Run, same_order
 from deployer.server.tokens import Role, Tokens
 from deployer.store import Store
 from tests.house import REPOSITORY, Scene, house
+from tests.memory import World
 
 HOST = "testserver"
 MANIFEST = {
@@ -70,7 +71,7 @@ class Inline:
         return run
 
     def _done(self, run: Run) -> Run:
-        now = self.scene.world.clock.now()
+        now, before = self.scene.world.clock.now(), len(self.scene.events)
         try:
             app = LocalApp(lambda _sink, _stop: nullcontext(self.scene.house))
             ending, plan = answered(app, run.order, self.scene.events.append, StopRequest())
@@ -82,9 +83,14 @@ class Inline:
             exit=int(ending.exit),
             outcome=ending.outcome,
             text=ending.text,
-            rollout=ending.rollout,
+            rollout=ending.rollout or self._begun_since(before, run),
             plan=plan,
         )
+
+    def _begun_since(self, before: int, run: Run) -> int:
+        """Return the first rollout of a set that an order has begun, as a process would note it."""
+        events = self.scene.events[before:] if run.order.set_name else []
+        return next((event.rollout for event in events if event.rollout), 0)
 
     def read(self, service: str, run: str) -> Run | None:
         found = self.runs.get(run)
@@ -94,9 +100,9 @@ class Inline:
 class Api:
     """The application, its world, and its tokens."""
 
-    def __init__(self, folder: Path, limits: RequestLimits = QUICK) -> None:
+    def __init__(self, folder: Path, limits: RequestLimits = QUICK, world: World | None = None) -> None:
         self.folder, self.limits = folder, limits
-        self.scene = Scene(folder / "state")
+        self.scene = Scene(folder / "state", world)
         clock = self.scene.world.clock
         self.runner = Inline(self.scene)
         self.tokens = Tokens(folder / "state", clock)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
     from deployer.views.report.data import ReportView
+    from deployer.views.set_data import SetsView, SetView
 
 
 class Queries(Protocol):
@@ -81,8 +82,45 @@ class Queries(Protocol):
         ...
 
 
+class SetsApp(Protocol):
+    """Answers questions about services that are released together, and follows their release."""
+
+    def meant(self) -> str:
+        """Return the set that is meant where none is named."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all sets."""
+        ...
+
+    def status(self, name: str) -> SetView:
+        """Return how far the newest release of a set is."""
+        ...
+
+    def history(self, name: str, limit: int = 20) -> SetsView:
+        """Return the releases of a set, the newest first."""
+        ...
+
+    def plan(self, order: Order) -> tuple[ProposedView, ...]:
+        """Return what the release of a set would do to each service, and change nothing."""
+        ...
+
+    def follow(self, name: str, sink: Sink, stop: StopRequest) -> RolloutResult:
+        """Send the events of the release of a set in progress to `sink` until it ends or pauses; return how.
+
+        Once `stop` is asked for, it is not followed any more, and goes on.
+        Raise Refused when none is in progress, Abandoned when its process is gone.
+        """
+        ...
+
+
 class App(Queries, Protocol):
     """Answers questions, and has orders carried out; an order that names no service is for the one that is meant."""
+
+    @property
+    def sets(self) -> SetsApp:
+        """What is asked about sets of services; an order with `set_name` is for one."""
+        ...
 
     def plan(self, order: Order) -> ProposedView:
         """Return the plan of a deploy, and change nothing."""

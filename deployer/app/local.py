@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deployer.app.local_sets import LocalSets
 from deployer.core import later
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
@@ -57,6 +58,7 @@ class LocalApp:
 
     def __init__(self, opener: Opener, target: Target | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._opener, self._target, self._environ = opener, target or Target(), environ
+        self.sets = LocalSets(self._target, environ, lambda: self.context, opener)
         self._opened = ExitStack()
         self._quiet: AppContext | None = None
 
@@ -163,6 +165,8 @@ class LocalApp:
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""
         self._close()
+        if order.set_name:
+            return self.sets.carry_out(order, sink, stop)
         if order.action == "start":
             from deployer.app.operations.deployment import deploy
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.app.operations.deploy_request import DeployRequest
-from deployer.core.errors import Refused
+from deployer.core.errors import NoSetInProgress, Refused
+from deployer.engine import set_ending
 from deployer.manifest.load import Loaded
 from deployer.manifest.load import load as load_manifest
-from deployer.manifest.release_file import LoadedSet
+from deployer.manifest.release_file import LoadedSet, fingerprint
 from deployer.manifest.release_file import load as load_set
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import SecretText
+from deployer.planning.orders import Order, RolloutResult
 from deployer.planning.sets import worst
 from deployer.planning.steps import Approve
 from deployer.planning.strategy import of_manifest
+from deployer.views.progress import ProposedView, SetState
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 
 if TYPE_CHECKING:
@@ -27,38 +30,59 @@ if TYPE_CHECKING:
     from deployer.store.sets import ReleaseSet, SetMember
 
 
-@dataclass(frozen=True)
-class SetOrder:
-    """A release of several services as a command line gives it; `versions` are by service, with "" for all others."""
+def carry_out(house: AppContext, order: Order, environ: Mapping[str, str], request: SetRequest | None) -> RolloutResult:
+    """Carry an order for a set out; `request` is the release that it asks for, where it has been read."""
+    from deployer.app.operations import dispatch, set_rollback
+    from deployer.app.operations.sets import deploy_set, in_progress
 
-    file: Path
-    strategy: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    message: str = ""
-    override_freeze: str = ""
-    replace: bool = False
-    dirty: bool = False
+    if order.action == "start":
+        return deploy_set(house, request or request_of(order, environ))
+    if order.action == "rollback":
+        return set_rollback.rollback_set(house, order.set_name, again=order.again, reason=order.reason)
+    if order.action not in dispatch.TOGETHER:
+        raise Refused(f"{order.action} is not for a set", "ask it of each service: --service NAME")
+    services = in_progress(house, newest(house, order.set_name))
+    if not services:
+        raise NoSetInProgress(order.set_name)
+    return dispatch.perform(house, replace(order, service=services[0]))  # of one is of all
 
 
-def request_of(order: SetOrder, environ: Mapping[str, str]) -> SetRequest:
+def plan(house: AppContext, order: Order, environ: Mapping[str, str]) -> tuple[ProposedView, ...]:
+    """Return what a release would do to each service, and change nothing."""
+    from deployer.app.operations.sets import propose_set
+    from deployer.app.plans import explain
+
+    proposed = propose_set(house, request_of(order, environ))
+    return tuple(ProposedView(explain(each), each.same) for each in proposed)
+
+
+def request_of(order: Order, environ: Mapping[str, str]) -> SetRequest:
     """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them."""
     from deployer.app.operations.sets import SetRequest
+
+    path = Path(order.manifest)
+    if order.fingerprint and fingerprint(path, environ) != order.fingerprint:
+        raise Refused(
+            f"the files of the set {order.set_name} here, {path} and the manifests that it names, differ from yours",
+            "bring yours to the server, or release by the server's: --set NAME, without -f",
+        )
 
     def manifest(service: str, path: Path) -> Loaded:
         above = {"version": order.versions.get(service) or order.versions.get("")}
         return load_manifest(path, overrides=above, environ=environ, also=of_manifest)
 
-    found = load_set(order.file, environ, manifest)
+    found = load_set(path, environ, manifest)
+    if order.set_name != found.file.release:
+        raise Refused(f"{path} is about {found.file.release}, not about {order.set_name}", "ask for that one")
     if unknown := order.versions.keys() - found.file.services.keys() - {""}:
         known = ", ".join(found.file.services)
         raise Refused(f"{', '.join(sorted(unknown))} is not a service of {found.file.release}", f"these are: {known}")
     requests = tuple(_request(order, found, loaded, environ) for loaded in found.services.values())
     strategy = order.strategy or found.file.strategy_name
-    return SetRequest(found.file.release, requests, found.file.order, strategy, order.message)
+    return SetRequest(found.file.release, requests, found.file.order, strategy, order.reason)
 
 
-def _request(order: SetOrder, found: LoadedSet, loaded: Loaded, environ: Mapping[str, str]) -> DeployRequest:
+def _request(order: Order, found: LoadedSet, loaded: Loaded, environ: Mapping[str, str]) -> DeployRequest:
     """Return the deploy of one service: by the strategy of the set, whatever its manifest says of one."""
     name = order.strategy or found.file.strategy_name
     options = {**found.file.strategy_options(name), **order.options}
@@ -73,7 +97,7 @@ def _request(order: SetOrder, found: LoadedSet, loaded: Loaded, environ: Mapping
         name,
         options,
         version=order.versions.get(manifest.service) or order.versions.get("") or None,
-        message=order.message,
+        message=order.reason,
         override_freeze=order.override_freeze,
         replace=order.replace,
         dirty=order.dirty,
@@ -90,6 +114,42 @@ def newest(house: AppContext, name: str) -> ReleaseSet:
     if not found:
         raise Refused(f"{name} was never released from {house.store.folder}", "`deploy release up` releases it")
     return found[0]
+
+
+def asked_of(house: AppContext, order: Order) -> ReleaseSet | None:
+    """Return the set of which an order for one service would turn or end all rollouts; None where there is none."""
+    from deployer.app.operations.dispatch import TOGETHER, set_in_progress
+
+    return set_in_progress(house.store, order.service) if order.action in (*TOGETHER, "rollback") else None
+
+
+def number_in_progress(house: AppContext, name: str) -> int:
+    """Return the number of the set in progress of a name; 0 for none."""
+    from deployer.app.operations.sets import in_progress
+
+    group = next(iter(house.store.sets.of(name, 1)), None)
+    return group.number if group is not None and in_progress(house, group) else 0
+
+
+def state(house: AppContext, name: str) -> SetState:
+    """Return how far the newest set of a name is, from the store alone; its ending once all of its rollouts rest."""
+    group, store = newest(house, name), house.store
+    rollouts = [store.rollouts.get(member.rollout) for member in group.moved]
+    rests = all(each.outcome for each in rollouts)
+    nothing: dict[str, Any] = {"outcome": "", "exit": None, "text": ""}
+    told = set_ending.told(store, group) if rests else nothing
+    return SetState(
+        set=group.number,
+        name=group.name,
+        outcome=told["outcome"],
+        exit=told["exit"],
+        text=told["text"],
+        rollouts={each.service: each.number for each in rollouts},
+        open=any(each.open for each in rollouts),
+        running=any(each.open and store.locks.read(each.service) is not None for each in rollouts),
+        first_event=store.events.first_id_of(min(each.number for each in rollouts)),
+        last_event=max(store.events.last_id_of(each.number) for each in rollouts),
+    )
 
 
 def status(house: AppContext, name: str) -> SetView:

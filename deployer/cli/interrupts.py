@@ -31,7 +31,8 @@ def question_of(common: Common, service: str, rollout: int) -> str:
     """Return what a person is asked whose order is in progress, here or at a server."""
     if common.server is None:
         return HERE
-    what = f"rollout {rollout} of {service}" if rollout else f"the order for {service}"
+    about = service or "the set"
+    what = f"rollout {rollout} of {about}" if rollout else f"the order for {about}"
     return f"{what} is in progress at {common.server.url}: [d]etach and leave it there, [a]bort it, or Enter to stay? "
 
 

@@ -21,7 +21,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
     "plan": CommandEntry("Deploy", "Show what a deploy would do", "deployer.cli.deploy:plan"),
     "bundle": here("Deploy", "Pack a release into one file, for hosts without a registry", "deployer.cli.bundle:group"),
-    "release": here("Deploy", "Release several services together", "deployer.cli.release:group"),
+    "release": CommandEntry("Deploy", "Release several services together", "deployer.cli.release:group"),
     "gitops": here("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
     "serve": here("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
     "keep": here(

@@ -44,13 +44,14 @@ class Common:
     server: DeployServer | Control | None = None  # this host's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
     state_named: bool = False  # `state` was given, not taken by default
+    set_name: str | None = None  # of `deploy release`
 
     @property
     def target(self) -> Target:
         """The service and the manifest that are meant."""
         from deployer.manifest.target import Target
 
-        return Target(self.service, self.file, self.destination or "", self.named)
+        return Target(self.service, self.file, self.destination or "", self.named, self.set_name)
 
     @property
     def detaches(self) -> bool:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from deployer.cli.deploy import given_options, own_options
+from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common, every
 from deployer.cli.orders import attended, print_ending
-from deployer.cli.output import print_result
+from deployer.cli.output import open_view, print_result
 from deployer.cli.pipeline import PipelineReports
+from deployer.cli.session import signals
 from deployer.cli.values import WholeNumber, sentence
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import Exit
 from deployer.planning.orders import Action, Order, RolloutResult, StopRequest
 from deployer.planning.strategy import load as load_strategy
 from deployer.planning.strategy import names as strategies
-
-if TYPE_CHECKING:
-    from deployer.app.operations import AppContext
-    from deployer.app.sets import SetOrder
-    from deployer.core.events import Sink
 
 FILE = click.option(
     "-f",
@@ -37,6 +31,8 @@ FILE = click.option(
     show_default=True,
     help="The release file.",
 )
+SET = click.option("--set", "set_name", metavar="NAME", help="Name of the set; default: the one in the release file.")
+WHICH = (FILE, SET)
 _DEPLOY = (
     click.option(
         "--version",
@@ -55,7 +51,6 @@ _DEPLOY = (
         help="Deploy during a freeze window; the reason is recorded.",
     ),
 )
-Done = Callable[["AppContext"], RolloutResult]
 
 
 class ReleaseGroup(click.Group):
@@ -81,37 +76,30 @@ def group() -> None:
 
 @group.command("up")
 @common("message", "on_cancel")
-@FILE
-@every(_DEPLOY)
-def up(common: Common, release_file: Path, **given: Any) -> int:
+@every(WHICH + _DEPLOY)
+def up(common: Common, **given: Any) -> int:
     """Release all services with the strategy of the file; services that are live already are left as they are."""
-    return _release(common, _order(common, release_file, "", {}, given))
+    return _carried_out(common, _order("start", common, "", {}, given), given)
 
 
 @group.command("plan")
 @common()
-@FILE
 @click.argument("strategy", required=False)
-@every(_DEPLOY[:2])
+@every(WHICH + _DEPLOY[:2])
 @click.option("--check", is_flag=True, help="Exit with 10 if there is something to deploy.")
-def plan(common: Common, release_file: Path, strategy: str | None, check: bool, **given: Any) -> int:
+def plan(common: Common, strategy: str | None, check: bool, **given: Any) -> int:
     """Show what a release would do to each service, with the gates at which they wait for each other."""
-    from deployer.app.operations.sets import propose_set
-    from deployer.app.plans import explain
-    from deployer.app.sets import request_of
-
-    given |= {"replace": False, "override_freeze": ""}
-    wanted = request_of(_order(common, release_file, strategy or "", {}, given), os.environ)
-    with _opened(common) as house:
-        proposed = propose_set(house, wanted)
+    order = _order("plan", common, strategy or "", {}, given)
+    with open_app(_about(common, given)) as app:
+        proposed = app.sets.plan(replace(order, set_name=app.sets.meant()))
     for n, each in enumerate(proposed):
         if each.same:
-            sys.stderr.write(f"{each.plan.service}: {each.release.version} is live already: nothing to deploy\n")
+            sys.stderr.write(f"{each.plan.service}: {each.plan.version} is live already: nothing to deploy\n")
             if common.output != "json":
                 continue
         if n and common.output != "json":
             sys.stdout.write("\n")
-        print_result(explain(each), common.output)
+        print_result(each.plan, common.output)
     return int(Exit.CHANGES if check and not all(each.same for each in proposed) else Exit.DONE)
 
 
@@ -119,40 +107,29 @@ def _strategy(name: str) -> click.Command:
     """Make the command of a strategy: its own options beside those of a release."""
     found = load_strategy(name, Path.cwd())
 
-    def run(common: Common, release_file: Path, **given: Any) -> int:
+    def run(common: Common, **given: Any) -> int:
         own = {key: given[f"own_{key}"] for key in found.options.model_fields}
-        return _release(common, _order(common, release_file, name, given_options(found.options, own), given))
+        return _carried_out(common, _order("start", common, name, given_options(found.options, own), given), given)
 
-    decorated = common("message", "on_cancel")(FILE(every(own_options(found.options) + _DEPLOY)(run)))
+    decorated = common("message", "on_cancel")(every(WHICH + own_options(found.options) + _DEPLOY)(run))
     return click.command(name, help=found.help)(decorated)
 
 
-def _order(
-    common: Common, release_file: Path, strategy: str, options: dict[str, Any], given: dict[str, Any]
-) -> SetOrder:
-    from deployer.app.sets import SetOrder
-
+def _order(action: Action, common: Common, strategy: str, options: dict[str, Any], given: dict[str, Any]) -> Order:
     parts = [text.rpartition("=") for text in given["versions"]]
     if any(not version for _, _, version in parts):
         raise click.UsageError("--version is empty")
-    return SetOrder(
-        file=release_file,
+    return Order(
+        action,
+        reason=common.message,
+        manifest=str(given["release_file"]),
         strategy=strategy,
         options=options,
         versions={service: version for service, _, version in parts},
-        message=common.message,
-        override_freeze=given["override_freeze"],
-        replace=given["replace"],
+        override_freeze=given.get("override_freeze", ""),
+        replace=given.get("replace", False),
         dirty=given["dirty"],
     )
-
-
-def _release(common: Common, order: SetOrder) -> int:
-    from deployer.app.operations.sets import deploy_set
-    from deployer.app.sets import request_of
-
-    wanted = request_of(order, os.environ)  # one that is refused needs no state folder
-    return _carried_out(common, lambda house: deploy_set(house, wanted))
 
 
 # -- what people ask
@@ -163,15 +140,9 @@ def _asked(action: Action, text: str) -> None:
 
     @group.command(action, help=text)
     @common("message", "on_cancel")
-    @FILE
-    def run(common: Common, release_file: Path) -> int:
-        from deployer.app.operations.dispatch import perform
-
-        def done(house: AppContext) -> RolloutResult:
-            order = Order(action, _member_in_progress(house, _name(release_file)), common.message)
-            return perform(house, order)
-
-        return _carried_out(common, done)
+    @every(WHICH)
+    def run(common: Common, **given: Any) -> int:
+        return _carried_out(common, Order(action, reason=common.message), given)
 
 
 _asked("promote", "Promote all services now, without waiting for the remaining analysis steps.")
@@ -182,14 +153,11 @@ _asked("resume", "Continue a release that is paused, or whose process is gone.")
 
 @group.command("rollback")
 @common("message", "on_cancel")
-@FILE
+@every(WHICH)
 @click.option("--again", is_flag=True, help="Go further back, although the set was rolled back minutes ago.")
-def rollback(common: Common, release_file: Path, again: bool) -> int:
+def rollback(common: Common, again: bool, **given: Any) -> int:
     """Return all services to what they had before the release that is live; one in progress is rolled back."""
-    from deployer.app.operations.set_rollback import rollback_set
-
-    name = _name(release_file)
-    return _carried_out(common, lambda house: rollback_set(house, name, again=again, reason=common.message))
+    return _carried_out(common, Order("rollback", reason=common.message, again=again), given)
 
 
 # -- questions
@@ -197,72 +165,63 @@ def rollback(common: Common, release_file: Path, again: bool) -> int:
 
 @group.command("status")
 @common()
-@FILE
-def status(common: Common, release_file: Path) -> int:
+@every(WHICH)
+def status(common: Common, **given: Any) -> int:
     """Show how far each service of the newest release is."""
-    from deployer.app import sets
-
-    with _opened(common) as house:
-        print_result(sets.status(house, _name(release_file)), common.output)
+    with open_app(_about(common, given)) as app:
+        print_result(app.sets.status(app.sets.meant()), common.output)
     return int(Exit.DONE)
 
 
 @group.command("history")
 @common()
-@FILE
+@every(WHICH)
 @click.option("--limit", default=20, show_default=True, type=WholeNumber(1, 1000), help="Number of releases to list.")
-def history(common: Common, release_file: Path, limit: int) -> int:
+def history(common: Common, limit: int, **given: Any) -> int:
     """List the releases of all services together, the newest first."""
-    from deployer.app import sets
-
-    with _opened(common) as house:
-        print_result(sets.history(house, _name(release_file), limit), common.output)
+    with open_app(_about(common, given)) as app:
+        print_result(app.sets.history(app.sets.meant(), limit), common.output)
     return int(Exit.DONE)
 
 
 @group.command("watch")
 @common()
-@FILE
-def watch(common: Common, release_file: Path) -> int:
+@every(WHICH)
+def watch(common: Common, **given: Any) -> int:
     """Follow the release in progress until it ends; Ctrl-C stops following and does not affect it."""
-    from deployer.app.operations.sets import follow_set
-
-    name = _name(release_file)
-    return _carried_out(common, lambda house: follow_set(house, name))
+    lines, stop = _in_lines(common), StopRequest(detach=True)
+    with open_app(_about(common, given)) as app:
+        name = app.sets.meant()
+        with open_view(lines.output) as sink, signals(stop.asked):
+            ending = app.sets.follow(name, sink, stop)
+    return _printed(lines, ending)
 
 
 # -- how they run
 
 
-def _name(release_file: Path) -> str:
-    from deployer.manifest.release_file import read
-
-    return read(release_file, os.environ).release
-
-
-def _member_in_progress(house: AppContext, name: str) -> str:
-    """Return a service of the set in progress. Raise Refused when none is."""
-    from deployer.app.operations.sets import in_progress
-    from deployer.app.sets import newest
-
-    found = in_progress(house, newest(house, name))
-    if not found:
-        raise Refused(f"no release of {name} is in progress", "`deploy release history` lists the finished ones")
-    return found[0]
+def _about(common: Common, given: dict[str, Any]) -> Common:
+    """Return the options with the release file, or the set, that is meant."""
+    context = click.get_current_context()
+    named = context.get_parameter_source("release_file") is click.core.ParameterSource.COMMANDLINE
+    return replace(common, file=given["release_file"], set_name=given["set_name"], named=named)
 
 
-@contextmanager
-def _opened(common: Common, sink: Sink | None = None, stop: StopRequest | None = None) -> Iterator[AppContext]:
-    from deployer.app.wiring import open_house
-
-    with open_house(common.state, sink or (lambda _event: None), stop) as house:
-        yield house
+def _in_lines(common: Common) -> Common:
+    """Return the options with a view that adds lines: the live page shows one service."""
+    return replace(common, output="plain" if common.output == "text" else common.output)
 
 
-def _carried_out(common: Common, do: Done) -> int:
-    """Do something under a view that adds lines, and with signals; print its ending."""
-    lines = replace(common, output="plain" if common.output == "text" else common.output)
-    with attended(lines, PipelineReports(None)) as (sink, stop), _opened(common, sink, stop) as house:
-        ending = do(house)
+def _carried_out(common: Common, order: Order, given: dict[str, Any]) -> int:
+    """Have an order for a set carried out under a view that adds lines, and with signals; print its ending."""
+    lines = _in_lines(_about(common, given))
+    with open_app(lines) as app:
+        order = replace(order, set_name=app.sets.meant())
+        with attended(lines, PipelineReports(None)) as (sink, stop):
+            ending = app.carry_out(order, sink, stop)
+    return _printed(lines, ending)
+
+
+def _printed(lines: Common, ending: RolloutResult) -> int:
     print_ending(lines, ending)
     return int(ending.exit)

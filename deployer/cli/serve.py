@@ -82,7 +82,7 @@ class ServeOptions:
     "manifests",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="A manifest that may be deployed by the API; may be given several times.",
+    help="A manifest, or a release file, that may be deployed by the API; may be given several times.",
 )
 @click.option(
     "--gitops",
@@ -140,7 +140,8 @@ def _serve(common: Common, options: ServeOptions) -> int:
     from deployer.server.runs import Processes
     from deployer.store import Store
 
-    endpoint = options.endpoint()
+    endpoint, files = options.endpoint(), [path.absolute() for path in options.manifests]
+    of_sets = tuple(filter(_is_of_set, files))
     state, clock, agents = common.state.expanduser().absolute(), SystemClock(), None
     if (file := options.followed) is not None:
         agents = Agents(read_followed(file), state / "gitops", os.environ, clock, file.absolute().parent)
@@ -155,7 +156,8 @@ def _serve(common: Common, options: ServeOptions) -> int:
         environ=os.environ,
         log=log,
         hooks=agents,
-        sources=tuple(ManifestSource(path.absolute(), common.destination or "") for path in options.manifests),
+        sources=tuple(ManifestSource(path, common.destination or "") for path in files if path not in of_sets),
+        release_files=of_sets,
     )
     try:
         with signals(threading.Event()):
@@ -163,6 +165,16 @@ def _serve(common: Common, options: ServeOptions) -> int:
     finally:
         stores.close()
     return int(Exit.DONE)
+
+
+def _is_of_set(path: Path) -> bool:
+    """Return whether a file is a release file; one that cannot be read is refused when it is asked for."""
+    from deployer.manifest.peek import set_of
+
+    try:
+        return bool(set_of(path))
+    except Refused:
+        return False
 
 
 def _serve_stdio(common: Common) -> int:

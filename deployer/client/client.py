@@ -13,7 +13,7 @@ from deployer.core.errors import NoServer, NothingInProgress, Refused
 from deployer.views.cost_data import CostView
 from deployer.views.data import AuditView, HistoryView, JobsView, PlanView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
-from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
+from deployer.views.progress import ProposedView, RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report.data import ReportView
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Client:
 
     def rows(self) -> tuple[ServiceRow, ...]:
         """List the services that the token sees."""
-        return self._ask(ServicesAnswer, "/services").services
+        return self.ask(ServicesAnswer, "/services").services
 
     def services(self) -> tuple[str, ...]:
         """Return the names of the services that the token sees."""
@@ -49,40 +49,40 @@ class Client:
 
     def status(self, service: str) -> StatusView:
         """Tell what is live now."""
-        return self._ask(StatusView, f"/services/{service}")
+        return self.ask(StatusView, f"/services/{service}")
 
     def history(self, service: str, limit: int = 20) -> HistoryView:
         """List the rollouts of a service."""
-        return self._ask(HistoryView, f"/services/{service}/rollouts", limit=limit)
+        return self.ask(HistoryView, f"/services/{service}/rollouts", limit=limit)
 
     def cost(self, service: str, since: float, until: float) -> CostView:
         """Return what a service cost between two moments, in instance-hours."""
-        return self._ask(CostView, f"/services/{service}/cost", since=since, until=until)
+        return self.ask(CostView, f"/services/{service}/cost", since=since, until=until)
 
     def releases(self, service: str) -> ReleasesView:
         """List the releases of a service."""
-        return self._ask(ReleasesView, f"/services/{service}/releases")
+        return self.ask(ReleasesView, f"/services/{service}/releases")
 
     def show(self, rollout: int) -> RolloutView:
         """Tell a rollout in full."""
-        return self._ask(RolloutView, f"/rollouts/{rollout}")
+        return self.ask(RolloutView, f"/rollouts/{rollout}")
 
     def report(self, rollout: int) -> ReportView:
         """Give the report of a rollout."""
-        return self._ask(ReportView, f"/rollouts/{rollout}/report", format="json")
+        return self.ask(ReportView, f"/rollouts/{rollout}/report", format="json")
 
     def audit(self, limit: int = 20, service: str = "") -> AuditView:
         """List records of the audit log, of all services where none is named."""
-        return self._ask(AuditView, f"/services/{service}/audit" if service else "/audit", limit=limit)
+        return self.ask(AuditView, f"/services/{service}/audit" if service else "/audit", limit=limit)
 
     def jobs(self, service: str) -> JobsView:
         """Return the scheduled jobs of a service, and their last runs."""
-        return self._ask(JobsView, f"/services/{service}/jobs")
+        return self.ask(JobsView, f"/services/{service}/jobs")
 
     def logs(self, service: str, lines: int, colour: str = "", job: str = "") -> LogsView:
         """Return the last lines of the instances (of a colour), or of the newest run of a job that has ended."""
-        only = {name: value for name, value in (("colour", colour), ("job", job)) if value}
-        return self._ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
+        only: dict[str, Any] = {name: value for name, value in (("colour", colour), ("job", job)) if value}
+        return self.ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
 
     def state(self, rollout: int, patience: float = PATIENCE) -> RolloutState:
         """Tell how far a rollout is."""
@@ -90,18 +90,20 @@ class Client:
 
     def run(self, run: RunAnswer, patience: float = PATIENCE) -> RunAnswer:
         """Tell how far an order is now."""
-        return self._read(RunAnswer, self.calls.get(f"/services/{run.service}/runs/{run.id}", patience=patience))
+        place = place_of(run.service, run.set_name)
+        return self._read(RunAnswer, self.calls.get(f"{place}/runs/{run.id}", patience=patience))
 
-    def give(self, service: str, action: str, body: Mapping[str, Any]) -> RunAnswer:
-        """Give an order."""
-        return self._read(RunAnswer, self.calls.post(f"/services/{service}/{action}", body))
+    def give(self, place: str, action: str, body: Mapping[str, Any]) -> RunAnswer:
+        """Give an order to what is at a place."""
+        return self._read(RunAnswer, self.calls.post(f"{place}/{action}", body))
 
-    def plan_of(self, run: RunAnswer) -> PlanView:
-        """Read the plan of a run that was asked for one."""
-        return self._read(PlanView, run.plan)
+    def plan_of(self, data: Mapping[str, Any] | None) -> ProposedView:
+        """Read a plan that a run was asked for."""
+        return ProposedView(self._read(PlanView, data), bool((data or {}).get("same")))
 
-    def _ask(self, kind: type[T], path: str, **query: str | float) -> T:
-        return self._read(kind, self.calls.get(path, query))
+    def ask(self, kind: type[T], path: str, patience: float = PATIENCE, **query: str | float) -> T:
+        """Ask a question whose answer is of a kind."""
+        return self._read(kind, self.calls.get(path, query, patience))
 
     def _read(self, kind: type[T], data: Any) -> T:
         try:
@@ -114,6 +116,11 @@ class Client:
                 f"{url} sent a response that deployer {__version__} does not understand: {what}",
                 "use the same version on both sides",
             ) from None
+
+
+def place_of(service: str, set_name: str) -> str:
+    """Return where the API has a service, or a set of them."""
+    return f"/sets/{set_name}" if set_name else f"/services/{service}"
 
 
 _adapters: dict[type[Any], TypeAdapter[Any]] = {}  # to make one takes longer than to use it

@@ -12,10 +12,12 @@ from typing import Self
 from deployer.client.address import DeployServer
 from deployer.client.calls import Calls, session_of
 from deployer.client.client import Client
+from deployer.client.http_sets import HttpSets
 from deployer.client.orders import Orders
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
+from deployer.manifest import release_file
 from deployer.manifest.fingerprint import fingerprint
 from deployer.manifest.target import Target
 from deployer.planning.orders import Order, RolloutResult, StopRequest
@@ -56,8 +58,7 @@ class HttpApp(Client):
 
     def plan(self, order: Order) -> ProposedView:
         """Return the plan of a deploy, and change nothing."""
-        run = self._orders.plan(self._meant(order))
-        return ProposedView(self.plan_of(run), bool((run.plan or {}).get("same")))
+        return self.plan_of(self._orders.plan(self._meant(order)).plan)
 
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Have an order carried out and return its ending; `sink` gets what happens. Raise the error of its end."""
@@ -73,12 +74,24 @@ class HttpApp(Client):
         """
         return self._orders.follow(rollout, sink, after)
 
+    @property
+    def sets(self) -> HttpSets:
+        """What is asked about sets of services; an order with `set_name` is for one."""
+        return HttpSets(self, self._orders, self._target, self._meant)
+
     def _meant(self, order: Order) -> Order:
         """Return the order with its service, and with the manifest that is meant, if it is for one."""
-        order = replace(order, service=order.service or self.service())
+        if not order.set_name:
+            order = replace(order, service=order.service or self.service())
         return self._with_manifest(order) if order.action in ("start", "plan") else order
 
     def _with_manifest(self, order: Order) -> Order:
         """Return the order with the manifest that lies here, if one does."""
-        here = self._target.manifest_here
-        return replace(order, fingerprint=fingerprint(Path(order.manifest), order.destination) if here else "")
+        return replace(order, fingerprint=fingerprint_of(order) if self._target.manifest_here else "")
+
+
+def fingerprint_of(order: Order) -> str:
+    """Return the fingerprint of the files here that an order is about."""
+    if order.set_name:
+        return release_file.fingerprint(Path(order.manifest), os.environ)
+    return fingerprint(Path(order.manifest), order.destination)

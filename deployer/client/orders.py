@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from deployer.client.calls import exit_of
-from deployer.client.client import Client
+from deployer.client.client import Client, place_of
+from deployer.client.sets import ClientSets
 from deployer.client.stream import PATIENCE, EventStream
 from deployer.core.clock import Deadline
-from deployer.core.errors import Abandoned, Answered, Detached, NoServer, OutOfSight, Refused
+from deployer.core.errors import Abandoned, Answered, Detached, NoServer, NoSetInProgress, OutOfSight, Refused
 from deployer.core.events import Event, Sink
-from deployer.planning.orders import Order, RolloutResult, StopRequest
-from deployer.views.progress import RolloutState, RunAnswer
+from deployer.planning.orders import UNFOLLOWED, Order, RolloutResult, StopRequest
+from deployer.views.progress import RolloutState, RunAnswer, SetState
 
 if TYPE_CHECKING:
     from deployer.model import Outcome
+
+S = TypeVar("S", RolloutState, SetState)
 
 LOOK_SECONDS = 0.25  # in which a signal is seen
 RUN_SECONDS = 1.0  # between two looks at the run of an order
@@ -24,7 +28,6 @@ STATE_SECONDS = 2.0  # between two looks at a rollout
 LAST_SECONDS = 20.0  # in which the last events come, once something has ended
 GRACE_SECONDS = 20.0  # in which somebody goes on with a rollout that nobody drives: a server that starts again does
 RESTS = frozenset({"rollout.ended", "rollout.paused", "rollout.detached"})
-PATHS = {"start": "rollouts"}  # where an order goes, if not to its own name
 
 
 def body_of(order: Order) -> dict[str, Any]:
@@ -36,13 +39,18 @@ def body_of(order: Order) -> dict[str, Any]:
         "fingerprint": order.fingerprint,
         **({"dirty": True} if order.dirty else {}),
     }
+    if order.set_name:
+        del deploy["version"]
+        deploy["versions"] = order.versions
     match order.action:
         case "plan":
             return deploy
         case "start":
             why = {"reason": order.reason, "replace": order.replace, "override_freeze": order.override_freeze}
             return {**deploy, **why}
-        case "promote":
+        case "rollback" if order.set_name:
+            return {"reason": order.reason, "again": order.again}
+        case "promote" if not order.set_name:
             return {"reason": order.reason, "force": order.force}
         case "approve":
             return {"reason": order.reason, "refuse": order.refuse, "rollout": order.number or None}
@@ -62,18 +70,20 @@ class Orders:
     """Gives orders to a server and follows them, as an operation of this host would be."""
 
     def __init__(self, client: Client) -> None:
-        self.client = client
+        self.client, self._sets = client, ClientSets(client)
         self._clock = client.calls.clock
 
     def give(self, order: Order) -> RunAnswer:
         """Give an order."""
-        return self.client.give(order.service, PATHS.get(order.action, order.action), body_of(order))
+        began = "releases" if order.set_name else "rollouts"
+        place = place_of(order.service, order.set_name)
+        return self.client.give(place, began if order.action == "start" else order.action, body_of(order))
 
     def plan(self, order: Order) -> RunAnswer:
         """Have a plan made; give its run. Raises the error with which that ended."""
         run, deadline = self.give(order), Deadline.after(self._clock, PLAN_SECONDS)
         while not run.ended:
-            deadline.check(f"the plan of {order.service}", "look at the log of the server")
+            deadline.check(f"the plan of {order.about}", "look at the log of the server")
             self._clock.sleep(RUN_SECONDS / 4)
             run = self.client.run(run)
         _ending(run)
@@ -84,26 +94,29 @@ class Orders:
 
         Once `stop` is asked for, the rollout is rolled back there, or with `detach` left to the server.
         """
-        with EventStream(self.client.calls, f"/services/{order.service}/events", None, order.service) as heard:
+        place = place_of(order.service, order.set_name)
+        with EventStream(self.client.calls, f"{place}/events", None, order.service) as heard:
             if (early := heard.take(0)) is not None:  # an error, if there was one
                 sink(early)
             run = self.give(order)
             try:
                 run = _Given(self, run, heard, sink, stop).to_its_end()
             except KeyboardInterrupt:  # told to stop twice
-                raise self.left(run.rollout, run.service) from None
+                raise self.left(run) from None
             except (NoServer, Refused) as error:  # "nothing was changed" is not true any more
-                raise OutOfSight(f"{error.message}; {_goes_on(run.rollout, run.service)}", error.hint) from None
+                raise OutOfSight(f"{error.message}; {_goes_on(run)}", error.hint) from None
             if run.outcome == "lost" and run.rollout:
                 return self._taken_up(run, sink, heard.last, stop)
         ending = _ending(run)
         if order.action == "start" and not ending.rollout:  # as at home, where there is nothing to do
             sink(Event("note", self._clock.now(), order.service, 0, {"text": ending.text}))
-        return ending
+        return replace(ending, rollout=0) if order.set_name else ending
 
     def _taken_up(self, run: RunAnswer, sink: Sink, after: int, stop: StopRequest) -> RolloutResult:
         """Follow a rollout whose process died, if somebody goes on with it."""
         try:
+            if run.set_name:
+                return self.follow_set(run.set_name, sink, stop, after)
             return self.follow(run.rollout, sink, after, stop)
         except Abandoned:
             return _ending(run)
@@ -113,41 +126,70 @@ class Orders:
 
         Raises Abandoned when its process is gone any more, and OutOfSight when the server does not respond any more.
         """
-        state = self.client.state(rollout)
-        try:
-            return self._followed(state, sink, after, stop or StopRequest())
-        except NoServer as error:
-            raise OutOfSight(f"{error.message}; {_goes_on(rollout, state.service)}", error.hint) from None
+        stop, path = stop or StopRequest(), f"/rollouts/{rollout}/events"
+        begun = self.client.state(rollout)
+        state = self._followed(path, begun, lambda: self.client.state(rollout, PATIENCE), sink, after, stop)
+        if state is None:
+            raise self.left(begun)
+        return RolloutResult(_outcome(state.outcome), exit_of(state.exit), state.text, rollout)
 
-    def _followed(self, state: RolloutState, sink: Sink, after: int, stop: StopRequest) -> RolloutResult:
-        rollout, alone = state.rollout, None
-        with EventStream(self.client.calls, f"/rollouts/{rollout}/events", after, state.service) as heard:
+    def follow_set(self, name: str, sink: Sink, stop: StopRequest, after: int | None = None) -> RolloutResult:
+        """Show the events of the release of a set in progress, after an id or all, until it ends or rests.
+
+        Raises Refused when none is in progress, else as `follow`.
+        """
+        begun = self._sets.state(name)
+        if after is None and not begun.open:
+            raise NoSetInProgress(name)
+        after = begun.first_event - 1 if after is None else after
+        path = f"/sets/{name}/events"
+        state = self._followed(path, begun, lambda: self._sets.state(name, PATIENCE), sink, after, stop)
+        if state is None:
+            return UNFOLLOWED
+        return RolloutResult(_outcome(state.outcome), exit_of(state.exit), state.text, 0)
+
+    def _followed(
+        self, path: str, begun: S, look: Callable[[], S], sink: Sink, after: int, stop: StopRequest
+    ) -> S | None:
+        """Show events until what was begun ends or rests; return its state then, None once `stop` is asked for."""
+        try:
+            return self._looked_after(path, begun, look, sink, after, stop)
+        except NoServer as error:
+            raise OutOfSight(f"{error.message}; {_goes_on(begun)}", error.hint) from None
+
+    def _looked_after(
+        self, path: str, state: S, look: Callable[[], S], sink: Sink, after: int, stop: StopRequest
+    ) -> S | None:
+        alone: Deadline | None = None
+        with EventStream(self.client.calls, path, after, "" if isinstance(state, SetState) else state.service) as heard:
             next_look = Deadline.after(self._clock, STATE_SECONDS)
             while True:
                 event = heard.take(LOOK_SECONDS)
                 if event is not None:
                     sink(event)
                 if stop.asked.is_set():
-                    raise self.left(rollout, state.service)
+                    return None
                 seen = heard.ended or heard.last >= state.last_event
                 if seen and state.outcome:
-                    return RolloutResult(_outcome(state.outcome), exit_of(state.exit), state.text, rollout)
+                    return state
                 if state.running:
                     alone = None
                 elif seen:
                     alone = alone or Deadline.after(self._clock, GRACE_SECONDS)
                     if alone.passed():
-                        raise Abandoned(state.rollout)
+                        raise Abandoned(min(state.rollouts.values()) if isinstance(state, SetState) else state.rollout)
                 if next_look.passed() or (event is not None and event.kind in RESTS):
-                    state = self.client.state(rollout, PATIENCE)
+                    state = look()
                     next_look = Deadline.after(self._clock, STATE_SECONDS)
 
-    def left(self, rollout: int, service: str) -> Detached:
+    def left(self, begun: RunAnswer | RolloutState) -> Detached:
         """Say that whoever followed does not do so any more."""
         server = self.client.calls.server
+        of_set = isinstance(begun, RunAnswer) and begun.set_name
+        ask = f"deploy {server.option} release" if of_set else f"deploy {server.option}"
         return Detached(
-            f"no longer following; {_goes_on(rollout, service)} at {server.url}",
-            f"`deploy {server.option} watch` follows it, `deploy {server.option} abort` rolls it back",
+            f"no longer following; {_goes_on(begun)} at {server.url}",
+            f"`{ask} watch` follows it, `{ask} abort` rolls it back",
         )
 
     def history(self, rollout: int) -> tuple[Event, ...]:
@@ -167,7 +209,7 @@ class _Given:
 
     def __init__(self, orders: Orders, run: RunAnswer, heard: EventStream, sink: Sink, stop: StopRequest) -> None:
         self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
-        self._client, self._taken_back = orders.client, False
+        self._client, self._sets, self._taken_back = orders.client, ClientSets(orders.client), False
         self._aborting = False
         self._over = 0  # the rollout that ended last
         self._clock = orders.client.calls.clock
@@ -205,23 +247,33 @@ class _Given:
             if not self._run.rollout:  # it may have begun one since the last look
                 self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
             if self._stop.detach:
-                raise self._orders.left(self._run.rollout, self._run.service)
+                raise self._orders.left(self._run)
             self._aborting = True
         if self._run.rollout and not self._taken_back:
-            body = {"reason": "the client was stopped", "rollout": self._run.rollout}
             try:
-                asked = self._tried(lambda: self._client.give(self._run.service, "abort", body))
+                asked = self._tried(self._abort)
             except Answered as error:  # it goes its way: the run tells to which end
                 asked = self._run
                 text = f"it cannot be rolled back: {error.message}"
                 self._sink(Event("note", self._clock.now(), self._run.service, 0, {"text": text}))
             self._taken_back = asked is not None
 
+    def _abort(self) -> RunAnswer:
+        """Have what was begun aborted, and nothing that was begun since."""
+        run, why = self._run, {"reason": "the client was stopped"}
+        if not run.set_name:
+            return self._client.give(place_of(run.service, ""), "abort", {**why, "rollout": run.rollout})
+        state = self._sets.state(run.set_name, 0.0)
+        mine = {"set": state.set} if run.rollout in state.rollouts.values() else {}
+        return self._client.give(place_of("", run.set_name), "abort", {**why, **mine})
+
     def _rest(self) -> None:
         """Show the events that have not come yet."""
-        if not self._run.rollout:
+        run = self._run
+        if not run.rollout:
             return
-        last = self._client.state(self._run.rollout, PATIENCE).last_event
+        state = self._sets.state(run.set_name, PATIENCE) if run.set_name else None
+        last = (state or self._client.state(run.rollout, PATIENCE)).last_event
         deadline = Deadline.after(self._clock, LAST_SECONDS)
         while self._heard.last < last and not deadline.passed():
             event = self._heard.take(LOOK_SECONDS)
@@ -236,8 +288,14 @@ class _Given:
             self._sink(event)
 
 
-def _goes_on(rollout: int, service: str) -> str:
-    return f"rollout {rollout} of {service} goes on" if rollout else f"the order for {service} goes on"
+def _goes_on(begun: RunAnswer | RolloutState | SetState) -> str:
+    if isinstance(begun, SetState):
+        return f"set {begun.set} ({begun.name}) goes on"
+    if isinstance(begun, RunAnswer) and begun.set_name:
+        return f"the {'release of' if begun.rollout else 'order for'} {begun.set_name} goes on"
+    if begun.rollout:
+        return f"rollout {begun.rollout} of {begun.service} goes on"
+    return f"the order for {begun.service} goes on"
 
 
 def _ending(run: RunAnswer) -> RolloutResult:

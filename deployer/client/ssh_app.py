@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployer.client.calls import Calls
 from deployer.client.control import Control
-from deployer.client.http_app import HttpApp
+from deployer.client.http_app import HttpApp, fingerprint_of
+from deployer.client.http_sets import HttpSets
 from deployer.client.ssh import Channels, session_over
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Refused
 from deployer.core.local_host import whoami
-from deployer.manifest.fingerprint import fingerprint
 from deployer.manifest.target import Target, service_name
 from deployer.planning.orders import Order
 from deployer.transport.greeting import Greeting, Welcome
+
+NAMING = "name the folder of the manifest there, ssh://HOST/FOLDER, or the file there, -f FILE"
 
 
 class SshApp(HttpApp):
@@ -62,24 +65,47 @@ class SshApp(HttpApp):
             return known[0]
         if known:
             raise Refused(f"there are {len(known)} services at {url}: {', '.join(known)}", "--service NAME says which")
-        raise Refused(
-            f"nothing was deployed at {url} yet", f"{self._naming()}; --state names another state folder there"
-        )
+        raise Refused(f"nothing was deployed at {url} yet", f"{NAMING}; --state names another state folder there")
 
     def _with_manifest(self, order: Order) -> Order:
         """Return the order if the manifest there is for it, and the same as the one that lies here, if one does."""
         welcome, url, file = self._welcome, self.calls.server.url, self._target.file
         if not welcome.manifest:
-            raise Refused(f"{url} has no {file} in {welcome.folder}", self._naming())
-        if welcome.service and welcome.service != order.service:
-            raise Refused(
-                f"{welcome.manifest} at {url} is about {welcome.service}, not about {order.service}", self._naming()
-            )
+            raise Refused(f"{url} has no {file} in {welcome.folder}", NAMING)
+        there, asked = welcome.set_name or welcome.service, order.set_name or order.service
+        if there and (there != asked or bool(welcome.set_name) != bool(order.set_name)):
+            what = f"the set {there}" if welcome.set_name else there
+            raise Refused(f"{welcome.manifest} at {url} is about {what}, not about {order.about}", NAMING)
         here = not self._target.named and self._target.manifest_here
-        return replace(order, fingerprint=fingerprint(file, order.destination) if here else "")
+        return replace(order, fingerprint=fingerprint_of(order) if here else "")
 
-    def _naming(self) -> str:
-        return "name the folder of the manifest there, ssh://HOST/FOLDER, or the file there, -f FILE"
+    @property
+    def sets(self) -> SshSets:
+        """What is asked about sets of services; an order with `set_name` is for one."""
+        return SshSets(self, self._orders, self._target, self._meant, self._welcome)
+
+
+@dataclass(frozen=True)
+class SshSets(HttpSets):
+    """What is asked about sets at a control host; `welcome` says of which it has the release file."""
+
+    welcome: Welcome
+
+    def meant(self) -> str:
+        """Return the set that is meant where none is named."""
+        there, target, url = self.welcome.set_name, self.target, self.client.calls.server.url
+        if target.set_name is None and target.named:  # a file there
+            if not there:
+                why = f": {self.welcome.trouble}" if self.welcome.trouble else ""
+                raise Refused(f"{target.file} at {url} is not a release file{why}", NAMING)
+            return service_name(there, "a set")
+        found = target.set_of(lambda: (there,) if there else self.names(), os.environ)
+        if there and target.manifest_here and there != found:
+            raise Refused(
+                f"{target.file} here is about {found}, {self.welcome.manifest} at {url} is about {there}",
+                "say which one with --set NAME",
+            )
+        return found or super().meant()
 
 
 def _greeting(control: Control, target: Target, state: Path | None) -> Greeting:

@@ -235,6 +235,13 @@ class NothingInProgress(Refused):
         super().__init__(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
 
 
+class NoSetInProgress(Refused):
+    """What is asked needs a release of a set in progress, and there is none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no release of {name} is in progress", "`deploy release history` lists the finished ones")
+
+
 class Abandoned(DeployError):
     """The process that drove a rollout is gone, or does not respond; the rollout is in progress."""
 

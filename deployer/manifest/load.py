@@ -36,6 +36,11 @@ class Loaded:
         return str(place_of(self.tree, unspell(path))) if self.tree else FILE
 
 
+def at(path: Path) -> Path:
+    """Return the file of a manifest that is named by itself or by its folder."""
+    return path / FILE if path.is_dir() else path
+
+
 def load(
     path: Path,
     *,
@@ -54,7 +59,7 @@ def load(
     `also` finds what other rooms know to be wrong, given the manifest and its folder. Raises ManifestRefused with all
     problems and nothing else.
     """
-    file = path / FILE if path.is_dir() else path
+    file = at(path)
     problems: list[Problem] = []
     root, files = _read(file, destination, problems)
     if root is not None and overlay is not None:

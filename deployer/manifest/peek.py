@@ -1,4 +1,4 @@
-"""A look at a manifest that need not be right: which service is it about?"""
+"""A look at a file that need not be right: which service, or which set of services, is it about?"""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ def service_of(path: Path, destination: str = "") -> str:
     plain = argv.of_manifest(str(path), destination)
     if plain and endpoint.is_name(plain):
         return plain
+    name = _top(path, "service", "name the service with --service NAME")
+    return f"{name}-{destination}" if name and destination else name
+
+
+def set_of(path: Path) -> str:
+    """Give the name of the set of a release file, unchecked; nothing where there is no file, or no name in it.
+
+    Raises Refused when it cannot be read.
+    """
+    return _top(path, "release", "name the set with --set NAME")
+
+
+def _top(path: Path, key: str, hint: str) -> str:
     import yaml
 
     try:
@@ -28,8 +41,6 @@ def service_of(path: Path, destination: str = "") -> str:
         return ""
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise Refused(f"{path} cannot be read: {why}", "name the service with --service NAME") from None
-    name = data.get("service") if isinstance(data, dict) else None
-    if not isinstance(name, str):
-        return ""
-    return f"{name}-{destination}" if destination else name
+        raise Refused(f"{path} cannot be read: {why}", hint) from None
+    name = data.get(key) if isinstance(data, dict) else None
+    return name if isinstance(name, str) else ""

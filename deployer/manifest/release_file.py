@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from pydantic import Field, ValidationError, field_validator
 from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest import document, envfile
 from deployer.manifest.base import Conflict, Conflicts, Model
-from deployer.manifest.load import Loaded
+from deployer.manifest.fingerprint import fingerprint as file_fingerprint
+from deployer.manifest.load import Loaded, at
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.tree import Table, data, node_at, place_of, spell, unspell
 from deployer.manifest.variables import substitute
@@ -79,6 +81,13 @@ class LoadedSet:
 def read(path: Path, environ: Mapping[str, str]) -> ReleaseFile:
     """Read a `release.yml`, or that of a folder. Raise ManifestRefused with all of its problems."""
     return _checked(path, _tree(path, environ))
+
+
+def fingerprint(path: Path, environ: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a `release.yml` and of the manifests that it names. Raise Refused."""
+    file, services = _file(path), read(path, environ).services
+    manifests = (at(file.absolute().parent / services[name]) for name in sorted(services))
+    return hashlib.sha256("".join(map(file_fingerprint, (file, *manifests))).encode()).hexdigest()
 
 
 def load(path: Path, environ: Mapping[str, str], manifest: Load) -> LoadedSet:

@@ -46,7 +46,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Order:
-    """One thing to be done with a service; the other fields belong to the actions that take them.
+    """One thing to be done with a service, or with a set of them (`set_name`); the other fields belong to the actions.
 
     `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and
     what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
@@ -57,7 +57,8 @@ class Order:
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
     `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
     takes the `instances` on each host (0: as many as the manifest says) and for how many `seconds` (0: until another
-    word); `contract` takes `drop` (also remove what is kept warm).
+    word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is its release file, and
+    `versions` are by service, with "" for all others.
     """
 
     action: Action
@@ -87,6 +88,13 @@ class Order:
     instances: int = 0
     seconds: float = 0.0
     drop: bool = False
+    set_name: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """The service, or the set, in words."""
+        return f"the set {self.set_name}" if self.set_name else self.service
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""
@@ -106,3 +114,6 @@ class RolloutResult:
     exit: Exit
     text: str
     rollout: int
+
+
+UNFOLLOWED = RolloutResult("paused", Exit.DONE, "no longer following; the release goes on", 0)

@@ -15,7 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from deployer import __version__
 from deployer.core.errors import DeployError, Exit
-from deployer.server import command_routes, event_routes, query_routes, webhook_routes
+from deployer.server import command_routes, event_routes, query_routes, set_routes, webhook_routes
 from deployer.server.access_log import Logged
 from deployer.server.connection_guard import AtDoor, ConnectionGuard, Network
 from deployer.server.context import ServerContext
@@ -83,7 +83,13 @@ def make_api(desk: ServerContext) -> FastAPI:
     api.include_router(query_routes.public)
     api.include_router(webhook_routes.router)
     known = APIRouter(dependencies=[Depends(BEARER)])
-    for router in (query_routes.router, event_routes.router, command_routes.router):
+    for router in (
+        query_routes.router,
+        event_routes.router,
+        command_routes.router,
+        set_routes.look,
+        set_routes.act,
+    ):
         known.include_router(router)
     api.include_router(known)
     app.include_router(api, responses=responses)

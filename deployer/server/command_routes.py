@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
+from deployer.app import sets
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit
 from deployer.planning.orders import Action, Order
@@ -200,16 +202,30 @@ async def _wished(
 
 
 async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Given, rollout: int | None) -> RunAnswer:
+    """Give an order for a service; whoever names a `rollout` has decided about that one."""
+
+    def allowed() -> None:
+        if rollout is not None:
+            _still(desk, order.service, rollout)
+        _refuse_for_others(desk, caller, order)
+
+    return await ordered(desk, caller, order, give, allowed)
+
+
+async def ordered(
+    desk: ServerContext, caller: Caller, order: Order, give: Given, allowed: Callable[[], None]
+) -> RunAnswer:
     """Give an order to the runner; tell its end, or how far it is when the wait is over.
 
-    Whoever names a `rollout` has decided about that one.
+    `allowed` raises ApiError where it must not be given; it is not asked about one that was given before.
     """
     name = run_of(caller.token.id, give.key) if give.key else ""
     before = await asyncio.to_thread(desk.runner.read, order.service, name) if name else None
-    if rollout is not None and before is None:
-        await asyncio.to_thread(_still, desk, order.service, rollout)
+    if before is None:
+        await asyncio.to_thread(allowed)
     run = await asyncio.to_thread(desk.runner.start, order, caller.token.name, caller.origin, name)
-    give.response.headers["location"] = f"/api/v1/services/{order.service}/runs/{run.id}"
+    place = f"sets/{order.set_name}" if order.set_name else f"services/{order.service}"
+    give.response.headers["location"] = f"/api/v1/{place}/runs/{run.id}"
     run = await _waited(desk, run, give.wait)
     if run.open:
         give.response.status_code = 202
@@ -219,15 +235,29 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
     return run_answer(run)
 
 
+def _refuse_for_others(desk: ServerContext, caller: Caller, order: Order) -> None:
+    """Raise ApiError where an order would move users of services that the token is not for: others of the same set."""
+    with desk.house() as house:
+        group = sets.asked_of(house, order)
+    if group is None:
+        return
+    if others := [m.service for m in group.moved if not caller.token.sees(m.service)]:
+        message = f"{order.service} is released together with {', '.join(others)}, in {group.title}"
+        hint = f"the token {caller.token.name} is not for {', '.join(others)}: ask somebody whose token is"
+        raise ApiError(403, ProblemAnswer(message=message, hint=hint))
+
+
 def _still(desk: ServerContext, service: str, rollout: int) -> None:
     found = desk.stores.store().rollouts.in_progress(service)
-    number = found.number if found else 0
-    if number != rollout:
-        there = f"rollout {number} is" if number else "none is"
-        wanted = (
-            f"rollout {rollout} is not in progress any more" if rollout else "there was no rollout in progress before"
-        )
-        problem = ProblemAnswer(message=f"{wanted}: {there} now", hint="look at it again", exit=int(Exit.LOCKED))
+    refuse_other("rollout", rollout, found.number if found else 0)
+
+
+def refuse_other(what: str, wanted: int, number: int) -> None:
+    """Raise ApiError where another one is in progress than somebody has decided about; 0 is none."""
+    if number != wanted:
+        there = f"{what} {number} is" if number else "none is"
+        before = f"{what} {wanted} is not in progress any more" if wanted else f"no {what} was in progress before"
+        problem = ProblemAnswer(message=f"{before}: {there} now", hint="look at it again", exit=int(Exit.LOCKED))
         raise ApiError(409, problem)
 
 

@@ -17,6 +17,8 @@ from deployer.core.errors import ManifestRefused, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.evidence import live_sample
 from deployer.manifest.load import Loaded, load
+from deployer.manifest.release_file import ReleaseFile
+from deployer.manifest.release_file import read as read_release_file
 from deployer.planning.orders import StopRequest
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
@@ -87,6 +89,7 @@ class ServerContext:
     clock: Clock
     environ: Mapping[str, str]
     sources: Sequence[ManifestSource] = ()
+    release_files: Sequence[Path] = ()  # of sets that this server may release
     log: ServerLog = field(default_factory=ServerLog)
     hooks: Webhooks | None = None  # of the branches that are followed
     hub: Hub = field(init=False)
@@ -147,6 +150,24 @@ class ServerContext:
                 continue
             if loaded.manifest.service == service:
                 return source, loaded
+        if refused:
+            raise refused
+        return None
+
+    def release_file(self, name: str) -> tuple[Path, ReleaseFile] | None:
+        """Return the release file of a set, as it says now; None when none is about it.
+
+        Raise ManifestRefused when none is, and one of them cannot be read.
+        """
+        refused: ManifestRefused | None = None
+        for path in self.release_files:
+            try:
+                found = read_release_file(path, self.environ)
+            except ManifestRefused as error:
+                refused = refused or error
+                continue
+            if found.release == name:
+                return path, found
         if refused:
             raise refused
         return None

@@ -20,7 +20,7 @@ from deployer.core.events import Event
 from deployer.core.secret import hide
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
-from deployer.server.rights import AtDesk, By, Seen, Service, Viewer
+from deployer.server.rights import AtDesk, By, Seen, SeenSet, Service, Viewer
 
 ALIVE_SECONDS = 10.0  # between two signs of life, at which the token is looked at again
 RETRY_MS = 1000  # after which a client comes again
@@ -39,9 +39,20 @@ async def of_service(
     desk: AtDesk, caller: Viewer, service: Service, after: After = None, last: Last = None
 ) -> StreamingResponse:
     """Stream the events of a service (also of one that is yet to come): after an id, or from now on."""
-    asked = last if last is not None else after
-    since = asked if asked is not None else await desk.hub.last()
-    stream = _stream(_StreamClient(desk, caller, service, 0).events(since))
+    return await _of(desk, caller, frozenset({service}), last if last is not None else after)
+
+
+@router.get("/sets/{set}/events", response_class=StreamingResponse, responses=_STREAM)
+async def of_set(
+    desk: AtDesk, caller: By, members: SeenSet, after: After = None, last: Last = None
+) -> StreamingResponse:
+    """Stream the events of all services of a set: after an id, or from now on."""
+    return await _of(desk, caller, members.services, last if last is not None else after)
+
+
+async def _of(desk: ServerContext, caller: Caller, services: frozenset[str], after: int | None) -> StreamingResponse:
+    since = after if after is not None else await desk.hub.last()
+    stream = _stream(_StreamClient(desk, caller, services, 0).events(since))
     stream.headers["last-event-id"] = str(since)  # whoever loses it before the first event misses nothing either
     return stream
 
@@ -56,7 +67,7 @@ async def of_rollout(desk: AtDesk, caller: By, rollout: Seen, after: After = Non
     asked = last if last is not None else after
     if not rollout.open and not await _events(desk, rollout.number, asked or 0):
         return Response(status_code=204)
-    return _stream(_StreamClient(desk, caller, rollout.service, rollout.number).of_rollout(asked or 0))
+    return _stream(_StreamClient(desk, caller, frozenset({rollout.service}), rollout.number).of_rollout(asked or 0))
 
 
 async def _events(desk: ServerContext, rollout: int, after: int) -> tuple[Event, ...]:
@@ -69,10 +80,10 @@ def _stream(lines: AsyncIterator[str]) -> StreamingResponse:
 
 
 class _StreamClient:
-    """One client that listens to a service, or to one of its rollouts."""
+    """One client that listens to services, or to one of their rollouts."""
 
-    def __init__(self, desk: ServerContext, caller: Caller, service: str, rollout: int) -> None:
-        self._desk, self._caller, self._service, self._rollout = desk, caller, service, rollout
+    def __init__(self, desk: ServerContext, caller: Caller, services: frozenset[str], rollout: int) -> None:
+        self._desk, self._caller, self._services, self._rollout = desk, caller, services, rollout
         self._sampled: dict[int, float] = {}
         self._sent = 0  # id of the last event that the client got
         self._look = Deadline.after(desk.clock, ALIVE_SECONDS)
@@ -112,7 +123,7 @@ class _StreamClient:
             yield f": {hide(error.message)}\n\n"  # the client comes again
 
     def _is_mine(self, event: Event) -> bool:
-        return event.rollout == self._rollout if self._rollout else event.service == self._service
+        return event.rollout == self._rollout if self._rollout else event.service in self._services
 
     def _newer(self, samples: Mapping[int, Event]) -> list[Event]:
         fresh = [

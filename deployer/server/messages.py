@@ -114,6 +114,50 @@ class Firm(_Body):
     reason: Annotated[Sentence, Field(min_length=1)]
 
 
+class SetRequestBody(_Body):
+    """Why it is done with a set of services; kept in the history and in the audit log."""
+
+    reason: Sentence = ""
+    set: Annotated[
+        int | None,
+        Field(ge=0, le=MOST_NUMBER, description="Only if this release of the set is in progress (0: none), else 409."),
+    ] = None
+
+
+class SetDeploy(_Body):
+    """A release of a set, with what `deploy release STRATEGY` takes."""
+
+    strategy: Annotated[
+        str, Field(pattern=r"^([a-z][a-z0-9_-]{0,39})?$", description="Empty: that of the release file.")
+    ] = ""
+    versions: Annotated[
+        dict[Annotated[str, Field(pattern=f"^({SERVICE})?$")], Annotated[Sentence, Field(max_length=128)]],
+        Field(max_length=MOST_OPTIONS, description='By service; "" is for all others.'),
+    ] = {}
+    options: Annotated[dict[str, Any], Field(max_length=MOST_OPTIONS)] = {}
+    dirty: Annotated[bool, Field(description="With `build`: also changes that are not committed there.")] = False
+    fingerprint: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9a-f]{64})?$",
+            description="Only by this release file and these manifests: the SHA-256 of their fingerprints in a row.",
+        ),
+    ] = ""
+
+
+class SetStart(SetRequestBody, SetDeploy):
+    """A release of a set that is to be done."""
+
+    replace: Annotated[bool, Field(description="First roll back what is in progress of a service.")] = False
+    override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
+
+
+class SetBack(SetRequestBody):
+    """A rollback of a set to what its services had before."""
+
+    again: Annotated[bool, Field(description="Roll back again even if the set was rolled back minutes ago.")] = False
+
+
 class ProblemAnswer(BaseModel):
     """Why not: what and where, what to do next, and the exit code that the command would have."""
 
@@ -150,6 +194,7 @@ def run_answer(run: Run) -> RunAnswer:
         text=run.text,
         hint=run.hint,
         plan=run.plan,
+        set_name=run.order.set_name,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
@@ -19,6 +21,7 @@ from deployer.store import Rollout
 BEARER = HTTPBearer(auto_error=False, description="A token of `deploy token create`.", scheme_name="token")
 
 Service = Annotated[str, Path(pattern=f"^{SERVICE}$", description="The name of a service.")]
+SetName = Annotated[str, Path(alias="set", pattern=f"^{SERVICE}$", description="The name of a set of services.")]
 Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The number of a rollout.")]
 
 
@@ -37,6 +40,7 @@ By = Annotated[Caller, Depends(caller_of)]
 
 
 def _allow(caller: Caller, role: Role, service: str | None) -> None:
+    """Raise ApiError unless the caller may do with a service (None: with all) what needs a role."""
     token = caller.token
     if service is not None and not token.sees(service):
         raise ApiError(
@@ -105,6 +109,47 @@ def known(service: Service, desk: AtDesk) -> str:
     return service
 
 
+@dataclass(frozen=True)
+class SetMembers:
+    """A set that was released, or of which the server has the release file, with all of its services."""
+
+    name: str
+    services: frozenset[str]
+    released: bool
+
+
+def members_of(desk: ServerContext, name: str) -> SetMembers:
+    """Return the services of a set: those that its releases have brought, and those that the release file names."""
+    groups = desk.stores.store().sets.of(name)
+    found = {member.service for group in groups for member in group.members}
+    with suppress(Refused):  # a release file that cannot be read keeps nobody from what was released
+        if (file := desk.release_file(name)) is not None:
+            found |= file[1].services.keys()
+    return SetMembers(name, frozenset(found), bool(groups))
+
+
+def _of_set(caller: Caller, role: Role, name: str, desk: ServerContext) -> SetMembers:
+    """Let those through that may do with every service of a set what needs a role. Raise ApiError."""
+    found = members_of(desk, name)
+    if not caller.token.may(role):
+        _allow(caller, role, None)
+    for service in sorted(found.services):
+        _allow(caller, role, service)
+    if not found.services:
+        raise missing(f"there is no set {name}", "GET /api/v1/sets lists those that were released")
+    return found
+
+
+def set_viewer(name: SetName, caller: By, desk: AtDesk) -> SetMembers:
+    """Let those through that may see every service of the set."""
+    return _of_set(caller, "viewer", name, desk)
+
+
+def set_operator(name: SetName, caller: By, desk: AtDesk) -> SetMembers:
+    """Let those through that may act on every service of the set."""
+    return _of_set(caller, "operator", name, desk)
+
+
 Viewer = Annotated[Caller, Depends(viewer)]
 Operator = Annotated[Caller, Depends(operator)]
 Admin = Annotated[Caller, Depends(admin)]
@@ -112,3 +157,5 @@ Overseer = Annotated[Caller, Depends(overseer)]
 Auditor = Annotated[Caller, Depends(auditor)]
 Seen = Annotated[Rollout, Depends(rollout_of)]
 Known = Annotated[str, Depends(known)]
+SeenSet = Annotated[SetMembers, Depends(set_viewer)]
+OperatedSet = Annotated[SetMembers, Depends(set_operator)]

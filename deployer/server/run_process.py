@@ -49,7 +49,7 @@ def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
     known = [run]
 
     def begun(number: int) -> None:
-        if known[0].rollout != number:
+        if known[0].rollout != number and not (run.order.set_name and known[0].rollout):
             known[0] = replace(known[0], rollout=number)
             write(known[0])
 
@@ -105,6 +105,10 @@ def answered(app: App, order: Order, sink: Sink, stop: StopRequest) -> tuple[Rol
     """Have an order carried out; return its ending, and the plan that was asked for."""
     if order.action != "plan":
         return app.carry_out(order, sink, stop), None
+    if order.set_name:
+        proposed = app.sets.plan(order)
+        services = {each.plan.service: {"same": each.same, **each.plan.to_dict()} for each in proposed}
+        return RolloutResult("done", Exit.DONE, f"a release of {', '.join(services)}", 0), {"services": services}
     found = app.plan(order)
     text = f"{found.plan.strategy} of {found.plan.version}"
     if found.same:
@@ -115,7 +119,7 @@ def answered(app: App, order: Order, sink: Sink, stop: StopRequest) -> tuple[Rol
 def _ahead(state: Path, run: Run) -> str:
     """Move users before anything else, as the commands do."""
     order = run.order
-    if order.action not in ("rollback", "abort") or order.to or order.again or order.force:
+    if order.action not in ("rollback", "abort") or order.to or order.again or order.force or order.set_name:
         return ""
     reason = [f"--message={order.reason}"] if order.reason else []
     return first([order.action, f"--service={order.service}", f"--state={state}", "--output=json", *reason])

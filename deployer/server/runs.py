@@ -36,8 +36,9 @@ _ID = re.compile(r"[0-9a-f]{16}")
 class Run:
     """An order, who gave it from where, and how far it is.
 
-    `rollout` is 0 until one has begun. `ended_at` 0 means that it goes on; `exit` is then None, `outcome` and `text`
-    are empty. `pid` and `started` name its process, 0 before it has said so itself.
+    `rollout` is 0 until one has begun; of an order for a set it is the first of its rollouts. `ended_at` 0 means that
+    it goes on; `exit` is then None, `outcome` and `text` are empty. `pid` and `started` name its process, 0 before it
+    has said so itself.
     """
 
     id: str
@@ -82,7 +83,7 @@ class Runner(Protocol):
         ...
 
     def read(self, service: str, run: str) -> Run | None:
-        """Give a run of a service; None when there is none of that id."""
+        """Give a run of a service, or with "" of a set; None when there is none of that id."""
         ...
 
 
@@ -136,7 +137,7 @@ class Processes:
         return run
 
     def read(self, service: str, run: str) -> Run | None:
-        """Give a run of a service; None when there is none of that id."""
+        """Give a run of a service, or with "" of a set; None when there is none of that id."""
         if not _ID.fullmatch(run):
             return None
         mine = run in self._mine  # asked first: one that ends meanwhile has written it
@@ -179,7 +180,8 @@ class Processes:
             self._say("run.ended", found, **so, seconds=round(found.ended_at - found.began_at, 3))
 
     def _say(self, event: str, run: Run, **more: Any) -> None:
-        self._log.say(event, run=run.id, action=run.order.action, service=run.order.service, by=run.by, **more)
+        about = {"set": run.order.set_name} if run.order.set_name else {"service": run.order.service}
+        self._log.say(event, run=run.id, action=run.order.action, **about, by=run.by, **more)
 
     def _load(self, run: str) -> Run | None:
         try:
@@ -205,6 +207,6 @@ class Busy(Refused):
 
 
 def _lost(run: Run, now: float, why: str) -> Run:
-    text = f"{run.order.action} of {run.order.service}: {why}"
+    text = f"{run.order.action} of {run.order.about}: {why}"
     hint = "its rollout, if it had begun one, is in progress: resume it or abort it; its share runs out by itself"
     return replace(run, ended_at=now, exit=int(Exit.INTERNAL), outcome="lost", text=text, hint=hint)

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployer.app.wiring import open_house
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, Refused
-from deployer.manifest.peek import service_of
+from deployer.manifest.peek import service_of, set_of
 from deployer.server.access_log import configured
 from deployer.server.application import make_api
 from deployer.server.context import ManifestSource, ServerContext, Stores
@@ -84,7 +84,8 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
     stores, log = Stores(lambda: Store(state, clock)), ServerLog(clock)
     stores.store()
     file = Path(greeting.file).expanduser().absolute()
-    source = ManifestSource(file, greeting.destination) if file.is_file() else None
+    here, (name, set_trouble) = file.is_file(), _peeked(set_of, file)
+    source = ManifestSource(file, greeting.destination) if here and not name else None
     desk = ServerContext(
         stores=stores,
         housed=lambda store: open_house(state, store=store),
@@ -94,18 +95,17 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         environ=environ,
         log=log,
         sources=(source,) if source else (),
+        release_files=(file,) if name else (),
     )
-    service, trouble = _service(source)
-    welcome = Welcome(str(Path.cwd()), str(file) if source else "", service, trouble)
+    service, trouble = _peeked(lambda path: service_of(path, greeting.destination), file) if source else ("", "")
+    welcome = Welcome(str(Path.cwd()), str(file) if here else "", service, trouble or set_trouble, name)
     return desk, welcome
 
 
-def _service(source: ManifestSource | None) -> tuple[str, str]:
-    """Peek at the service of a manifest; give why it is not known. A broken one must not stop an emergency command."""
-    if source is None:
-        return "", ""
+def _peeked(name_in: Callable[[Path], str], file: Path) -> tuple[str, str]:
+    """Peek at a name in a file; give why it is not known. A broken file must not stop an emergency command."""
     try:
-        return service_of(source.path, source.destination), ""
+        return name_in(file), ""
     except Refused as error:
         return "", error.message
 

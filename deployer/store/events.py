@@ -44,6 +44,11 @@ class Events:
         rows = self._database.rows("select coalesce(max(id), 0) as id from events where rollout = ?", rollout)
         return int(rows[0]["id"])
 
+    def first_id_of(self, rollout: int) -> int:
+        """Return the id of the first event of a rollout that is kept, 0 when there is none."""
+        rows = self._database.rows("select coalesce(min(id), 0) as id from events where rollout = ?", rollout)
+        return int(rows[0]["id"])
+
     def last(self, rollout: int, kind: str, field: str) -> str:
         """Return a field of the newest event of a kind of a rollout; "" for none."""
         rows = self._database.rows(

@@ -96,6 +96,10 @@ class Sets:
         """Return the sets of a name, the newest first."""
         return self._read("name = ?", name, limit=limit)
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all sets."""
+        return tuple(row["name"] for row in self._database.rows("select distinct name from sets order by name"))
+
     def of_release(self, service: str, release: int) -> ReleaseSet | None:
         """Return the newest set by which a service has a release."""
         which = "number in (select number from set_members where service = ? and release = ?)"

@@ -77,7 +77,7 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Welcome:
-    """What a control host has: its folder, and the manifest that was named with its service, "" for none.
+    """What a control host has: its folder, and the file that was named with its service or its set, "" for none.
 
     `trouble` says why the service of a manifest is not known.
     """
@@ -86,6 +86,7 @@ class Welcome:
     manifest: str = ""
     service: str = ""
     trouble: str = ""
+    set_name: str = ""
 
     def data(self) -> dict[str, str]:
         """Return it as it is sent."""

@@ -21,7 +21,8 @@ class ProposedView:
 class RunAnswer(View):
     """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet).
 
-    `plan` is what was asked for by `plan`; `same` in it tells that it is live already.
+    `plan` is what was asked for by `plan`; `same` in it tells that it is live already. With `set_name` it is an order
+    for a set: `service` is empty, `rollout` that of one of its services, and `plan` has those of all as `services`.
     """
 
     id: str
@@ -37,6 +38,7 @@ class RunAnswer(View):
     text: str
     hint: str
     plan: dict[str, Any] | None = None
+    set_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,44 @@ class RolloutState(View):
     text: str
     running: bool
     last_event: int
+
+
+@dataclass(frozen=True)
+class SetState(View):
+    """How far a set is, from the store alone: `outcome` is empty and `exit` null until all of its rollouts rest.
+
+    `open`: one of them has not ended; `running`: a process runs one of them. `first_event` and `last_event` are the ids
+    of their first and of their newest event.
+    """
+
+    set: int
+    name: str
+    outcome: str
+    exit: int | None
+    text: str
+    rollouts: dict[str, int]
+    open: bool
+    running: bool
+    first_event: int
+    last_event: int
+
+
+@dataclass(frozen=True)
+class SetRow(View):
+    """A set in one line: its newest release of all services, and how that is; "" while it is in progress."""
+
+    name: str
+    set: int
+    strategy: str
+    outcome: str
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SetsAnswer(View):
+    """The sets of which the token sees every service."""
+
+    sets: tuple[SetRow, ...]
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def routes(api: Api) -> list[tuple[str, str]]:
     found = []
     for path, methods in schema["paths"].items():
         filled = path.replace("{service}", "shop").replace("{number}", "1").replace("{run}", "0" * 16)
-        filled = filled.replace("{name}", "shop")
+        filled = filled.replace("{name}", "shop").replace("{set}", "store")
         found += [(method.upper(), filled) for method in methods]
     return found
 
@@ -120,6 +120,18 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/services/{service}/run",
         "/services/{service}/runs/{run}",
         "/services/{service}/scale",
+        "/sets",
+        "/sets/{set}",
+        "/sets/{set}/abort",
+        "/sets/{set}/events",
+        "/sets/{set}/pause",
+        "/sets/{set}/plan",
+        "/sets/{set}/promote",
+        "/sets/{set}/releases",
+        "/sets/{set}/resume",
+        "/sets/{set}/rollback",
+        "/sets/{set}/runs/{run}",
+        "/sets/{set}/state",
     ]
 
 
@@ -133,12 +145,13 @@ def test_the_page_has_every_route_and_who_may_ask_it(api: Api) -> None:
     for request, role in rows.items():
         method, path = request.split()
         path = path.replace("{service}", "shop").replace("{number}", "1").replace("{run}", "0" * 16)
+        path = path.replace("{set}", "store")
         assert (path == OPEN) == (role == "none")
         assert path.startswith(HOOKS) == (role == "signature")
         if role == "signature":  # whoever has a token has none: test_hooks.py
             continue
         for given in ROLES:
-            ask, services = Client(api), () if path in wide else ("shop",)
+            ask, services = Client(api), () if path in wide or "/sets/" in path else ("shop",)
             body = {"reason": 1} if method == "POST" else None  # it is refused by all who are let through
             answer = ask(method, path, api.token(given, *services), json=body)
             allowed = role == "none" or ROLES.index(given) >= ROLES.index(role)
@@ -159,7 +172,7 @@ def test_without_a_token_nothing_is_readable(api: Api, ask: Client, held: int) -
 def test_a_viewer_changes_nothing(api: Api, ask: Client, held: int) -> None:
     viewer, before = api.token("viewer"), world(api)
     changing = [(method, path) for method, path in routes(api) if method != "GET"]
-    assert len(changing) == 15
+    assert len(changing) == 22
     for method, path in changing:
         answer = ask(method, path, viewer, json={"reason": "because"})
         if path.startswith(HOOKS):
@@ -185,8 +198,8 @@ def test_a_token_is_for_its_services_only(api: Api, ask: Client, held: int, role
         if path.startswith(HOOKS):
             assert answer.status_code == 401
             continue
-        if path == f"{V1}/services":
-            assert answer.json() == {"services": []}
+        if path in (f"{V1}/services", f"{V1}/sets"):
+            assert answer.json() == {path.rpartition("/")[2]: []}
             continue
         assert answer.status_code in (403, 404), (method, path, answer.text)
         assert "2.0" not in answer.text
@@ -541,7 +554,7 @@ def test_a_stream_ends_with_its_token(api: Api, held: int, revoked: bool, monkey
     header = api.token("viewer", "shop")
     found = api.tokens.find(header["Authorization"].removeprefix("Bearer "))
     assert found is not None
-    listener = event_routes._StreamClient(api.desk, Caller(found, "test"), "shop", held)
+    listener = event_routes._StreamClient(api.desk, Caller(found, "test"), frozenset({"shop"}), held)
 
     async def listen() -> list[str]:
         said = []

@@ -225,7 +225,7 @@ def test_a_stream_ends_with_its_session(api: Api, held: int, monkeypatch: pytest
     cookie = api.desk.sessions.begin(text)
     found = api.desk.sessions.find(cookie or "")
     assert found is not None
-    listener = event_routes._StreamClient(api.desk, Caller(found.token, "test", found), "shop", held)
+    listener = event_routes._StreamClient(api.desk, Caller(found.token, "test", found), frozenset({"shop"}), held)
 
     async def listen() -> list[str]:
         said = []
@@ -258,7 +258,7 @@ def test_only_our_own_page_changes_anything(api: Api, ask: Client, held: int) ->
         {**mine, "origin": "null"},
         {**mine, "sec-fetch-site": "cross-site"},
     ]
-    assert len(changing) == 15
+    assert len(changing) == 22
     for path in changing:
         for headers in forged:
             answer = ask("POST", path, headers, json={"reason": "because"})

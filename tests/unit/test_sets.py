@@ -84,13 +84,13 @@ def on_event(scene: SetScene, kind: str, service: str, act: Callable[[Event], An
 MANIFEST = "service: {name}\nimage: {name}:1.0\nport: 8080\n"
 
 
-def files(folder: Path, text: str, **manifests: str) -> asked.SetOrder:
+def files(folder: Path, text: str, **manifests: str) -> Order:
     """Write a release file and manifests; return the order to release them."""
     (folder / "release.yml").write_text(text)
     for name in ("backend", "frontend"):
         (folder / name).mkdir()
         (folder / name / "deploy.yml").write_text(manifests.get(name, MANIFEST.format(name=name)))
-    return asked.SetOrder(folder)
+    return Order("start", set_name="shop", manifest=str(folder))
 
 
 BOTH = "release: shop\nservices: {backend: backend, frontend: frontend/deploy.yml}\n"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
     from deployer.core.secret import SecretText
+    from deployer.store import Store
     from deployer.store.sets import ReleaseSet
 
 TOGETHER = frozenset({"promote", "abort", "pause", "resume"})  # of one rollout of a set: of all
@@ -26,7 +27,7 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
 
     What would turn or end one rollout of a set is done to all of them.
     """
-    if order.action in TOGETHER and (group := _set_in_progress(house, order.service)):
+    if order.action in TOGETHER and (group := set_in_progress(house.store, order.service)):
         from deployer.app.operations.control import refuse_unpromotable
         from deployer.app.operations.sets import in_progress, together
 
@@ -37,10 +38,10 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
     return _perform(house, order)
 
 
-def _set_in_progress(house: AppContext, service: str) -> ReleaseSet | None:
+def set_in_progress(store: Store, service: str) -> ReleaseSet | None:
     """Return the set that a service is released with at the moment; None where it is by itself."""
-    rollout = house.store.rollouts.in_progress(service)
-    return house.store.sets.of_rollout(rollout.number) if rollout is not None and rollout.plan.meets else None
+    rollout = store.rollouts.in_progress(service)
+    return store.sets.of_rollout(rollout.number) if rollout is not None and rollout.plan.meets else None
 
 
 def _perform(house: AppContext, order: Order) -> RolloutResult:

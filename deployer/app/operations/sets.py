@@ -16,9 +16,10 @@ from deployer.app.operations.control import follow, resume
 from deployer.app.operations.deployment import DeployPlan, Prepared, clear_way, leave_live, prepare, propose, record
 from deployer.app.operations.execution import begun, locked
 from deployer.app.operations.request_check import CheckedRequest, check
-from deployer.core.errors import Exit, Locked, NothingInProgress, Refused
+from deployer.core.errors import Exit, Locked, NoSetInProgress, NothingInProgress, Refused
 from deployer.drivers.ports import Drivers
 from deployer.engine import Drive, RolloutResult, drive, set_ending
+from deployer.planning.orders import UNFOLLOWED
 from deployer.planning.plan import Plan
 from deployer.planning.set_chain import chain_places
 from deployer.planning.sets import with_meetings
@@ -174,9 +175,10 @@ def follow_set(house: AppContext, name: str) -> RolloutResult:
     newest = next(iter(house.store.sets.of(name, 1)), None)
     services = in_progress(house, newest) if newest else ()
     if newest is None or not services:
-        raise Refused(f"no release of {name} is in progress", "`deploy release history` lists the finished ones")
+        raise NoSetInProgress(name)
     numbers = {member.service: member.rollout for member in newest.moved if member.service in services}
-    return ending_of(house, newest, on_all(numbers, lambda number: follow(house, number), len(numbers)))
+    answers = on_all(numbers, lambda number: follow(house, number), len(numbers))
+    return UNFOLLOWED if house.stop.asked.is_set() else ending_of(house, newest, answers)
 
 
 def go_together(house: AppContext, wanted: SetRequest, ways: Sequence[Way], kept: Mapping[str, int]) -> RolloutResult:
