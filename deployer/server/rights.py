@@ -140,6 +140,13 @@ def _of_set(caller: Caller, role: Role, name: str, desk: ServerContext) -> SetMe
     return found
 
 
+def released(members: SetMembers) -> str:
+    """Return the name of a set that was released. Raise ApiError for one that never was."""
+    if not members.released:
+        raise missing(f"the set {members.name} was never released", "`deploy release up` releases it")
+    return members.name
+
+
 def set_viewer(name: SetName, caller: By, desk: AtDesk) -> SetMembers:
     """Let those through that may see every service of the set."""
     return _of_set(caller, "viewer", name, desk)

@@ -24,7 +24,7 @@ from deployer.server.messages import (
     missing,
     run_answer,
 )
-from deployer.server.rights import AtDesk, By, OperatedSet, SeenSet, SetMembers, members_of
+from deployer.server.rights import AtDesk, By, OperatedSet, SeenSet, SetMembers, members_of, released
 from deployer.views.progress import RunAnswer, SetRow, SetsAnswer, SetState
 from deployer.views.set_data import SetsView, SetView
 
@@ -54,21 +54,21 @@ def all_sets(desk: AtDesk, caller: By) -> SetsAnswer:
 def status(desk: AtDesk, members: SeenSet) -> SetView:
     """Show how far the newest release of a set is: each service, what it waits for, and who was the cause."""
     with desk.app() as app:
-        return app.sets.status(_released(members))
+        return app.sets.status(released(members))
 
 
 @look.get("/sets/{set}/releases")
 def history(desk: AtDesk, members: SeenSet, limit: Limit = 20) -> SetsView:
     """List the releases of a set, the newest first."""
     with desk.app() as app:
-        return app.sets.history(_released(members), limit)
+        return app.sets.history(released(members), limit)
 
 
 @look.get("/sets/{set}/state")
 def state(desk: AtDesk, members: SeenSet) -> SetState:
     """Tell how far the newest release of a set is, from the store alone: whoever follows one may ask it often."""
     with desk.app() as app:
-        return sets.state(app.context, _released(members))
+        return sets.state(app.context, released(members))
 
 
 @look.get("/sets/{set}/runs/{run}")
@@ -78,13 +78,6 @@ def run(desk: AtDesk, members: SeenSet, run: str) -> RunAnswer:
     if found is None or found.order.set_name != members.name:
         raise missing(f"there is no run {run[:40]!a} of the set {members.name}")
     return run_answer(found)
-
-
-def _released(members: SetMembers) -> str:
-    """Return the name of a set that was released."""
-    if not members.released:
-        raise missing(f"the set {members.name} was never released", "`deploy release up` releases it")
-    return members.name
 
 
 # -- orders
@@ -157,7 +150,7 @@ async def resume(desk: AtDesk, caller: By, members: OperatedSet, wish: SetReques
 @act.post("/sets/{set}/rollback")
 async def rollback(desk: AtDesk, caller: By, members: OperatedSet, wanted: SetBack, give: Giving) -> RunAnswer:
     """Return all services to what they had before the release that is live; one in progress is rolled back."""
-    _released(members)
+    released(members)
     order = Order("rollback", set_name=members.name, reason=wanted.reason, again=wanted.again)
     return await _ordered(desk, caller, order, wanted.set, give)
 
@@ -165,7 +158,7 @@ async def rollback(desk: AtDesk, caller: By, members: OperatedSet, wanted: SetBa
 async def _wished(
     desk: ServerContext, caller: Caller, action: Action, members: SetMembers, wish: SetRequestBody, give: Giving
 ) -> RunAnswer:
-    order = Order(action, set_name=_released(members), reason=wish.reason)
+    order = Order(action, set_name=released(members), reason=wish.reason)
     return await _ordered(desk, caller, order, wish.set, give)
 
 

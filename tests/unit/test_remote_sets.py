@@ -6,11 +6,9 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from deployer.app import sets
 from deployer.client import stream
@@ -18,33 +16,19 @@ from deployer.core.errors import Exit
 from deployer.server.tokens import Role
 from tests.api import Api
 from tests.served import served
-from tests.sets import SERVICES, SetWorld, Turns, by_turns, release
+from tests.set_api import FILES, api_of_sets
+from tests.sets import SERVICES
 from tests.unit.test_remote import Deploy, Told, here, run
 
 __all__ = ["here", "run"]  # fixtures
-
-CANARY = {"canary": {"steps": [10, 50], "for": "1s", "bake": "1s"}}
-FILES = {
-    "release.yml": {"release": "shop", "services": {name: f"{name}.yml" for name in SERVICES}, "strategy": CANARY},
-    **{
-        f"{name}.yml": {"service": name, "image": f"{name}:1.0", "port": 8080, "health": {"deadline": "4s"}}
-        for name in SERVICES
-    },
-}
 
 
 @pytest.fixture
 def api(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Give an API with the files of three services, which are live by 1.0."""
-    made = Api(state, world=SetWorld(clock=Turns()))
-    for name, data in FILES.items():
-        (state / name).write_text(yaml.safe_dump(data))
-    made.desk = replace(made.desk, release_files=(state / "release.yml",))
     monkeypatch.setattr(stream, "PAUSE", 0.05)
-    with by_turns(made.scene.world):
-        assert release(made.scene.house, "1.0").exit is Exit.DONE
+    with api_of_sets(state) as made:
         yield made
-    made.close()
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def test_every_route_of_the_page_is_known() -> None:
         ("GET", "/rollouts/{number}"),
         ("GET", "/services/{service}"),
         ("GET", "/services/{service}/logs"),
+        ("GET", "/sets/{set}"),
         ("POST", "/login"),
         ("POST", "/logout"),
     ]

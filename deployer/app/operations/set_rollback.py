@@ -58,8 +58,7 @@ def rollback_set(house: AppContext, name: str, *, again: bool = False, reason: s
         return ending
     if not again and (text := _lately(house, newest)):
         return RolloutResult("done", Exit.DONE, text, 0)
-    group = _live_set(house, name)
-    targets = _before(house, group)
+    group, targets = way_back(house, name)
     for service in targets:
         make_way(house, service, "a rollback does not wait for it")
     with ExitStack() as held:
@@ -176,6 +175,12 @@ def _refuse_others(house: AppContext, group: ReleaseSet) -> None:
             f"{group.title} is not live as a whole: {', '.join(others)}",
             "roll back each service by itself: `deploy rollback --service NAME`",
         )
+
+
+def way_back(house: AppContext, name: str) -> tuple[ReleaseSet, dict[str, int]]:
+    """Return the set that is live, and what each of its services returns to. Raise Refused where they cannot."""
+    group = _live_set(house, name)
+    return group, _before(house, group)
 
 
 def _before(house: AppContext, group: ReleaseSet) -> dict[str, int]:

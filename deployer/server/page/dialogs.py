@@ -148,13 +148,13 @@ def buttons(asked: Sequence[Dialog]) -> Markup | None:
     return tag("div", made, class_="asks", role="group", aria_label="Act", id="asks")
 
 
-def dialogs(service: str, asked: Sequence[Dialog]) -> Markup:
-    """Write the dialogs that the buttons open."""
-    return tag("div", [_dialog(service, ask) for ask in asked], id="dialogs")
+def dialogs(place: str, asked: Sequence[Dialog]) -> Markup:
+    """Write the dialogs that the buttons open, for what the API has at a place."""
+    return tag("div", [_dialog(place, ask) for ask in asked], id="dialogs")
 
 
-def _dialog(service: str, ask: Dialog) -> Markup:
-    name, route = f"ask-{ask.action}", f"/api/v1/services/{service}"
+def _dialog(place: str, ask: Dialog) -> Markup:
+    name, route = f"ask-{ask.action}", f"/api/v1{place}"
     steps = tag("ol", [tag("li", words(step)) for step in ask.steps])
     return tag(
         "dialog",

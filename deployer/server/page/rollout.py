@@ -62,7 +62,7 @@ def main(told: RolloutSnapshot, asked: tuple[Dialog, ...]) -> list[Content]:
         _watches(view),
         fold("Timeline", sections.timeline(view), id_="timeline"),
         fold("Who, when, what", sections.facts([*_asked(view), *view.about]), id_="about"),
-        dialogs(view.service, asked) if told.open else None,
+        dialogs(f"/services/{view.service}", asked) if told.open else None,
     ]
 
 

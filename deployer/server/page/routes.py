@@ -12,12 +12,12 @@ from deployer.model import newest_good
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import ProblemAnswer
-from deployer.server.page import assets, login, rollout, services
+from deployer.server.page import assets, login, rollout, services, sets
 from deployer.server.page.deploy_form import choices, deploy_dialog
 from deployer.server.page.dialogs import Dialog, asks
 from deployer.server.page.frame import page
 from deployer.server.query_routes import row_of
-from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, Viewer
+from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, SeenSet, Viewer, members_of, released
 from deployer.store import Store
 from deployer.views.progress import ServiceRow
 from deployer.views.reduce import KINDS
@@ -38,9 +38,22 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
     with desk.app() as app:
         store = app.context.store
         rows = [row_of(store, s) for s in store.services.all() if caller.token.sees(s.name)]
-        glances = [_glance(app, row, acts=caller.token.may("operator")) for row in rows]
-    now = desk.clock.now()
-    return page("Services", services.home(glances, now), caller, data={"every": "5"}, now=now)
+        acts, now = caller.token.may("operator"), desk.clock.now()
+        glances = [_glance(app, row, acts=acts) for row in rows]
+        seen = [n for n in store.sets.names() if all(map(caller.token.sees, members_of(desk, n).services))]
+        together = sets.cards([app.sets.status(name) for name in seen], now, acts=acts)
+    return page("Services", services.home(glances, now, together), caller, data={"every": "5"}, now=now)
+
+
+@router.get("/sets/{set}")
+def of_set(desk: AtDesk, caller: By, members: SeenSet) -> HTMLResponse:
+    """Show several services that are released together, live while they are."""
+    with desk.app() as app:
+        data = _live(desk, app, f"/api/v1/sets/{members.name}/events")
+        view, now = app.sets.status(released(members)), desk.clock.now()
+        history = app.sets.history(members.name)
+        main = sets.main(view, history, sets.asks(app.context, view, caller), now)
+    return page(f"{sets.title(view)} · {members.name}", main, caller, data=data, now=now)
 
 
 def _glance(app: LocalApp, row: ServiceRow, *, acts: bool) -> services.Glance:

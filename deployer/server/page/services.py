@@ -41,12 +41,12 @@ class Glance:
     acts: bool = False
 
 
-def home(glances: Sequence[Glance], now: float) -> list[Content]:
-    """Write all services."""
+def home(glances: Sequence[Glance], now: float, sets: Content = None) -> list[Content]:
+    """Write all services, and before them the sets in which they are released together."""
     if not glances:
         empty = "No service is here that this token is for. The first deploy makes one: `deploy up`."
         return [tag("h1", "Services"), tag("section", tag("p", empty))]
-    return [tag("h1", "Services"), tag("ul", [_card(one, now) for one in glances], class_="cards")]
+    return [tag("h1", "Services"), sets, tag("ul", [_card(one, now) for one in glances], class_="cards")]
 
 
 def _card(one: Glance, now: float) -> Markup:
@@ -125,7 +125,7 @@ def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[C
         part("Rollouts", _rollouts(told.history.rollouts, now), id_="rollouts"),
         fold("Releases", _releases(told.releases), id_="releases"),
         fold("Audit log", records(told.audit), id_="audit"),
-        dialogs(status.service, asked),
+        dialogs(f"/services/{status.service}", asked),
     ]
 
 
