@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,12 @@ from deployer.views.set_data import SetMemberView, SetsView, SetView
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
     from deployer.app.operations.sets import SetRequest
+    from deployer.manifest.base import Conflict
+    from deployer.manifest.models import Manifest
     from deployer.store import Rollout
     from deployer.store.sets import ReleaseSet, SetMember
+
+Also = Callable[["Manifest", Path], Iterable["Conflict"]]
 
 
 def carry_out(house: AppContext, order: Order, environ: Mapping[str, str], request: SetRequest | None) -> RolloutResult:
@@ -56,8 +60,8 @@ def plan(house: AppContext, order: Order, environ: Mapping[str, str]) -> tuple[P
     return tuple(ProposedView(explain(each), each.same) for each in proposed)
 
 
-def request_of(order: Order, environ: Mapping[str, str]) -> SetRequest:
-    """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them."""
+def request_of(order: Order, environ: Mapping[str, str], also: Also = of_manifest) -> SetRequest:
+    """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them, and `also` by this."""
     from deployer.app.operations.sets import SetRequest
 
     path = Path(order.manifest)
@@ -69,7 +73,7 @@ def request_of(order: Order, environ: Mapping[str, str]) -> SetRequest:
 
     def manifest(service: str, path: Path) -> Loaded:
         above = {"version": order.versions.get(service) or order.versions.get("")}
-        return load_manifest(path, overrides=above, environ=environ, also=of_manifest)
+        return load_manifest(path, overrides=above, environ=environ, also=also)
 
     found = load_set(path, environ, manifest)
     if order.set_name != found.file.release:

@@ -150,7 +150,7 @@ class _RunOrders:
         number = run.id if run else ""
         while run is not None and run.open:
             if self._stop.wait(POLL_SECONDS):
-                raise Detached(f"the server ends; {order.action} of {order.service} goes on")
+                raise Detached(f"the server ends; {order.action} of {order.about} goes on")
             run = self._desk.runner.read(order.service, number)
         if run is None:
             raise Refused(f"the file of run {number} is gone", "see `deploy status`")

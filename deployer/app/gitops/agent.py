@@ -38,7 +38,7 @@ class BranchAgent:
             carry_out = self._carry_out or partial(here, house, self._environ)
             state = BranchFollower(house, self._source, self._environ, carry_out).look(self._tell_new)
             self._tell_new(state)
-            used = house.store.rollouts.of(state.service) if state.service else ()
+            used = (rollout for one in house.store.services.all() for rollout in house.store.rollouts.of(one.name))
             self._source.repository.prune([rollout.folder for rollout in used])
         return state
 

@@ -11,25 +11,28 @@ from typing import Literal
 
 from deployer.app import operations
 from deployer.app.gitops.repository import Commit, Repository
-from deployer.app.gitops.state import ManifestState, Word
+from deployer.app.gitops.set_follower import BAD, SetFollower
+from deployer.app.gitops.state import WORDS, ManifestState, Word
 from deployer.app.local import LocalApp
 from deployer.app.operations import AppContext, DeployRequest
 from deployer.app.operations.reconcile import write_down
 from deployer.core.errors import DeployError, Detached, Exit, Locked, ManifestRefused, Refused
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded, load
+from deployer.manifest.peek import set_of
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import Release
 from deployer.planning.orders import Order, RolloutResult
 
 Drift = Literal["repair", "tell"]
-_BAD = frozenset({"rolled-back", "failed"})
-_WORDS: dict[str, Word] = {"done": "applied", "paused": "paused"}
+Bring = Callable[[Callable[[ManifestState], None]], ManifestState]
 
 
 @dataclass(frozen=True)
 class BranchSource:
     """What is followed: a manifest of a repository, by its path in it, and the destination laid over it ("" for none).
+
+    A release file is followed as a set: a commit is one release of all services that it names.
 
     With `keys`, only commits that one of them signed are deployed, and of these only descendants of `since` (a commit)
     and, unless `allow_rewind`, of the one that was verified last. `drift` says what becomes of a service that is not as
@@ -76,24 +79,31 @@ class BranchFollower:
         try:
             if self._source.keys:
                 repository.verify(commit, self._source.keys, self._source.since, allow_rewind=self._source.allow_rewind)
-            loaded = self._load(repository.files(commit))
+            name, bring = self._followed(repository.files(commit), commit)
         except DeployError as error:
             return replace(_state("refused" if isinstance(error, Refused) else "failed", error), commit=commit.name)
         try:
-            state = self._bring(loaded, commit, began)
+            state = bring(began)
         except Detached:
             raise
         except Locked as error:
             state = _state("busy", error)
         except DeployError as error:
             state = _state("refused" if isinstance(error, Refused) else "failed", error)
-        return replace(state, service=loaded.manifest.service, commit=commit.name)
+        return replace(state, service=name, commit=commit.name)
 
-    def _load(self, folder: Path) -> Loaded:
+    def _followed(self, folder: Path, commit: Commit) -> tuple[str, Bring]:
+        """Return the service, or the set, that the file is about, and what brings it to what the file says."""
         file = folder / self._source.manifest
         if not file.resolve().is_relative_to(folder.resolve()):
             raise Refused(f"{self._source.manifest} is not in the repository", "a path below its root")
-        return load(file, destination=self._source.destination, environ=self._environ)
+        if set_of(file):
+            if self._source.destination:
+                raise Refused(f"{self._source.manifest} is a release file, which has no destinations", "without it")
+            group = SetFollower(self._house, file, commit, self._environ, self._carry_out)
+            return group.name, partial(group.bring, self._source.drift)
+        loaded = load(file, destination=self._source.destination, environ=self._environ)
+        return loaded.manifest.service, partial(self._bring, loaded, commit)
 
     def _bring(self, loaded: Loaded, commit: Commit, began: Callable[[ManifestState], None]) -> ManifestState:
         service, store = loaded.manifest.service, self._house.store
@@ -117,9 +127,7 @@ class BranchFollower:
             return ManifestState("drift", drifted, exit=Exit.CHANGES)
         began(ManifestState("busy", f"{request.strategy} of {proposal.release.version}", service, commit.name))
         ending = self._carry_out(self._order(request))
-        return ManifestState(
-            _WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit
-        )
+        return ManifestState(WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit)
 
     def _request(self, loaded: Loaded, commit: Commit) -> DeployRequest:
         return DeployRequest(
@@ -145,7 +153,7 @@ class BranchFollower:
         """Say why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
         for release in self._house.store.releases.of(wanted.service):
             alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
-            if alike and release.status in _BAD:
+            if alike and release.status in BAD:
                 happened = "was rolled back" if release.status == "rolled-back" else "failed its rollout"
                 return (
                     f"{release.name} {happened}: it is not tried again until the manifest or its image changes, or a "

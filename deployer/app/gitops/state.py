@@ -8,6 +8,7 @@ from typing import Literal
 from deployer.core.errors import Exit
 
 Word = Literal["synced", "applied", "pinned", "busy", "paused", "drift", "frozen", "refused", "failed"]
+WORDS: dict[str, Word] = {"done": "applied", "paused": "paused"}  # of how a deploy ended; else it failed
 _OPEN: frozenset[Word] = frozenset({"busy", "paused", "frozen"})
 _GOOD: frozenset[Word] = frozenset({"synced", "applied"})
 
