@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy import HAProxyTraffic, reload, spec
+from deployer.drivers.traffic.haproxy import HAProxyTraffic, chain, layout, reload, render, spec
 from deployer.drivers.traffic.haproxy.routing_rules import LINES
 from deployer.manifest.models import Manifest
 from deployer.model import COLOURS, Live, Release, Server
@@ -85,24 +85,29 @@ class Ours:
         return given
 
 
+def configuration(home: layout.Home, port: int, settings: dict[str, object]) -> render.Files:
+    """Return what deployer's proxy would load for the service `shop` at this port."""
+    return render.render([spec.configured(None, "shop", _manifest("shop", port, settings), None)], home, own=True)
+
+
 @contextmanager
 def upstream(folder: Path, program: Path) -> Iterator[int]:
     """Serve `hello`; give the port."""
     port = free_port()
-    with _haproxy(program, folder / "up.cfg", DEFAULTS + UPSTREAM.format(port=port), port):
+    with awaited(program, folder / "up.cfg", DEFAULTS + UPSTREAM.format(port=port), port):
         yield port
 
 
 @contextmanager
-def plain(folder: Path, program: Path, services: int, behind: int) -> Iterator[Plain]:
-    """Run a plain HAProxy with as many services, of which `shop` has an instance."""
+def plain(program: Path, services: int, behind: int, folder: Path, counter: tuple[str, ...] = ()) -> Iterator[Plain]:
+    """Run a plain HAProxy with as many services, of which `shop` has an instance; by a program that counts, if any."""
     port, names = free_port(), folder / f"names{services}.map"
     names.write_text("".join(f"{name}.example.com {name}\n" for name in _names(services)))
     parts = [DEFAULTS, PLAIN.format(port=port, names=names)]
     for name in _names(services):
         parts.append(BACKEND.format(name=name))
         parts.append(f"  server one 127.0.0.1:{behind} check inter 1s\n" if name == "shop" else "")
-    with _haproxy(program, folder / f"plain{services}.cfg", "".join(parts), port) as pid:
+    with awaited(program, folder / f"plain{services}.cfg", "".join(parts), port, counter) as pid:
         yield Plain(port, pid)
 
 
@@ -111,7 +116,9 @@ def ours(folder: Path, program: Path, services: int, behind: int, settings: dict
     """Run deployer's proxy with as many services."""
     traffic, port = HAProxyTraffic(folder, CLOCK, program=program), free_port()
     one = Ours(traffic, port, settings)
-    specs = {name: spec.configured(None, name, _release(one, name).manifest, None) for name in _names(services)}
+    configured = {name: spec.configured(None, name, _release(one, name).manifest, None) for name in _names(services)}
+    key = {"chain_key": chain.key_of("a secret") if "chain" in settings else ""}
+    specs = {name: each.model_copy(update=key) for name, each in configured.items()}
     with traffic.parts.home.locked(_soon()):
         reload.load(traffic.parts.proxy, traffic.parts.live, specs, _soon())
     try:
@@ -136,9 +143,13 @@ def _names(services: int) -> Iterator[str]:
 
 
 def _release(proxy: Ours, name: str) -> Release:
-    traffic = {"listen": f"127.0.0.1:{proxy.port}", "domains": [f"{name}.example.com"], **proxy.settings}
+    return Release(name, 1, "1", "app:1", "sha256:1", _manifest(name, proxy.port, proxy.settings), "h1")
+
+
+def _manifest(name: str, port: int, settings: dict[str, object]) -> Manifest:
+    traffic = {"listen": f"127.0.0.1:{port}", "domains": [f"{name}.example.com"], **settings}
     said = {"service": name, "image": "app:1", "port": 80, "health": {"tcp": True}, "traffic": traffic}
-    return Release(name, 1, "1", "app:1", "sha256:1", Manifest.model_validate(said), "h1")
+    return Manifest.model_validate(said)
 
 
 def _soon() -> Deadline:
@@ -146,9 +157,10 @@ def _soon() -> Deadline:
 
 
 @contextmanager
-def _haproxy(program: Path, config: Path, text: str, port: int) -> Iterator[int]:
+def awaited(program: Path, config: Path, text: str, port: int, counter: tuple[str, ...] = ()) -> Iterator[int]:
+    """Run HAProxy with this configuration until it has answered, by a program that counts, if any; give its process."""
     config.write_text(text)
-    with subprocess.Popen([program, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*counter, program, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
         try:
             _soon().until(lambda: _answers(port) or process.poll() is not None, f"nobody listens on port {port}")
             if process.poll() is not None:

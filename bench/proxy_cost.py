@@ -1,6 +1,6 @@
 """What deployer's proxy costs a request, beside a plain HAProxy with the same routing and headers in the same run.
 
-    python -m bench.proxy_cost [--full] [--rounds N] [--haproxy PROGRAM]
+    python -m bench.proxy_cost [--full] [--only SERVICES] [--rounds N] [--haproxy PROGRAM]
 
 Needs `wrk`. In each round each proxy is loaded right after the plain one that it is compared with, all before the same
 upstream: without a rollout, and with a share of 10 %, lease, budget and shield while the request stream is read; with
@@ -39,11 +39,13 @@ class Kind:
     force: bool = False
     sticky: bool = False
     retry: str = "answers"
+    chain: bool = False  # the entry of a chain, which stamps the side of each request
 
     def __str__(self) -> str:
         """Return what is printed of it."""
         words = [f"{self.retry}, {self.services} service{'s' * (self.services > 1)}"]
-        return ", ".join(words + ["header may choose"] * self.force + ["sticky"] * self.sticky)
+        words += ["header may choose"] * self.force + ["sticky"] * self.sticky + ["entry of a chain"] * self.chain
+        return ", ".join(words)
 
 
 RETRIES = ("connections", "answers")
@@ -53,6 +55,7 @@ FULL = (
     *(Kind(n, sticky=True, retry=RETRIES[0]) for n in (1, 1000)),
     *(Kind(n, force=force, retry=RETRIES[0]) for n in (20, 100) for force in (False, True)),
     *(Kind(n, force=True, retry=RETRIES[0]) for n in (1, 1000)),
+    Kind(1, chain=True, retry=RETRIES[0]),
 )
 
 
@@ -88,12 +91,12 @@ def main(kinds: Sequence[Kind], rounds: int, seconds: float, program: Path) -> N
         raise SystemExit("wrk is not installed: apt install wrk")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpb", dir="/tmp")))
-        load, proxies = _cores()
-        stack.enter_context(_on(load))
+        loads, proxies = cores()
+        stack.enter_context(on(loads))
         behind = stack.enter_context(upstream(folder, program))
         numbers = sorted({kind.services for kind in kinds})
-        with _on(proxies):
-            beside = {n: stack.enter_context(plain(folder, program, n, behind)) for n in numbers}
+        with on(proxies):
+            beside = {n: stack.enter_context(plain(program, n, behind, folder)) for n in numbers}
             there = {
                 kind: stack.enter_context(ours(folder / f"p{i}", program, kind.services, behind, _traffic(kind)))
                 for i, kind in enumerate(kinds)
@@ -102,39 +105,41 @@ def main(kinds: Sequence[Kind], rounds: int, seconds: float, program: Path) -> N
         for _ in range(rounds):
             for row in table:
                 bare = beside[row.kind.services]
-                row.pairs.append((_load(bare.port, bare.pid, "a=b", seconds), _share(row, seconds)))
+                row.pairs.append((load(bare.port, bare.pid, "a=b", seconds), _share(row, seconds)))
         version = ".".join(map(str, binary.version_of(program)))
         print(f"HAProxy {version}, {rounds} rounds of {seconds:g} s: of the plain proxy's throughput, by processor")
         print(f"time and by requests a second; processor time a request\n{'':44} share")
         for row in table:
             print(row)
         for kind, proxy in there.items():
-            if not kind.force and not kind.sticky and kind.retry == RETRIES[0]:
+            if kind == Kind(kind.services, retry=RETRIES[0]):
                 print(f"one more beside {kind}: configured and loaded in {one_more(proxy) * 1000:.0f} ms")
 
 
 def _traffic(kind: Kind) -> dict[str, object]:
-    return {"sticky": kind.sticky, "retry": kind.retry, **({"force": {"header": "X-Side"}} if kind.force else {})}
+    force, chain = {"force": {"header": "X-Side"}} if kind.force else {}, {"chain": "shop"} if kind.chain else {}
+    return {"sticky": kind.sticky, "retry": kind.retry, **force, **chain}
 
 
 def _share(row: Measured, seconds: float) -> Load:
     row.proxy.share(row.share)
     reading = row.proxy.traffic.samples("shop") if row.share else nullcontext()
     with reading:
-        return _load(row.proxy.port, row.proxy.pid, row.proxy.cookie(), seconds)
+        return load(row.proxy.port, row.proxy.pid, row.proxy.cookie(), seconds)
 
 
 def _spread(values: Sequence[float]) -> str:
     return f"x {statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
-def _cores() -> tuple[list[int], list[int]]:
+def cores() -> tuple[list[int], list[int]]:
+    """Return the processors of load and upstream, and those of the proxies."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[:-1] or cores, cores[-1:]
 
 
 @contextmanager
-def _on(cores: Sequence[int]) -> Iterator[None]:
+def on(cores: Sequence[int]) -> Iterator[None]:
     """Run on these cores, with everything that is started meanwhile."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -144,7 +149,8 @@ def _on(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _load(port: int, pid: int, cookie: str, seconds: float) -> Load:
+def load(port: int, pid: int, cookie: str, seconds: float) -> Load:
+    """Ask a proxy as often as it answers."""
     headers = ["-H", "Host: shop.example.com", "-H", f"cookie: {cookie}"]
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", *headers, f"http://127.0.0.1:{port}/"]
     before, began = _cpu(pid), time.monotonic()
@@ -167,10 +173,11 @@ if __name__ == "__main__":
     parser.add_argument("--full", action="store_true", help="1, 20, 100 and 1,000 services, about ten minutes")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--only", type=int, help="only rows with this many services")
     parser.add_argument("--haproxy", type=Path, default=None)
     said = parser.parse_args()
     main(
-        FULL if said.full else SHORT,
+        [kind for kind in (FULL if said.full else SHORT) if said.only in (None, kind.services)],
         said.rounds or (7 if said.full else 3),
         said.seconds or (3 if said.full else 1),
         said.haproxy or binary.find().path,

@@ -50,6 +50,15 @@ def test_what_is_left_out_is_said_and_counts_nowhere() -> None:
     assert sum(c.candidate.requests for c in sample.coins) == 1
 
 
+@pytest.mark.parametrize("digits", [8, 32])
+def test_an_address_in_digits_is_bounded_as_a_number_is(digits: int) -> None:
+    tally = RequestCounter("shop")
+    tally.feed([line(roll=b"-,%0*X" % (digits, 0x0A000000 + n)) for n in range(100)])
+    tally.feed([line(b"green", b"500", roll=b"-,%0*X" % (digits, 0x0B000000)) for _ in range(20)])
+    sample = tally.take(500)
+    assert (sample.candidate.errors, sample.few) == (1, 19), "also where two addresses have the same number"
+
+
 def test_a_client_whose_first_answer_is_left_out_is_no_coin_later() -> None:
     """It knows its side by then."""
     tally = RequestCounter("shop")

@@ -28,6 +28,10 @@ FAILURE = NUMBER  # as a kind of response
 GATEWAY, SURE = 2 / 3, 50
 
 
+_DIGITS = (8, 32)  # of an address in a line: IPv4, IPv6
+_LONGEST = 15  # digits of a number; a line that was cut may run into the next one
+
+
 class Addresses:
     """The addresses of one service in one rollout, by number: 8 MB, and 4 MB for each kind that is no page.
 
@@ -71,3 +75,13 @@ class Addresses:
             return False
         self._later[address] |= 1 << kind
         return True
+
+
+def number_of(text: bytes) -> int | None:
+    """Read a roll or the number of an address."""
+    return number if text.isdigit() and len(text) <= _LONGEST and (number := int(text)) < ROLLS else None
+
+
+def address_number(text: bytes) -> int | None:
+    """Return the number of an address: that of a chain, or one that nobody can foresee: Python hashes by a secret."""
+    return hash(text) % ROLLS if len(text) in _DIGITS else number_of(text)

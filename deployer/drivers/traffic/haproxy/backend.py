@@ -194,8 +194,6 @@ def _forwarded(spec: Spec) -> Iterator[str]:
     yield "  http-request del-header x_forwarded -m beg"  # the same name to applications by CGI's rules
     yield "  http-request del-header forwarded"
     yield '  http-request set-header X-Forwarded-For "%[src]"'
-    if spec.entry.mode == "http":
-        yield f'  http-request set-header X-Forwarded-For "%[var(txn.from)]" if {BEHIND}'
     yield '  http-request set-header X-Forwarded-Host "%[req.hdr(host)]"'
     yield "  http-request set-header X-Forwarded-Proto http"
     if spec.entry.tls:

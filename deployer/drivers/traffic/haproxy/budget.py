@@ -34,8 +34,9 @@ def table() -> Iterator[str]:
     yield "  stick-table type string len 64 size 20k expire 20d store gpc0,gpc1"
     yield ""
     yield f"backend {ADDRESSES} from deployer-http"
-    # An address that is forgotten may spend its part again: there is room for those of the last hours.
-    yield "  stick-table type string len 80 size 100k expire 6h store gpc0,gpc1"
+    # An address that is forgotten may spend its part again: there is room for those of the last hours. The key is
+    # that of the rollout and the address, 32 digits at most.
+    yield "  stick-table type string len 104 size 100k expire 6h store gpc0,gpc1"
 
 
 def key(service: str, rollout: int) -> str:

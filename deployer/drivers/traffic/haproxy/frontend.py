@@ -16,8 +16,9 @@ RING = "deployer-requests"
 PREVIEW_HEADER = "x-deployer-preview"
 # What is said of a request; `tally` reads it. First what has few values: service, side (else stable), live value, how,
 # number of the route, status, termination, retries. Then the client's roll, if it keeps its side, and while there is a
-# share a number for its address, and in a chain whether it carries a side; the time to the answer in microseconds, and,
-# while there is a share, the bytes of the answer's headers and of all of it. What a request has not is a dash.
+# share its address in hex digits, or a number for it, and in a chain whether it carries a side; the time to the answer
+# in microseconds, and, while there is a share, the bytes of the answer's headers and of all of it. What a request has
+# not is a dash.
 HTTP_LINE = (
     "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc"
     " {roll} %[var(txn.us)] %[var(txn.head)] %B"
@@ -28,7 +29,6 @@ TCP_LINE = (
 )
 # A path that may be written in another way, too: repeated slashes, dot segments, escapes.
 ODD = "{ path -m sub % // /. }"
-UNKNOWN = '  http-request return status 404 content-type text/plain string "no such service"'
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
@@ -124,13 +124,11 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
     yield from _which_service(entry, home, by_path=by_path(entry))
     yield from routing_rules.calm(entry, home)
-    yield f"  http-request set-var(txn.opt) var(txn.svc),map_str({options_map(home)})"
-    yield f"{UNKNOWN} unless {{ var(txn.opt) -m found }}"
     yield from routing_rules.http(entry, home)
+    yield f"  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\" if !{HTTP.has('side')}"
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
-    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')}"
-    yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
+    yield "  use_backend %[var(txn.svc)]_%[var(txn.side)]"
 
 
 def _challenge(home: Home) -> str:
@@ -184,7 +182,7 @@ def _which_service(entry: Listener, home: Home, *, by_path: bool) -> Iterator[st
     )
     yield f"  http-request set-var(txn.svc) req.hdr({PREVIEW_HEADER}),field(2,.) if {{ var(txn.preview) -m bool }}"
     yield f"  http-request del-header {PREVIEW_HEADER}"
-    yield f"{UNKNOWN} unless {{ var(txn.svc) -m found }}"
+    yield f"{routing_rules.UNKNOWN} unless {HTTP.has('svc')}"
 
 
 def _tcp(spec: Spec, home: Home) -> Iterator[str]:

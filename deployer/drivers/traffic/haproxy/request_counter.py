@@ -16,10 +16,10 @@ from typing import Literal
 from deployer.core.errors import DriverFailed
 from deployer.core.response_kinds import CUT, EMPTY, LEFT, of_size, of_status
 from deployer.drivers.traffic.haproxy import live_value
-from deployer.drivers.traffic.haproxy.addresses import FAILURE, Addresses
+from deployer.drivers.traffic.haproxy.addresses import FAILURE, Addresses, address_number, number_of
 from deployer.drivers.traffic.haproxy.chain import LOST, SIDE
 from deployer.drivers.traffic.haproxy.clients import ClientTracker
-from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
+from deployer.drivers.traffic.haproxy.rules import GONE
 from deployer.model import FULL, Arrived, Coins, Counts, Sample, latency_bucket
 
 Which = Literal["stable", "candidate", "rest"]
@@ -227,7 +227,7 @@ class RequestCounter:
         if meaning.rollout > self._rollout:  # clients and addresses of the next one have nothing to do with these
             self._rollout, self._addresses = meaning.rollout, None
             self._clients.clear()
-        number = _number(address)
+        number = address_number(address)
         if number is None or not meaning.share or meaning.rollout < self._rollout:
             return True
         if self._addresses is None:
@@ -243,7 +243,7 @@ class RequestCounter:
         """
         if meaning.rollout < self._rollout or (meaning.which == "candidate" and meaning.twice):
             return False
-        number = _number(address)
+        number = address_number(address)
         if meaning.which == "rest" or number is None or self._addresses is None:
             return True
         return self._addresses.later(number, kind, asked=meaning.which == "stable" or meaning.shielded)
@@ -259,7 +259,7 @@ class RequestCounter:
         counts: bool = True,
     ) -> None:
         """See whether the answer of a client that keeps its side is news: once for all, once for its route."""
-        roll = _number(text)
+        roll = number_of(text)
         if roll is None or not meaning.share or meaning.rollout < self._rollout:
             return
         counts &= meaning.which != "rest"
@@ -328,11 +328,6 @@ def _arrived(service: bytes, head: bytes, carried: bytes) -> Arrived:
     if carried != SIDE.encode() or facts[3] in (b"forced", b"preview"):
         return Arrived()
     return Arrived(stable=1) if facts[1] in (b"-", b"baseline") else Arrived(candidate=1)
-
-
-def _number(text: bytes) -> int | None:
-    """Read a roll or the number of an address."""
-    return number if text.isdigit() and len(text) < _LONGEST and (number := int(text)) < ROLLS else None
 
 
 def outcome(status: bytes, end: bytes) -> bool | None:

@@ -27,6 +27,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import COLOURS, FULL, other
 
 SIDES = "stable candidate"  # as requests call them that may choose
+UNKNOWN = '  http-request return status 404 content-type text/plain string "no such service"'
 LINES = "proc.deployer_lines"  # until when somebody reads lines about calm services, in seconds
 
 
@@ -38,11 +39,13 @@ def calm(entry: Listener, home: Home) -> Iterator[str]:
     unread = f"{{ date,sub({LINES}) ge 0 }}"
     yield from chain.strip(entry.specs, home)
     yield HTTP.put("state", f"var(txn.svc),map_str({home.state})")
+    yield share(HTTP)
     yield HTTP.line("set-log-level silent", HTTP.calm(), unread)
     yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry), unread)
     yield HTTP.put("t0", "date(0,us)")
     yield from _route(entry, home)
-    yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry))
+    if chain.chained(entry.specs):  # whose services stamp what they pass on while a share is open
+        yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry))
 
 
 def _route(entry: Listener, home: Home) -> Iterator[str]:
@@ -70,9 +73,17 @@ def http(entry: Listener, home: Home) -> Iterator[str]:
     """Give the rules of an entry whose service is known, and not calm."""
     sticky = [s for s in entry.specs if s.entry.sticky]
     linked = chain.chained(entry.specs)
+    drawn_by_option = bool(sticky) or linked or any(_by_network(s) for s in entry.specs)
+    if drawn_by_option:
+        yield from _options(home)
     yield from chain.read(entry.specs, home)
-    yield share(HTTP)
-    yield from identity.address(entry.specs, home)
+    if chain.follows(entry.specs):  # by the share that came with the request
+        yield share(HTTP)
+    yield from identity.address(entry.specs)
+    if sticky or linked:
+        yield from identity.key(home)
+    if linked:
+        yield identity.number()
     if sticky:
         yield from identity.http(*chain.unstamped(entry.specs))
     yield from chain.throw(entry.specs)
@@ -85,6 +96,9 @@ def http(entry: Listener, home: Home) -> Iterator[str]:
         yield from draw(HTTP, entry.specs, f"rand({ROLLS})")
     # Nothing of what follows is about those who go to stable; they are the most. Only a chain stamps them.
     yield HTTP.line("allow", f"!{HTTP.has('side')}", *_ordinary(entry), *([f"!{HTTP.has('link')}"] if linked else []))
+    yield colour(HTTP)
+    if not drawn_by_option:
+        yield from _options(home)
     yield from ended(HTTP, entry.specs)
     yield from chain.chosen(entry.specs)
     yield from _chosen(entry)
@@ -97,6 +111,17 @@ def http(entry: Listener, home: Home) -> Iterator[str]:
     yield from _shielded(entry.specs)
 
 
+def _by_network(spec: Spec) -> bool:
+    """Tell whether an address decides, by options of the service: whom it is forced for, whose word is taken for it."""
+    return bool(spec.entry.force.networks or spec.entry.trusted_proxies)
+
+
+def _options(home: Home) -> Iterator[str]:
+    """Look up the options of the service; a preview may ask for one that is not there."""
+    yield HTTP.put("opt", f"var(txn.svc),map_str({home.options})")
+    yield f"{UNKNOWN} unless {HTTP.has('opt')}"
+
+
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
     """Give the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
     yield TCP.put("state", f"var(sess.svc),map_str({home.state})")
@@ -107,6 +132,7 @@ def tcp(spec: Spec, home: Home) -> Iterator[str]:
     else:
         yield TCP.put("die", f"rand({ROLLS})")
     yield from draw(TCP, (spec,))
+    yield colour(TCP)
     yield from ended(TCP, (spec,))
     yield from gone(spec)
 
@@ -119,7 +145,6 @@ def share(rules: Rules) -> str:
 def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
     """Give the side by the number: the candidate from 0 up to the share, then the baseline, then stable."""
     yield rules.put("side", "str(green)", f"{{ {die or rules.var('die')},sub({rules.scope}.cut) lt 0 }}")
-    yield rules.put("side", "str(blue)", rules.has("side"), f"{{ {rules.var('state')} -m beg green }}")
     if any(s.baseline for s in specs):
         yield from _beside(rules)
     for networks in sorted({s.entry.force.networks for s in specs if s.entry.force.networks}):
@@ -127,8 +152,15 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
         mine = () if rules is TCP else (rules.option(6, listed(networks)),)
         free = () if rules is TCP else chain.unstamped(specs)
         among = (rules.shared(), *mine, *free, f"{{ src {networked(networks)} }}")
-        yield from rules.candidate(*among)
+        yield rules.put("side", "str(green)", *among)
         yield rules.put("how", "str(forced)", *among)
+
+
+def colour(rules: Rules) -> str:
+    """Give the candidate its colour: what is drawn is called green until then, and most requests do not get so far."""
+    return rules.put(
+        "side", "str(blue)", f"{{ {rules.var('side')} -m str green }} {{ {rules.var('state')} -m beg green }}"
+    )
 
 
 def ended(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:

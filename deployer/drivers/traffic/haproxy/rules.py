@@ -53,8 +53,8 @@ class Rules:
         return f"{{ {self.var('cut')} -m int gt 0 }}"
 
     def calm(self) -> str:
-        """Return a condition: no candidate gets a share, as the live value begins."""
-        return f"{{ {self.var('state')} -m beg blue,0, green,0, }}"
+        """Return a condition: no candidate gets a share."""
+        return f"{{ {self.var('cut')} -m int eq 0 }}"
 
     def is_gone(self) -> str:
         """A condition: stable answers, because the candidate has no instance."""

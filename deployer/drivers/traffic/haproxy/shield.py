@@ -57,7 +57,7 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     yield f"  http-request del-header {TO}"
     yield f"  http-request del-header {OTHER}"
     # The backend says the same about the client as the one before it.
-    yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
+    yield "  http-request set-src req.hdr(x-forwarded-for)"
     yield "  http-request set-var(txn.tls) bool(true) if { req.hdr(x-forwarded-proto) -m str https }"
     yield from chain.instead(specs, SECOND, BESIDE)
     yield "  use_backend %[var(txn.to)]"
