@@ -170,11 +170,17 @@ class _Wiring:
         )
 
     def _sleeper(self, manifest: Manifest) -> Sleeper | None:
-        if manifest.scale is None or not manifest.scale.sleeps:
+        """Return what puts a service to sleep and knows what sleeps, of any release."""
+        if (manifest.scale is None or not manifest.scale.sleeps) and not self._sleeps(manifest.service):
             return None
         from deployer.drivers.sleeping import LocalSleeper
 
         return LocalSleeper(self._state, self._clock)
+
+    def _sleeps(self, service: str) -> bool:
+        from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
+
+        return bool(SpecFacts(self._state / "proxy" / "services", service).asleep())
 
     def _checks(self, runtime: Runtime) -> Checks:
         from deployer.drivers.checks import DirectChecks

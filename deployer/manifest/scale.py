@@ -12,7 +12,7 @@ from deployer.manifest.base import Conflict, Count, Model
 from deployer.manifest.units import Seconds, Wait
 
 if TYPE_CHECKING:
-    from deployer.manifest.sections import Health
+    from deployer.manifest.sections import Health, StopSettings
     from deployer.manifest.traffic import TrafficSettings
 
 MOST_AT_ONCE = 10_000  # requests on an instance
@@ -95,6 +95,8 @@ class Scaled(Protocol):
     def traffic(self) -> TrafficSettings: ...  # noqa: D102 - as the manifest has it
     @property
     def health(self) -> Health: ...  # noqa: D102 - as the manifest has it
+    @property
+    def stop(self) -> StopSettings: ...  # noqa: D102 - as the manifest has it
 
 
 def conflicts(manifest: Scaled) -> Iterator[Conflict]:
@@ -123,6 +125,10 @@ def _asleep(manifest: Scaled, scale: ScaleSettings) -> Iterator[Conflict]:
     traffic, health = manifest.traffic, manifest.health
     checked, before = health.kind in ("http", "tcp"), manifest.strategy_name == "recreate"
     ignores = traffic.mode == "tcp" and bool(scale.wake.ignored)
+    if manifest.stop.grace >= scale.wait:
+        waits = f"who comes while it is stopped waits for up to {manifest.stop.grace:g} s, and may for {scale.wait:g} s"
+        needs = ("stop.grace", "scale.wait", "scale.min")
+        yield Conflict("stop.grace", f"with `scale.min: 0`: {waits}", "less than `scale.wait`", needs)
     for key, found, why, remedy in (
         ("hosts", manifest.hosts != "local", "it sleeps on the host of the command only", "hosts: local"),
         ("runtime", manifest.runtime == "ansible", "what playbooks start cannot be woken", "docker or process"),

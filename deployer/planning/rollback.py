@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deployer.core.errors import Refused
-from deployer.model import Colour, Observed, Release, newest_good, other
+from deployer.model import Colour, Environment, Observed, Release, newest_good, other
 from deployer.planning.plan import ROLLBACK, Plan
 from deployer.planning.recipes import (
     PROXY_SECONDS,
@@ -16,6 +16,7 @@ from deployer.planning.recipes import (
     replacement,
     settle,
     share,
+    start_on,
     twin,
     way_back,
 )
@@ -101,12 +102,14 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
-    if ready:
+    asleep = None if ready else _asleep(observed, target)
+    if asleep is not None:
+        forward = (*start_on(target, observed.colour, len(asleep.instances), 0), *_switch(observed, target))
+    elif ready:
         forward = _switch(observed, target)
     else:
         forward = (*twin(observed, target, silent), *settle(observed, target, back=True))
-    gone = "its environment is gone: it is started again from the record"
-    note = "its environment is warm" if ready else gone if target.served else "it is started again from the record"
+    note = "its environment is asleep: it is woken first" if asleep else _note(target, ready=ready)
     if silent:
         note += f"; without {named(silent)}, unreachable at the time"
     return Plan.make(
@@ -118,6 +121,21 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         (share(0),) if ready else way_back(observed, target),
         (f"back to {target.name}: {note}",),
     )
+
+
+def _note(target: Release, *, ready: bool) -> str:
+    if ready:
+        return "its environment is warm"
+    gone = "its environment is gone: " if target.served else ""
+    return f"{gone}it is started again from the record"
+
+
+def _asleep(observed: Observed, target: Release) -> Environment | None:
+    """Return the target's environment where it sleeps: stopped as it stood, it can be started again at once."""
+    there = observed.environment(observed.colour)
+    if there is None or there.release != target.number or observed.colour not in observed.asleep:
+        return None
+    return there
 
 
 def _is_ready(observed: Observed, target: Release) -> bool:

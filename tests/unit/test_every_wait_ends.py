@@ -26,6 +26,7 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
     "deployer/drivers/sleeping/waker.py: Waker.run: over.wait": "it runs until a signal ends it",
+    "deployer/drivers/sleeping/waker.py: main: os.waitpid": "the child is all that this process runs",
     "deployer/transport/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,

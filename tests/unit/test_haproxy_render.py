@@ -28,9 +28,8 @@ HOME = Home(Path("/state/proxy"), Path("/state/proxy/haproxy.cfg"))
 
 
 def spec(service: str = "shop", *, health: dict[str, Any] | None = None, scale: Any = None, **traffic: Any) -> Spec:
-    manifest = Manifest.model_validate(
-        {"service": service, "image": "app:1", "port": 80, "health": health or {}, "scale": scale, "traffic": traffic}
-    )
+    given = {"service": service, "image": "app:1", "port": 80, "stop": {"grace": "1s"}}
+    manifest = Manifest.model_validate({**given, "health": health or {}, "scale": scale, "traffic": traffic})
     return configured(None, service, manifest, None).model_copy(update={"key": KEY})
 
 

@@ -225,6 +225,7 @@ def test_the_pause_after_starts_that_fail_grows_and_ends_with_one_that_does_not(
         ({"traffic": {"protocol": "h2"}}, "traffic.protocol"),
         ({"health": {"command": ["true"]}}, "health"),
         ({"strategy": "recreate"}, "strategy"),
+        ({"stop": {"grace": "30s"}}, "stop.grace"),
         ({"hosts": "web", "inventory": "hosts"}, "hosts"),
         ({"traffic": {"mode": "tcp"}, "scale": {**SCALE, "wake": {"not": ["/up"]}}}, "scale.wake"),
     ],
@@ -277,6 +278,31 @@ def test_the_facts_of_a_side_that_sleeps(tmp_path: Path) -> None:
     assert SpecFacts(tmp_path, "shop").asleep() == {"blue": 1.7e9}
     assert asleep_of(known).blue.awake() == known.blue
     assert known.with_side("blue", asleep_of(known).blue.without(["shop-r1-1"])).blue.asleep == 0.0, "nothing sleeps"
+
+
+def test_another_release_begins_without_the_pause_of_one_that_did_not_start(tmp_path: Path) -> None:
+    before, now = Wakes(tmp_path, "shop", "shop-r1-1"), Wakes(tmp_path, "shop", "shop-r2-1")
+    for _ in range(5):
+        before.add((0.0, 100.0), "no")
+    assert before.rests_for(100.0) == 16.0
+    assert now.rests_for(100.0) == 0.0
+    now.add((0.0, 100.0), "no")
+    assert now.rests_for(100.0) == 1.0
+    assert [wake.failed for wake in now.all()][-2:] == [5, 1]
+
+
+def test_a_rollback_to_a_release_that_sleeps_wakes_it(shop: Sleepy) -> None:
+    shop.deploy("2.0")
+    shop.watch = shop.watched()
+    shop.pass_by(11)
+    operations.rollback(shop.house, "shop", reason="it was bad")
+    assert shop.states() == {"shop-r1-1": "running", "shop-r2-1": "exited"}
+    assert operations.rollback(shop.house, "shop", to=2, force=True).outcome == "done"
+    plan = shop.house.store.rollouts.of("shop")[0].plan
+    assert plan.notes == ("back to r2 (2.0): its environment is asleep: it is woken first",)
+    assert [step.kind for step in plan.forward][:4] == ["start", "healthy", "attach", "promote"]
+    assert shop.states() == {"shop-r1-1": "running", "shop-r2-1": "running"}
+    assert (shop.live.stable, shop.world.asleep) == ("green", {})
 
 
 def test_a_rollback_from_a_release_that_sleeps_gives_users_the_one_before(shop: Sleepy) -> None:

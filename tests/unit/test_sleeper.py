@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +19,8 @@ from deployer.drivers.traffic.haproxy import spec as specs
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.drivers.traffic.haproxy.parts import Parts
+from deployer.drivers.traffic.haproxy.proxy import Proxy
+from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.sleeping import HAProxySleep
 from deployer.model import Server
 from tests.memory import FakeClock
@@ -151,3 +154,21 @@ def test_who_comes_while_it_drains_keeps_it_awake(host: Host) -> None:
     host.drains = False
     assert not host.sleep()
     assert (host.asleep, host.up, host.waker_gets) == (False, BOTH, False)
+
+
+@pytest.mark.parametrize(
+    ("running", "old", "idle", "in_use"),
+    [({}, False, 9, False), ({"shop-r1-1": 1}, False, 0, True), ({"waker": 1}, False, 0, True), ({}, True, 1, True)],
+    ids=["nobody", "on an instance", "passed on by the waker", "a client of an old worker"],
+)
+def test_it_is_in_use_while_a_request_may_still_come_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: dict[str, int], old: bool, idle: int, in_use: bool
+) -> None:
+    """An old worker does not learn that a service sleeps: clients that wait on it must be gone first."""
+    Host(tmp_path, monkeypatch)
+    seen = {name: SimpleNamespace(running=running.get(name, 0)) for name in ("shop-r1-1", "shop-r1-2", "waker")}
+    servers = SimpleNamespace(seen=lambda *_: seen, idle=lambda *_: idle)
+    master = SimpleNamespace(workers=lambda _deadline: [SimpleNamespace(old=old)])
+    proxy = SimpleNamespace(master=master, home=Home(tmp_path / "proxy", tmp_path / "proxy" / "haproxy.cfg"))
+    backend = sleeping._SleepingBackend(cast(Proxy, proxy), cast(Servers, servers), "shop", "blue")
+    assert backend.in_use(Deadline.after(FakeClock(), 1.0)) is in_use

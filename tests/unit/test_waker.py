@@ -43,7 +43,7 @@ class Sleeper:
             raise DriverFailed("the proxy does not know it", "")
         return self._side
 
-    def rests_for(self, _service: str) -> float:
+    def rests_for(self, _service: str, _colour: str) -> float:
         return self.paused
 
     def wake(self, _service: str, _colour: str) -> BackendServer:
@@ -72,7 +72,9 @@ class Scene:
         self.home.create()
         specs.save(self.home.services, self.known)
         self.sleeper = Sleeper(self.known.blue)
-        self.task = asyncio.create_task(Waker(self.home, cast(LocalSleeper, self.sleeper)).run())
+        self.ours, self.parents = os.pipe()
+        self.waker = Waker(self.home, cast(LocalSleeper, self.sleeper))
+        self.task = asyncio.create_task(self.waker.run(self.ours))
         await self.listens(waker.CONTROL)
         return self
 
@@ -81,7 +83,15 @@ class Scene:
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
+        os.close(self.ours)
+        self.orphan()
         self.server.close()
+
+    def orphan(self) -> None:
+        """Let the parent of the waker end."""
+        parents, self.parents = self.parents, -1
+        if parents >= 0:
+            os.close(parents)
 
     async def listens(self, name: str) -> None:
         async with asyncio.timeout(20):
@@ -220,3 +230,74 @@ def test_a_service_whose_file_cannot_be_read_keeps_no_other_from_waking(home: Ho
             assert await scene.ask(b"still") == b"still", "and it still wakes itself"
 
     run(play())
+
+
+def test_what_is_passed_on_outlives_the_waker_and_the_next_one_takes_its_place(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            scene.sleeper.may_wake.set()
+            path = str(home.inside.path(waker.socket("shop", "blue")))
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"first half, ")
+            await writer.drain()
+            await started(scene)
+
+            scene.orphan()
+            await asks_nobody(scene)
+            assert await scene.ask(b"meanwhile") == b"meanwhile", "it listens until another one does"
+            successor = asyncio.create_task(Waker(home, cast(LocalSleeper, scene.sleeper)).run())
+            await answers(home)
+            assert await scene.ask(b"later") == b"later"
+            assert not scene.task.done()
+            writer.write(b"second half")
+            writer.write_eof()
+            async with asyncio.timeout(20):
+                assert await reader.read() == b"first half, second half"
+            writer.close()
+            async with asyncio.timeout(20):
+                await scene.task
+            successor.cancel()
+            with suppress(asyncio.CancelledError):
+                await successor
+
+    run(play())
+
+
+def test_a_waker_that_nobody_follows_ends_at_once(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            home.inside.path(waker.CONTROL).unlink()
+            scene.orphan()
+            async with asyncio.timeout(20):
+                await scene.task
+
+    run(play())
+
+
+async def started(scene: Scene) -> None:
+    async with asyncio.timeout(20):
+        while not scene.sleeper.starts:
+            await asyncio.sleep(0.01)
+
+
+async def question(home: Home) -> bytes:
+    """Ask which version listens; nothing where none does."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(home.inside.path(waker.CONTROL)))
+    except OSError:
+        return b""
+    said = await reader.read()
+    writer.close()
+    return said
+
+
+async def asks_nobody(scene: Scene) -> None:
+    async with asyncio.timeout(20):
+        while waker.CONTROL in scene.waker._listening:
+            await asyncio.sleep(0.01)
+
+
+async def answers(home: Home) -> None:
+    async with asyncio.timeout(20):
+        while not await question(home):
+            await asyncio.sleep(0.01)

@@ -24,6 +24,7 @@ class Wake:
     error: str = ""
     failed: int = 0  # starts that failed in a row, this one included
     next: float = 0.0  # before which the next one is not tried
+    of: str = ""  # the instance that was started: another release has others
 
     @property
     def text(self) -> str:

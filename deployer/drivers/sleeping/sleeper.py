@@ -85,12 +85,12 @@ class LocalSleeper:
                 self._rouse(service, side, times, deadline)
             elif not self._proxy.half_open(service, colour, deadline):
                 return side.members[0]
-            self._open(service, colour, times, deadline)
+            self._open(service, colour, side, times, deadline)
         return side.members[0]
 
-    def rests_for(self, service: str) -> float:
-        """Return for how many seconds no start of a service is tried, as the last ones failed."""
-        return Wakes(self._proxy.folder, service).rests_for(self._clock.now())
+    def rests_for(self, service: str, colour: Colour) -> float:
+        """Return for how many seconds no start of what sleeps in a place is tried, as its last ones failed."""
+        return self._wakes(service, self.side(service, colour)).rests_for(self._clock.now())
 
     def _rouse(self, service: str, side: BackendSide, times: list[float], deadline: Deadline) -> None:
         """Start what does not run, and wait until all is healthy; what was started here is stopped where it is not."""
@@ -104,19 +104,19 @@ class LocalSleeper:
             times.append(self._clock.now())
         except (OSError, DeployError) as error:
             try:
-                self._note(service, times, str(error))
+                self._note(service, side, times, str(error))
             finally:
                 self._stop(side, started)
             raise
 
-    def _open(self, service: str, colour: Colour, times: list[float], deadline: Deadline) -> None:
+    def _open(self, service: str, colour: Colour, side: BackendSide, times: list[float], deadline: Deadline) -> None:
         """Give a place its requests; where that fails it runs on, and the next wake does it again."""
         try:
             self._proxy.open(service, colour, deadline)
         except (OSError, DeployError) as error:
-            self._note(service, times, str(error))
+            self._note(service, side, times, str(error))
             raise
-        self._note(service, times, "")
+        self._note(service, side, times, "")
 
     def _await_health(self, side: BackendSide, deadline: Deadline) -> None:
         within = Deadline.after(self._clock, min(side.health.deadline, deadline.left()))
@@ -143,8 +143,11 @@ class LocalSleeper:
         for name in started:
             self._starter(side).stop(name, 1.0, deadline)
 
-    def _note(self, service: str, times: list[float], error: str) -> None:
-        Wakes(self._proxy.folder, service).add((*times, self._clock.now()), error)
+    def _note(self, service: str, side: BackendSide, times: list[float], error: str) -> None:
+        self._wakes(service, side).add((*times, self._clock.now()), error)
+
+    def _wakes(self, service: str, side: BackendSide) -> Wakes:
+        return Wakes(self._proxy.folder, service, side.members[0].name if side.members else "")
 
     def _starter(self, side: BackendSide) -> Starter:
         if side.starter not in self._starters:

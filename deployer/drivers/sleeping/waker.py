@@ -2,6 +2,9 @@
 
 A connection is the signal. No byte of it is read before the instance answers, so nothing is kept and nothing repeated:
 the bytes go to the instance as they came, and its own go back. Where it does not start the client gets a 503.
+
+The supervised process has a child that does this. It outlives its parent: when that is stopped or killed, it listens
+until the next waker does, and passes on what it has to the end.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ BACKLOG = 1024
 STARTS = 64  # at once; each waits for a thread of its own
 READ_ON = 2.0  # seconds in which what a client still sends is read, for it to get the answer
 RETRY_SECONDS = 1.0  # in an answer, where nothing says more
+HANDOVER_SECONDS = 10.0  # in which another waker is to listen, when this one ends
+REST_SECONDS = 60.0  # for what is being passed on then
+LOOK_SECONDS = 0.05  # between two looks at who listens
 _ANSWER = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: {after}\r\n"
     "Content-Length: {length}\r\nConnection: close\r\n\r\n{text}"
@@ -65,21 +71,49 @@ class Waker:
         self._listening: dict[str, asyncio.Server] = {}
         self._waking: dict[_SleepingPlace, asyncio.Task[str]] = {}
         self._looking = asyncio.Lock()
+        self._passing: set[asyncio.Task[None]] = set()
+        self._mine = 0  # the file of the socket of questions
 
-    async def run(self) -> None:
-        """Listen until a signal ends it."""
+    async def run(self, parent: int | None = None) -> None:
+        """Listen until a signal ends it, or the pipe by which the parent is known to live; then leave it to another."""
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
+        if parent is not None:
+            loop.add_reader(parent, over.set)
         loop.set_default_executor(ThreadPoolExecutor(STARTS))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, over.set)
         try:
             await self._look()
             await self._listen(waker.CONTROL, self._asked)
+            self._mine = self._home.inside.path(waker.CONTROL).stat().st_ino
             await over.wait()
+            if parent is not None:
+                loop.remove_reader(parent)
+            await self._leave()
         finally:
             for name in tuple(self._listening):
                 self._listening.pop(name).close()
+
+    async def _leave(self) -> None:
+        """Listen until another waker does, or nobody is to; then let what is being passed on come to its end."""
+        self._listening.pop(waker.CONTROL).close()  # nobody is told any more that this one runs
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                while self._is_last():
+                    await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)  # who came just before is accepted by then
+        for name in tuple(self._listening):
+            self._listening.pop(name).close()
+        if self._passing:
+            await asyncio.wait(self._passing, timeout=REST_SECONDS)
+
+    def _is_last(self) -> bool:
+        """Tell whether no other waker has taken the place of this one, and none was asked to go."""
+        try:
+            return self._home.inside.path(waker.CONTROL).stat().st_ino == self._mine
+        except OSError:
+            return False
 
     async def _asked(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Look at the files, then say so."""
@@ -124,6 +158,9 @@ class Waker:
 
     async def _serve(self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wake the service, and pass on one connection."""
+        if (task := asyncio.current_task()) is not None:
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
         try:
             host, _, port = (await self._awake(way)).rpartition(":")
             side = self._sleeper.side(way.service, way.colour)
@@ -145,7 +182,7 @@ class Waker:
         """Return the address of an instance that is awake; all who come meanwhile wait for the same start."""
         task = self._waking.get(way)
         if task is None:
-            if pause := self._sleeper.rests_for(way.service):
+            if pause := self._sleeper.rests_for(way.service, way.colour):
                 raise NotAwakeError(pause)
             task = asyncio.create_task(asyncio.to_thread(self._wake, way))
             self._waking[way] = task
@@ -156,7 +193,7 @@ class Waker:
         except TimeoutError:  # the start goes on, for those who come again
             raise NotAwakeError(RETRY_SECONDS) from None
         except (OSError, DeployError):
-            raise NotAwakeError(self._sleeper.rests_for(way.service) or RETRY_SECONDS) from None
+            raise NotAwakeError(self._sleeper.rests_for(way.service, way.colour) or RETRY_SECONDS) from None
 
     def _wake(self, way: _SleepingPlace) -> str:
         try:
@@ -183,9 +220,16 @@ class Waker:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the waker of the proxy in a folder."""
+    """Run the waker of the proxy in a folder, in a child that outlives this process as long as it has to."""
     os.umask(0o077)
     root = Path(arguments[0])
+    ours, parents = os.pipe()  # ours ends when this process does
+    child = os.fork()
+    if child:
+        os.close(ours)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(parents)
+    os.setsid()  # else it would be killed with the group of its parent
     sleeper = LocalSleeper(root.parent, SystemClock())
-    asyncio.run(Waker(Home(root, root / "haproxy.cfg"), sleeper).run())
+    asyncio.run(Waker(Home(root, root / "haproxy.cfg"), sleeper).run(ours))
     return 0

@@ -15,9 +15,10 @@ FIRST_SECONDS, MOST_SECONDS = 1.0, 60.0  # after a start that failed, doubled ea
 
 
 class Wakes:
-    """The starts of one service."""
+    """The starts of one service, and the pause after those `of` a release that failed: another one begins without."""
 
-    def __init__(self, folder: Path, service: str) -> None:
+    def __init__(self, folder: Path, service: str, of: str = "") -> None:
+        self._of = of
         self._path = folder / f"{service}.wakes.json"
 
     def all(self) -> tuple[Wake, ...]:
@@ -32,13 +33,15 @@ class Wakes:
         began, ended = times[0], times[-1]
         start, health = (times[1] - began, times[2] - times[1]) if len(times) > 3 else (0.0, 0.0)
         before = self.all()
-        failed = (before[-1].failed if before else 0) + 1 if error else 0
+        failed = (before[-1].failed if before and before[-1].of == self._of else 0) + 1 if error else 0
         pause = min(FIRST_SECONDS * 2.0 ** (failed - 1), MOST_SECONDS) if error else 0.0
-        wake = Wake(ended, ended - began, start, health, error, failed, ended + pause if error else 0.0)
+        wake = Wake(ended, ended - began, start, health, error, failed, ended + pause if error else 0.0, self._of)
         files.replace(self._path, json.dumps([asdict(one) for one in (*before, wake)[-KEPT:]]))
         return wake
 
     def rests_for(self, now: float) -> float:
         """Return for how many seconds no start is tried."""
         before = self.all()
-        return min(max(0.0, before[-1].next - now), MOST_SECONDS) if before else 0.0
+        if not before or before[-1].of != self._of:
+            return 0.0
+        return min(max(0.0, before[-1].next - now), MOST_SECONDS)

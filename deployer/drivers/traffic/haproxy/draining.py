@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
@@ -12,6 +14,27 @@ from deployer.model import Place
 
 POLL = 0.02
 WAITED = backend.RETRIES + 1.0  # seconds after which nobody waits any more for servers that were down
+
+
+def still_open(
+    proxy: Proxy, servers: Servers, backend: str, names: Collection[str], deadline: Deadline
+) -> tuple[int, int]:
+    """Count what runs on servers of a backend, and clients whose next request may still go there.
+
+    Old workers hold the connections they had. They do not learn that a server leaves, so the connections of clients
+    that just wait must end first: they do with their next answer, or after the keep-alive time-out.
+    """
+    running = waiting = 0
+    for worker in proxy.master.workers(deadline):
+        try:
+            seen = servers.seen(worker, backend, deadline)
+            known = [seen[name] for name in names if name in seen]
+            running += sum(server.running for server in known)
+            if worker.old and known:
+                waiting += servers.idle(worker, deadline)
+        except Gone:
+            continue
+    return running, waiting
 
 
 class Leaving:
@@ -36,7 +59,7 @@ class Leaving:
 
         def drained() -> bool:
             nonlocal running
-            running, waiting = self._open(began)
+            running, waiting = still_open(self._proxy, self._servers, self._backend, self._names, began)
             return not (running or waiting)
 
         patience.wait(drained, every=POLL)
@@ -96,24 +119,6 @@ class Leaving:
         for name in self._names:
             if name in asked and not asked[name] & (DRAINING | MAINTENANCE):
                 raise DriverFailed(f"the proxy did not take {name} out of rotation", "try again")
-
-    def _open(self, deadline: Deadline) -> tuple[int, int]:
-        """Count what runs on the servers, and clients whose next request may still go there.
-
-        Old workers hold the connections they had. They do not learn that a server leaves, so the connections of clients
-        that just wait must end first: they do with their next answer, or after the keep-alive time-out.
-        """
-        running = waiting = 0
-        for worker in self._proxy.master.workers(deadline):
-            try:
-                seen = self._servers.seen(worker, self._backend, deadline)
-                known = [seen[name] for name in self._names if name in seen]
-                running += sum(server.running for server in known)
-                if worker.old and known:
-                    waiting += self._servers.idle(worker, deadline)
-            except Gone:
-                continue
-        return running, waiting
 
     def _forget(self, worker: Worker, deadline: Deadline) -> None:
         said: dict[str, str] = {}

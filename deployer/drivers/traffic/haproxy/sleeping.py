@@ -13,7 +13,8 @@ from pathlib import Path
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
-from deployer.drivers.traffic.haproxy.master import Gone, Worker
+from deployer.drivers.traffic.haproxy.draining import still_open
+from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import MAINTENANCE, Servers
@@ -73,9 +74,9 @@ class HAProxySleep:
             return side == side.awake() and self._backend(service, colour).wakes(deadline)
 
     def drained(self, service: str, colour: Colour, patience: Deadline, deadline: Deadline) -> bool:
-        """Wait until no request is on an instance of a place; return whether there is none."""
+        """Wait until no request is on an instance of a place, and none can come there; return whether it is so."""
         sleeping = self._backend(service, colour)
-        return patience.wait(lambda: not sleeping.running(deadline), every=POLL)
+        return patience.wait(lambda: not sleeping.in_use(deadline), every=POLL)
 
     def _backend(self, service: str, colour: Colour) -> _SleepingBackend:
         if not self.side(service, colour).starter:
@@ -130,12 +131,8 @@ class _SleepingBackend:
             return any(not admin & OUT for admin in asked)
         return False
 
-    def running(self, deadline: Deadline) -> int:
-        """Count what runs on instances, at every worker."""
-        running = 0
-        for worker in self._proxy.master.workers(deadline):
-            try:
-                running += sum(s.running for s in self._servers.seen(worker, self._backend, deadline).values())
-            except Gone:
-                continue
-        return running
+    def in_use(self, deadline: Deadline) -> bool:
+        """Tell whether a request is on an instance or on the waker, or a client may still send one there, unseen."""
+        members = spec.require(self._proxy.home.services, self._service).side(self._colour).members
+        names = (*(member.name for member in members), WAKER)
+        return any(still_open(self._proxy, self._servers, self._backend, names, deadline))

@@ -50,8 +50,9 @@ class WakerProcess:
         return said.decode(errors="replace").strip() == deployer.__version__
 
     def stop(self, deadline: Deadline) -> None:
-        """End it, where it runs."""
+        """End it, where it runs; none is to take its place."""
         supervisor.stop(self._home.waker, deadline)
+        self._home.inside.path(CONTROL).unlink(missing_ok=True)
 
     @property
     def _log(self) -> Path:
