@@ -172,6 +172,33 @@ def test_it_wakes_when_the_waker_was_killed_and_the_store_is_gone(make_shop: Mak
     assert running(shop) == ["running"]
 
 
+@pytest.mark.long("a waker that is replaced while it passes on")
+def test_what_the_waker_passes_on_outlives_it(make_shop: Make) -> None:
+    shop = sleepy(make_shop, "process")
+    sleeper, folder = put_to_sleep(shop), shop.state / "proxy" / "waker"
+
+    def replaced() -> None:
+        before = supervisor.read_status(folder)
+        supervisor.stop(folder, Deadline.after(SystemClock(), 20.0))
+        sleeper.attend(Deadline.after(SystemClock(), 60.0))
+        after = supervisor.read_status(folder)
+        assert before
+        assert after
+        assert before.pid != after.pid
+
+    async def talk_on() -> None:
+        opened = WebSocket(Connection(Target.of(shop.url, Options())))
+        assert (await opened.open("/ws", ())).status == 101
+        await opened.echo("by the waker that woke it")
+        await asyncio.to_thread(replaced)
+        await opened.echo("still by that one")
+        await opened.close()
+
+    asyncio.run(talk_on())
+    put_to_sleep(shop)
+    get(shop)
+
+
 @pytest.mark.long("sleeps and wakes of which the proxy was not told")
 def test_a_wake_or_sleep_that_was_killed_halfway_ends_with_the_next(
     make_shop: Make, monkeypatch: pytest.MonkeyPatch
