@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from deployer.app import operations, plans, queries
 from deployer.app.jobs.runs import run_now
-from deployer.app.operations import AppContext
+from deployer.app.operations import AppContext, adjust
 from deployer.app.reports.gather import gather
 from deployer.core.errors import StepFailed
 from deployer.core.events import Event
@@ -486,6 +486,15 @@ def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     ended = ask("GET", f"/rollouts/{held}", mine).text
     assert "r2 (2.0) is live for everyone" in ended
     assert "data-events" not in ended, "there is nothing more to hear"
+
+
+def test_who_sleeps_is_seen_at_a_glance(api: Api, ask: Client) -> None:
+    api.scene.deploy("1.0", manifest={"replicas": 1, "scale": {"min": 0, "max": 4, "concurrency": 10}})
+    mine = session(api, ask, "viewer")
+    assert "asleep" not in ask("GET", "/", mine).text
+    assert adjust.fall_asleep(api.scene.house, "shop", "nobody came") is not None
+    assert re.search("asleep since <time.*, wakes with the next request", ask("GET", "/", mine).text)
+    assert "asleep since" in ask("GET", "/services/shop", mine).text
 
 
 def test_a_service_shows_when_its_jobs_run_and_how_their_last_runs_ended(api: Api, ask: Client) -> None:

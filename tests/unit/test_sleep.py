@@ -186,6 +186,8 @@ def test_a_start_that_failed_is_told(shop: Sleepy) -> None:
     assert list(shop.watch.woken()) == ["a request came, but the service did not start: shop-r1-1 is gone"]
     assert list(shop.watch.woken()) == []
     assert any("shop-r1-1 is gone" in problem for problem in queries.status(shop.house, "shop").problems)
+    shop.world.wakes.append(Wake(at, 2.0, error="shop-r7-1 is gone", failed=1, next=at + 1, of="shop-r7-1"))
+    assert not any("is gone" in problem for problem in queries.status(shop.house, "shop").problems), "another release"
 
 
 def test_a_plan_that_sleeps_is_read_as_it_was_written(shop: Sleepy) -> None:

@@ -32,7 +32,7 @@ def shown(
             found = size(house, release, observed, load), keeper(house, drivers, release, observed)
         except DeployError as error:
             problems.append(str(error))
-    if drivers.sleeper and (wakes := drivers.sleeper.wakes(release.service)) and wakes[-1].error:
+    if drivers.sleeper and (wakes := drivers.sleeper.wakes(release.service)) and wakes[-1].concerns(release.number):
         problems.append(wakes[-1].text)
     if text := unattended(house, release.service):
         problems.append(text)

@@ -26,6 +26,10 @@ class Wake:
     next: float = 0.0  # before which the next one is not tried
     of: str = ""  # the instance that was started: another release has others
 
+    def concerns(self, release: int) -> bool:
+        """Tell whether a start failed that was one of this release, as far as is known."""
+        return bool(self.error) and (not self.of or f"-r{release}-" in self.of)
+
     @property
     def text(self) -> str:
         """Say it in words."""

@@ -67,7 +67,18 @@ def _glance(app: LocalApp, row: ServiceRow, *, acts: bool) -> services.Glance:
     share = app.status(row.service).share if row.rollout else 0
     earlier = newest_good(store.releases.of(row.service), row.stable) if acts and row.stable else None
     back = named(earlier.number, earlier.version) if earlier else ""
-    return services.Glance(row, last, named(last.release, version), share, back, acts)
+    return services.Glance(row, last, named(last.release, version), share, back, acts, _asleep(app, row))
+
+
+def _asleep(app: LocalApp, row: ServiceRow) -> float:
+    """Return since when the live release sleeps, by what lies beside the proxy; 0 where it does not."""
+    store = app.context.store
+    release = store.releases.get(row.service, row.stable) if row.stable else None
+    if release is None or release.manifest.scale is None or not release.manifest.scale.sleeps:
+        return 0.0
+    sleeper, record = app.context.drivers(release).sleeper, store.services.get(row.service)
+    found = sleeper.asleep(row.service) if sleeper else {}
+    return max((since for place, since in found.items() if place != record.warm_colour or not record.warm), default=0.0)
 
 
 @router.get("/services/{service}")

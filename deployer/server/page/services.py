@@ -30,7 +30,7 @@ STATUSES = {"good": "good", "rolled-back": "open", "failed": "bad", "new": "open
 class Glance:
     """A service in a few words: its line, its newest rollout with the release of it, and what that gets.
 
-    `back` is the release that an operator may roll back to, empty for none.
+    `back` is the release that an operator may roll back to, empty for none; `asleep` since when it sleeps, else 0.
     """
 
     row: ServiceRow
@@ -39,6 +39,7 @@ class Glance:
     share: int = 0
     back: str = ""
     acts: bool = False
+    asleep: float = 0.0
 
 
 def home(glances: Sequence[Glance], now: float, sets: Content = None) -> list[Content]:
@@ -54,6 +55,8 @@ def _card(one: Glance, now: float) -> Markup:
     live = release(row.stable, row.stable_version) if row.stable else "nothing"
     rest = f", the rest on {live}" if one.share else None
     lines: list[Content] = [tag("p", tag("b", users_on(live, one.release, one.share)), rest, class_="live")]
+    if one.asleep:
+        lines.append(tag("p", "asleep since ", times.date(one.asleep), ", wakes with the next request", class_="soft"))
     if last is not None:
         lines += _newest(last, one.release, now)
     if one.acts:
