@@ -136,6 +136,9 @@ def test_a_service_sleeps_and_the_next_request_wakes_it(make_shop: Make, kind: s
     assert running(shop) == ["running"], "nobody keeps, and it wakes all the same"
     rows = shop.events("history")[0]["rollouts"]
     assert [row["strategy"] for row in rows[:3]] == ["sleep"] * 3
+    (cost,) = shop.events("cost", "--since", "1h")[0]["services"]
+    assert cost["releases"][0]["sleep"] > 0, "what the keeper saw was recorded when it ended"
+    assert cost["releases"][0]["hours"] > 0
 
 
 @pytest.mark.parametrize("kind", ["process", "docker"])

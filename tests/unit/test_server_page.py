@@ -27,6 +27,7 @@ from deployer.server.page import routes as pages
 from deployer.server.page.assets import FILES
 from deployer.server.request_scope import COOKIE, CSRF, HOOKS
 from deployer.server.tokens import ROLES, Role
+from deployer.store.loads import SeenLoads
 from deployer.views.data import RolloutView
 from deployer.views.report.data import ReportView
 from tests.api import HOST, Api
@@ -486,6 +487,16 @@ def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     ended = ask("GET", f"/rollouts/{held}", mine).text
     assert "r2 (2.0) is live for everyone" in ended
     assert "data-events" not in ended, "there is nothing more to hear"
+
+
+def test_a_service_whose_size_follows_its_load_has_a_plot_of_both(api: Api, ask: Client) -> None:
+    api.scene.deploy("1.0", manifest={"replicas": 1, "scale": {"min": 1, "max": 4, "concurrency": 10}})
+    mine, now = session(api, ask, "viewer"), api.scene.world.clock.now()
+    assert "Size and load" not in ask("GET", "/services/shop", mine).text, "nobody has looked yet"
+    api.scene.house.store.loads.add("shop", SeenLoads(now // 300 * 300 - 300, 300, 0, 600, 6000, 2700, 14))
+    shown = ask("GET", "/services/shop", mine).text
+    assert "Size and load" in shown
+    assert "2.0 instances; 9.0 requests at once, 14 requests at most" in shown
 
 
 def test_who_sleeps_is_seen_at_a_glance(api: Api, ask: Client) -> None:
