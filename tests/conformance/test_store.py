@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deployer.app import operations
+from deployer.app.cost import cost
 from deployer.app.jobs.runs import run_now
 from deployer.app.operations import adjust
 from deployer.app.operations.execution import locked
@@ -18,6 +19,7 @@ from deployer.core.errors import LockLost, Refused
 from deployer.core.events import Event
 from deployer.store import Rollout, Store, Vote, adoption
 from deployer.store.database import Duplicate
+from deployer.store.loads import SeenLoads
 from deployer.store.upkeep import last_rollout, latest
 from tests.house import Scene
 from tests.memory import PaperPulse, World
@@ -290,3 +292,24 @@ def test_writers_take_turns(store: Store) -> None:
     for thread in threads:
         thread.join(60)
     assert [row["value"] for row in store.database.rows("select value from meta where key = 'sum'")] == ["40"]
+
+
+# -- what it cost
+
+
+def test_what_ran_and_what_a_keeper_saw(scene: Scene, store: Store) -> None:
+    scene.deploy("1.0")
+    adjust.scale(scene.house, "shop", 3, 0, "many guests")
+    scene.world.clock.sleep(3600)
+    steps = [(each.step.kind, each.done >= each.began > 0) for each in store.journal.sizing("shop")]
+    assert steps == [("start", True), ("promote", True), ("start", True)]
+    for peak in (9, 14, 3):
+        store.loads.add("shop", SeenLoads(300.0, 100, 10, 200, 2000, 50.5, peak))
+    store.loads.add("blog", SeenLoads(300.0, 100))
+    assert store.loads.of("shop", 0, 301) == (SeenLoads(300.0, 300, 30, 600, 6000, 151.5, 14),)
+    assert store.loads.of("shop", 0, 300) == ()
+    operations.down(scene.house, "shop", "the end")
+    (moment,) = store.audit_log.moments("shop", "down")[-1:]
+    assert moment == pytest.approx(scene.world.clock.now(), abs=5)
+    view = cost(scene.house, "shop", scene.world.clock.now() - 4000, scene.world.clock.now())
+    assert view.total.hours == pytest.approx(3.0, rel=0.01)
