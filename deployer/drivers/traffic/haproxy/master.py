@@ -82,11 +82,11 @@ class MasterSocket:
             raise DriverFailed(f"{self.path}: the proxy has no worker", "see the log of the proxy")
         return workers
 
-    def run(self, worker: Worker, command: str, deadline: Deadline | None = None) -> str:
-        """Run a command on a worker. Raises Gone for one that has ended, as one does that a reload replaces."""
-        return self._said(worker, command, deadline)
+    def run(self, worker: Worker, command: str, deadline: Deadline | None = None, *, first: str = "") -> str:
+        """Run a command on a worker, after what the master is to do `first`.
 
-    def _said(self, worker: Worker, command: str, deadline: Deadline | None, first: str = "") -> str:
+        Raise Gone for one that has ended, as one does that a reload replaces.
+        """
         within = OLD_WITHIN if worker.old else ANSWER_WITHIN
         try:
             text = self.ask(f"{first}@!{worker.pid} {command}", deadline, within)
@@ -101,7 +101,7 @@ class MasterSocket:
     def set_variable(self, worker: Worker, name: str, value: int, deadline: Deadline | None = None) -> None:
         """Give a variable of a worker's process a value. Raises Gone for one that has ended."""
         # HAProxy calls the command experimental in all versions that have it.
-        said = self._said(worker, f"set var {name} int({value})", deadline, first="experimental-mode on; ").strip()
+        said = self.run(worker, f"set var {name} int({value})", deadline, first="experimental-mode on; ").strip()
         if said:
             raise DriverFailed(f"{self.path}: worker {worker.pid} did not set {name}: {said}", "please report this")
 
