@@ -129,6 +129,7 @@ class World:
     smokes: str = ""  # what the smoke tests see that they should not
     failing: set[str] = field(default_factory=set)  # playbooks and commands that fail
     ran: list[tuple[str, ...]] = field(default_factory=list)  # commands: where, and their words
+    given: dict[str, dict[str, str]] = field(default_factory=dict)  # what a command got last, by its words
     worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
     worse_above: int = 0  # … but only while their share is above this one
     usual: float = 0.0  # part of all responses, of either side, that are errors
@@ -666,6 +667,7 @@ class MemoryPlaybooks:
     ) -> tuple[int, str]:
         self.world.touch("command")
         self.world.ran.append(("here", *words))
+        self.world.given[" ".join(words)] = extra
         return (3, "no\n") if " ".join(words) in self.world.failing else (0, "fine\n")
 
     def play(

@@ -20,7 +20,7 @@ def backup_of(store: Store, rollout: Rollout) -> str:
     """Return the id of the backup that a rollout made; "" for none."""
     if not any(isinstance(step, Migrate) and step.when == "backup" for step in rollout.plan.forward):
         return ""
-    return next((str(e.detail["backup"]) for e in store.journal.of(rollout.number) if "backup" in e.detail), "")
+    return store.journal.backup(rollout.number)
 
 
 def contracting(store: Store, rollout: Rollout) -> bool:

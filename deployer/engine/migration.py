@@ -88,9 +88,9 @@ def _id(kept: dict[str, Any]) -> str:
 
 def _what_now(run: Drive, step: Migrate) -> str:
     """Say what a person does after a failure."""
-    made = (entry.detail.get("backup") for entry in run.store.journal.of(run.rollout.number))
-    backup = next((f" (backup: {each})" for each in made if each), "")
-    if step.when == "backup":
+    made = run.store.journal.backup(run.rollout.number)
+    backup = f" (backup: {made})" if made else ""
+    if step.when in {"backup", "rehearse"}:
         return "the database was not changed"
     if step.when == "expand":
         return f"no user was moved; what it did change stays{backup}: see that the live release works, deploy again"
@@ -131,7 +131,9 @@ class _Place:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {"deployer_when": self.step.when, "deployer_rollout": str(self.run.rollout.number)}
+        number = self.run.rollout.number
+        backup = {"deployer_backup": self.run.store.journal.backup(number)} if self.step.when == "rehearse" else {}
+        return {"deployer_when": self.step.when, "deployer_rollout": str(number), **backup}
 
     @property
     def name(self) -> str:

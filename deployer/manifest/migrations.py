@@ -54,6 +54,11 @@ class MigrateSettings(Model):
     backup: MigrationCommand | None = Field(
         None, description="Command, run before `expand` and before `contract`; what it prints last is the backup's id."
     )
+    rehearse: MigrationCommand | None = Field(
+        None,
+        description="Run after `backup`, with the id of the backup in DEPLOYER_BACKUP: restores it into a database of "
+        "its own and tries the migration there. Where it fails nothing is changed.",
+    )
     expand: tuple[MigrationPart, ...] = Field(
         (), description="Before instances of the release start, once for a release; the live one must work with it."
     )
@@ -65,9 +70,9 @@ class MigrateSettings(Model):
     @property
     def parts(self) -> tuple[tuple[str, RolloutHook], ...]:
         """Everything that is run, each with its place in the section."""
-        backup = (("backup", self.backup),) if self.backup else ()
+        once = (("backup", self.backup), ("rehearse", self.rehearse))
         named = ((f"{key}[{n}]", each) for key in ("expand", "contract") for n, each in enumerate(getattr(self, key)))
-        return (*backup, *named)
+        return (*((key, each) for key, each in once if each), *named)
 
     @property
     def hooks(self) -> tuple[RolloutHook, ...]:
@@ -81,6 +86,8 @@ class MigrateSettings(Model):
         if self.backup and self.backup.playbook:
             why = "a playbook prints no id by which the backup is found again"
             yield Conflict("backup", why, "a command: {run: [bin/backup]}", ("backup",))
+        if self.rehearse and not self.backup:
+            yield Conflict("rehearse", "there is no `backup` to restore", "backup: {run: [bin/backup]}", ("rehearse",))
         if self.approve and not self.contract:
             yield Conflict("approve", "there is no `contract`", "remove it", ("approve", "contract"))
 

@@ -49,11 +49,13 @@ def _begins(step: Step, release: Release) -> bool:
 
 
 def migration_steps(release: Release, colour: Colour, when: Literal["expand", "contract"]) -> Iterator[Step]:
-    """Back up, apply each part, then remove what was started for it: how a command ended is known until then."""
+    """Back up, rehearse, apply each part, then remove what was started: how a command ended is known until then."""
     migrate = release.manifest.migrate
     if migrate is None:
         return
     steps = [_step(release, colour, when, each, each.check or ()) for each in getattr(migrate, when)]
+    if migrate.rehearse:
+        steps = [_step(release, colour, "rehearse", migrate.rehearse, ()), *steps]
     if migrate.backup:
         steps = [_step(release, colour, "backup", migrate.backup, ()), *steps]
     yield from steps
@@ -64,7 +66,7 @@ def migration_steps(release: Release, colour: Colour, when: Literal["expand", "c
 def _step(
     release: Release,
     colour: Colour,
-    when: Literal["backup", "expand", "contract"],
+    when: Literal["backup", "rehearse", "expand", "contract"],
     each: MigrationCommand,
     check: tuple[str, ...],
 ) -> Migrate:

@@ -1,4 +1,4 @@
-"""Steps that change the database for a release: backup, expand, contract; and the end of what ran them."""
+"""Steps that change the database for a release: backup, rehearse, expand, contract; and the end of what ran them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CHECK_SECONDS = 60.0  # for a command that says whether a part of a migration wa
 
 @dataclass(frozen=True, kw_only=True)
 class Migrate(Play):
-    """A backup is made, or a part of a migration is applied: a playbook, or a command with a time limit, `within`.
+    """A backup is made or restored for a trial, or a part of a migration is applied: by a playbook, or by a command.
 
-    `inside` is an instance of the release of its own, which gets no requests. `check` is a command that says by its
-    exit code 0 that the part was applied; it is asked before and after. Once `contract` has begun, no release before
-    this one comes back.
+    A command has a time limit, `within`. `inside` is an instance of the release of its own, which gets no requests.
+    `check` is a command that says by its exit code 0 that the part was applied; it is asked before and after. Once
+    `contract` has begun, no release before this one comes back.
     """
 
-    when: Literal["backup", "expand", "contract"]
+    when: Literal["backup", "rehearse", "expand", "contract"]
     check: tuple[str, ...] = ()
     within: float
 
@@ -30,6 +30,8 @@ class Migrate(Play):
         how = f"{what}{where}, {span(self.within)} at most"
         if self.when == "backup":
             return f"back up by {how}; what it prints last is the backup's id"
+        if self.when == "rehearse":
+            return f"rehearse: restore that backup and try the migration on it, by {how}"
         asked = f", unless `{' '.join(self.check)}` says that it was applied" if self.check else ""
         end = f"; no release before r{self.release} can come back then" if self.when == "contract" else ""
         return f"{self.when}: run {how}{asked}{end}"

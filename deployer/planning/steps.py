@@ -82,7 +82,7 @@ class Play(Step):
     A command, `run`, runs on this host, or `inside` one of the instances.
     """
 
-    when: Literal["update", "before", "after", "backup", "expand", "contract"]
+    when: Literal["update", "before", "after", "backup", "rehearse", "expand", "contract"]
     playbooks: tuple[str, ...] = ()
     release: int
     colour: Colour

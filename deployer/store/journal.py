@@ -66,6 +66,10 @@ class Journal:
         )
         return tuple(read_sizing(row) for row in self._database.rows(query, service, *SIZING))
 
+    def backup(self, rollout: int) -> str:
+        """Return the id of the backup that a rollout made before it changed the database; "" for none."""
+        return next((str(entry.detail["backup"]) for entry in self.of(rollout) if entry.detail.get("backup")), "")
+
     def began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> JournalEntry:
         """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`paused`)."""
         with self._database.transaction() as db:

@@ -53,12 +53,15 @@ def ran(scene: Scene) -> list[str]:
 
 
 def test_it_is_recorded_as_it_was_written() -> None:
-    described = manifest(migrate={"backup": BACKUP, "expand": ["a.yml", ASKED], "contract": [INSIDE]})
+    described = manifest(
+        migrate={"backup": BACKUP, "rehearse": "try.yml", "expand": ["a.yml", ASKED], "contract": [INSIDE]}
+    )
     assert Manifest.from_record(described.record()) == described
     assert described.record()["migrate"]["expand"][0] == "a.yml"
-    assert described.playbooks == ("a.yml",)
+    assert described.playbooks == ("try.yml", "a.yml")
     assert described.migrate is not None
-    assert [place for place, _ in described.migrate.parts] == ["backup", "expand[0]", "expand[1]", "contract[0]"]
+    places = [place for place, _ in described.migrate.parts]
+    assert places == ["backup", "rehearse", "expand[0]", "expand[1]", "contract[0]"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,7 @@ def test_it_is_recorded_as_it_was_written() -> None:
     [
         ({}, "it changes nothing"),
         ({"backup": BACKUP}, "it changes nothing"),
+        ({"rehearse": BACKUP, "expand": ["a.yml"]}, "there is no `backup` to restore"),
         ({"backup": "backup.yml", "expand": ["a.yml"]}, "a playbook prints no id"),
         ({"expand": ["a.yml"], "approve": {"by": ["ann"]}}, "there is no `contract`"),
         ({"expand": [{"playbook": "a.yml", "in": "instance"}]}, "says itself where it runs"),
@@ -140,6 +144,34 @@ def test_a_backup_that_fails_or_prints_nothing_leaves_the_database_alone(scene: 
     assert deploy(scene, backup=BACKUP, expand=[EXPAND]).exit == Exit.FAILED
     assert ran(scene) == ["bin/backup"]
     assert scene.told("step.failed")[0]["hint"] == "the database was not changed"
+
+
+def test_a_rehearsal_gets_the_backup_before_anything_is_changed(scene: Scene) -> None:
+    rehearse = {"run": ["bin/rehearse"]}
+    assert deploy(scene, backup=BACKUP, rehearse=rehearse, expand=[EXPAND]).outcome == "done"
+    assert ran(scene) == ["bin/backup", "bin/rehearse", "bin/expand"]
+    assert scene.world.given["bin/rehearse"] == {
+        "deployer_when": "rehearse",
+        "deployer_rollout": "2",
+        "deployer_backup": "fine",
+    }
+
+
+def test_a_rehearsal_that_fails_leaves_the_database_alone(scene: Scene) -> None:
+    scene.world.failing = {"bin/rehearse"}
+    ending = deploy(scene, backup=BACKUP, rehearse={"run": ["bin/rehearse"]}, expand=[EXPAND])
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert ran(scene) == ["bin/backup", "bin/rehearse"]
+    assert scene.told("step.failed")[0]["hint"] == "the database was not changed"
+
+
+def test_a_rehearsal_on_an_instance_of_the_new_release(scene: Scene) -> None:
+    jobs = scene.world.jobs
+    jobs.prints["_migrate"] = b"saved\ndump-7\n"
+    where = {"run": ["bin/rehearse"], "in": "instance"}
+    assert deploy(scene, backup={**BACKUP, "in": "instance"}, rehearse=where, expand=[INSIDE]).outcome == "done"
+    env = [spec.settings.env.get("DEPLOYER_BACKUP") for spec in jobs.specs.values()]
+    assert env == [None, "dump-7", None]
 
 
 def test_what_was_applied_is_not_run(scene: Scene) -> None:
