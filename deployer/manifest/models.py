@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import chain, image, migrations, portless, scale, schedule, single
+from deployer.manifest import chain, image, migrations, portless, runtimes, scale, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -243,12 +243,7 @@ class Manifest(Model):
         yield from self._log_conflicts()
         yield from schedule.conflicts(self.schedule, self.runtime, self.secrets)
         yield from migrations.conflicts(self.migrate, self.runtime)
-        if self.runtime == "process":
-            yield from self._process_conflicts()
-        if self.runtime == "ansible":
-            yield from self._ansible_conflicts()
-        elif self.verbs:
-            yield Conflict("verbs", f"runtime {self.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
+        yield from runtimes.conflicts(self)
         if self.twin and self.hosts == "local":
             needs = ("twin", "hosts")
             yield Conflict("twin", "`hosts` is this host", "name a group of the inventory in `hosts`", needs)
@@ -320,45 +315,6 @@ class Manifest(Model):
                 yield Conflict(f"env.{name}", "there is a secret of this name", "remove one of them", needs)
             elif made in self.env:
                 yield Conflict(f"env.{made}", f"the secret {name} sets this variable", "remove one of them", needs)
-
-    def _process_conflicts(self) -> Iterator[Conflict]:
-        if not self.command:
-            yield Conflict("command", "is missing; runtime process needs it", "e.g. [./server]", ("runtime", "command"))
-        for key in ("PORT", "HOST"):
-            if key in self.env:
-                taken = "runtime process gives each instance its own"
-                yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
-        docker_only = [
-            k for k in ("entrypoint", "mounts", "networks", "user", "read_only", "verify") if getattr(self, k)
-        ]
-        docker_only += [f"limits.{k}" for k in Limits.model_fields if getattr(self.limits, k) is not None]
-        docker_only += ["hosts"] * (self.hosts != "local")
-        docker_only += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
-        for key in docker_only:
-            yield Conflict(key, "runtime process does not support it", "remove it", ("runtime", key))
-
-    def _ansible_conflicts(self) -> Iterator[Conflict]:
-        if not self.verbs:
-            yield Conflict("verbs", "is missing; runtime ansible needs it", "e.g. systemd", ("runtime", "verbs"))
-        if self.verbs == "systemd" and not self.command:
-            yield Conflict(
-                "command", "is missing; lifecycle playbooks systemd need it", "e.g. [./server]", ("verbs", "command")
-            )
-        for key in ("PORT", "HOST"):
-            if key in self.env:
-                taken = "runtime ansible gives each instance its own"
-                yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
-        if self.health.command:
-            why = "runtime ansible would play a playbook for each probe"
-            yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
-        foreign = {"lxc": ("user", "limits"), "qemu": ("command", "user")}.get(self.verbs or "", ())
-        pids = ["limits.pids"] * (self.verbs == "qemu" and self.limits.pids is not None)
-        for key in [*(k for k in foreign if getattr(self, k) not in (None, Limits())), *pids]:
-            yield Conflict(key, f"lifecycle playbooks {self.verbs} do not support it", "remove it", ("verbs", key))
-        unknown = [k for k in ("entrypoint", "mounts", "networks", "read_only", "verify") if getattr(self, k)]
-        unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
-        for key in unknown:
-            yield Conflict(key, "runtime ansible does not support it", "remove it", ("runtime", key))
 
     @property
     def playbooks(self) -> tuple[str, ...]:

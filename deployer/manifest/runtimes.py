@@ -1,0 +1,66 @@
+"""What does not go with a runtime, elsewhere in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from deployer.manifest.base import Conflict
+from deployer.manifest.sections import Limits, Log
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+OF_CONTAINERS = ("entrypoint", "mounts", "networks", "user", "read_only", "verify")
+
+
+def conflicts(manifest: Manifest) -> Iterator[Conflict]:
+    """Return what the runtime of a manifest needs and does not find, or cannot do."""
+    match manifest.runtime:
+        case "process":
+            yield from _of_process(manifest)
+        case "ansible":
+            yield from _of_ansible(manifest)
+    if manifest.verbs and manifest.runtime != "ansible":
+        yield Conflict("verbs", f"runtime {manifest.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
+
+
+def _of_process(manifest: Manifest) -> Iterator[Conflict]:
+    if not manifest.command:
+        yield Conflict("command", "is missing; runtime process needs it", "e.g. [./server]", ("runtime", "command"))
+    yield from _given(manifest)
+    limited = [f"limits.{k}" for k in Limits.model_fields if getattr(manifest.limits, k) is not None]
+    hosts = ["hosts"] * (manifest.hosts != "local")
+    yield from _unsupported(manifest, OF_CONTAINERS, [*limited, *hosts])
+
+
+def _of_ansible(manifest: Manifest) -> Iterator[Conflict]:
+    if not manifest.verbs:
+        yield Conflict("verbs", "is missing; runtime ansible needs it", "e.g. systemd", ("runtime", "verbs"))
+    if manifest.verbs == "systemd" and not manifest.command:
+        yield Conflict(
+            "command", "is missing; lifecycle playbooks systemd need it", "e.g. [./server]", ("verbs", "command")
+        )
+    yield from _given(manifest)
+    if manifest.health.command:
+        why = "runtime ansible would play a playbook for each probe"
+        yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
+    foreign = {"lxc": ("user", "limits"), "qemu": ("command", "user")}.get(manifest.verbs or "", ())
+    pids = ["limits.pids"] * (manifest.verbs == "qemu" and manifest.limits.pids is not None)
+    for key in [*(k for k in foreign if getattr(manifest, k) not in (None, Limits())), *pids]:
+        yield Conflict(key, f"lifecycle playbooks {manifest.verbs} do not support it", "remove it", ("verbs", key))
+    yield from _unsupported(manifest, [key for key in OF_CONTAINERS if key != "user"], [])
+
+
+def _given(manifest: Manifest) -> Iterator[Conflict]:
+    for key in ("PORT", "HOST"):
+        if key in manifest.env:
+            taken = f"runtime {manifest.runtime} gives each instance its own"
+            yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
+
+
+def _unsupported(manifest: Manifest, keys: Iterable[str], more: Sequence[str]) -> Iterator[Conflict]:
+    found = [*(key for key in keys if getattr(manifest, key)), *more]
+    found += ["log"] * (manifest.log != Log()) + ["health.docker"] * manifest.health.docker
+    for key in found:
+        yield Conflict(key, f"runtime {manifest.runtime} does not support it", "remove it", ("runtime", key))
