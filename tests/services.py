@@ -179,6 +179,11 @@ def _minisign() -> str:
     return "" if shutil.which("minisign") else "minisign is not installed"
 
 
+def _incus() -> str:
+    found = Path("/usr/libexec/incus/incusd").exists() and shutil.which("incus") and shutil.which("busybox")
+    return "" if found else "incus is not installed with its client, or busybox is not"
+
+
 def _age() -> str:
     return "" if shutil.which("age") and shutil.which("age-keygen") else "age is not installed"
 
@@ -227,6 +232,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "skopeo": _skopeo,
     "age": _age,
     "minisign": _minisign,
+    "incus": _incus,
 }
 
 

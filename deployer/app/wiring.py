@@ -93,6 +93,7 @@ def open_house(
         close=close,
         images=later.made(lambda: _images(store)),
         data=wiring.data,
+        runtimes=_runtimes,
         traced=traces.beside,
     )
 
@@ -101,6 +102,14 @@ def _sender(clock: Clock) -> Notifier:
     from deployer.drivers.notify import Sender
 
     return Sender(clock)
+
+
+def _runtimes() -> tuple[str, ...]:
+    """Return the runtimes that can have something here: Incus where it listens."""
+    from deployer.drivers.runtime.incus.api import socket_path
+
+    incus = ("incus",) * Path(socket_path(os.environ)).exists()
+    return ("process", "docker", "ansible", *incus)
 
 
 def _images(store: Store) -> ImageFiles:
@@ -234,6 +243,10 @@ class _Wiring:
             return ProcessRuntime(self._state, self._clock, self._store.secret("installation"))
         if manifest.runtime == "ansible":
             return self._ansible(manifest, folder, machines)
+        if manifest.runtime == "incus":
+            from deployer.drivers.runtime.incus import IncusRuntime
+
+            return IncusRuntime(self._clock, self._store.secret("installation"), release_record.home(self._state))
         return self._docker(machines)
 
     def _docker(self, machines: Machines) -> DockerRuntime | DockerFleet:
@@ -253,8 +266,8 @@ class _Wiring:
             from deployer.drivers.runtime.process.jobs import ProcessJobs
 
             return ProcessJobs(self._state, self._clock, self._store.secret("installation"))
-        if manifest.runtime == "ansible":
-            raise Refused(f"{manifest.service}: runtime ansible runs no jobs", "use cron of its hosts")
+        if manifest.runtime in ("ansible", "incus"):
+            raise Refused(f"{manifest.service}: runtime {manifest.runtime} runs no jobs", "use cron of its hosts")
         return self._docker(machines).jobs
 
     def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:

@@ -122,7 +122,7 @@ class Manifest(Model):
         description="Never run two instances at once: the old one is stopped before the new one starts, in a rollback "
         "too (strategy `recreate`).",
     )
-    runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
+    runtime: Literal["docker", "process", "ansible", "incus"] = Field("docker", description="What runs the instances.")
     verbs: FilePath | None = Field(
         None,
         description="Lifecycle playbooks of runtime ansible: `systemd`, `lxc`, `qemu`, or a folder with create.yml, "

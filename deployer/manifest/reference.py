@@ -171,7 +171,8 @@ def _named(annotation: Any, metadata: Any, path: str) -> str:
     if origin is dict:
         return f"NAME: {_named(args[1], (), f'{path}.NAME')}"
     if isinstance(kind, type) and issubclass(kind, Model):
-        return f"[{path}](#{_anchor(path)})"
+        place = _places().get(kind, path)
+        return f"[{place}](#{_anchor(place)})"
     spelt = next((mark for mark in (*metadata, *marks(annotation)) if isinstance(mark, Spelt)), None)
     return spelt.noun if spelt else _KINDS[kind]
 

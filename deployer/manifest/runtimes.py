@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from deployer.manifest.base import Conflict
 from deployer.manifest.sections import Limits, Log
 
 if TYPE_CHECKING:
-    from deployer.manifest.models import Manifest
+    from deployer.manifest.judge import Judge
+    from deployer.manifest.sections import Health, Mount
 
 OF_CONTAINERS = ("entrypoint", "mounts", "networks", "user", "read_only", "verify")
 
 
-def conflicts(manifest: Manifest) -> Iterator[Conflict]:
+class Described(Protocol):
+    """A manifest, as far as its runtime has to do with it."""
+
+    @property
+    def runtime(self) -> str: ...  # noqa: D102 - as the manifest has it
+    @property
+    def verbs(self) -> str | None: ...  # noqa: D102 - as the manifest has it
+    @property
+    def command(self) -> tuple[str, ...] | None: ...  # noqa: D102 - as the manifest has it
+    @property
+    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - as the manifest has it
+    @property
+    def hosts(self) -> str: ...  # noqa: D102 - as the manifest has it
+    @property
+    def health(self) -> Health: ...  # noqa: D102 - as the manifest has it
+    @property
+    def limits(self) -> Limits: ...  # noqa: D102 - as the manifest has it
+    @property
+    def log(self) -> Log: ...  # noqa: D102 - as the manifest has it
+    @property
+    def mounts(self) -> tuple[Mount, ...]: ...  # noqa: D102 - as the manifest has it
+    @property
+    def judge(self) -> Judge: ...  # noqa: D102 - as the manifest has it
+
+
+def conflicts(manifest: Described) -> Iterator[Conflict]:
     """Return what the runtime of a manifest needs and does not find, or cannot do."""
     match manifest.runtime:
         case "process":
             yield from _of_process(manifest)
         case "ansible":
             yield from _of_ansible(manifest)
+        case "incus":
+            yield from _of_incus(manifest)
     if manifest.verbs and manifest.runtime != "ansible":
         yield Conflict("verbs", f"runtime {manifest.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
 
 
-def _of_process(manifest: Manifest) -> Iterator[Conflict]:
+def _of_process(manifest: Described) -> Iterator[Conflict]:
     if not manifest.command:
         yield Conflict("command", "is missing; runtime process needs it", "e.g. [./server]", ("runtime", "command"))
     yield from _given(manifest)
@@ -34,7 +62,7 @@ def _of_process(manifest: Manifest) -> Iterator[Conflict]:
     yield from _unsupported(manifest, OF_CONTAINERS, [*limited, *hosts])
 
 
-def _of_ansible(manifest: Manifest) -> Iterator[Conflict]:
+def _of_ansible(manifest: Described) -> Iterator[Conflict]:
     if not manifest.verbs:
         yield Conflict("verbs", "is missing; runtime ansible needs it", "e.g. systemd", ("runtime", "verbs"))
     if manifest.verbs == "systemd" and not manifest.command:
@@ -52,14 +80,36 @@ def _of_ansible(manifest: Manifest) -> Iterator[Conflict]:
     yield from _unsupported(manifest, [key for key in OF_CONTAINERS if key != "user"], [])
 
 
-def _given(manifest: Manifest) -> Iterator[Conflict]:
+def _of_incus(manifest: Described) -> Iterator[Conflict]:
+    for key in ("command", "entrypoint"):
+        if getattr(manifest, key):
+            why = "a system container starts what its image says, by its own init"
+            yield Conflict(key, why, "make it a unit of the image", ("runtime", key))
+    for n, mount in enumerate(manifest.mounts):
+        if not mount.source.startswith("/"):
+            why = "runtime incus mounts folders of the host, and makes no volumes"
+            at = f"mounts[{n}].source"
+            yield Conflict(at, why, "write its path, such as /srv/data", ("runtime", at))
+    for index, metric in enumerate(manifest.judge.metrics):
+        if metric.logs:
+            at = f"judge.metrics[{index}].logs"
+            yield Conflict(at, "the console of Incus says no times", "choose another source", ("runtime", at))
+    for name, value in manifest.env.items():
+        if "\n" in value:
+            at = f"env.{name}"
+            yield Conflict(at, "Incus takes no line breaks in variables", "put it into a file", ("runtime", at))
+    hosts = ["hosts"] * (manifest.hosts != "local")
+    yield from _unsupported(manifest, ("user", "read_only", "verify"), hosts)
+
+
+def _given(manifest: Described) -> Iterator[Conflict]:
     for key in ("PORT", "HOST"):
         if key in manifest.env:
             taken = f"runtime {manifest.runtime} gives each instance its own"
             yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
 
 
-def _unsupported(manifest: Manifest, keys: Iterable[str], more: Sequence[str]) -> Iterator[Conflict]:
+def _unsupported(manifest: Described, keys: Iterable[str], more: Sequence[str]) -> Iterator[Conflict]:
     found = [*(key for key in keys if getattr(manifest, key)), *more]
     found += ["log"] * (manifest.log != Log()) + ["health.docker"] * manifest.health.docker
     for key in found:

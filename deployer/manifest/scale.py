@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.manifest.traffic import TrafficSettings
 
 MOST_AT_ONCE = 10_000  # requests on an instance
+WAKING = ("docker", "process")  # runtimes whose instances a request can start
 MOST_SLEEPERS = 50  # paths and user agents that wake nobody
 # They become words of the proxy's configuration, in quotes
 Asleep = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._/:;@+~()-]{2,100}$")]
@@ -131,7 +132,7 @@ def _asleep(manifest: Scaled, scale: ScaleSettings) -> Iterator[Conflict]:
         yield Conflict("stop.grace", f"with `scale.min: 0`: {waits}", "less than `scale.wait`", needs)
     for key, found, why, remedy in (
         ("hosts", manifest.hosts != "local", "it sleeps on the host of the command only", "hosts: local"),
-        ("runtime", manifest.runtime == "ansible", "what playbooks start cannot be woken", "docker or process"),
+        ("runtime", manifest.runtime not in WAKING, f"runtime {manifest.runtime} wakes nobody", "docker or process"),
         ("traffic.proxies", not traffic.proxies.local, "only the proxy of this host wakes it", "remove it"),
         ("traffic.haproxy", traffic.haproxy is not None, "a HAProxy that a team runs does not wake it", "remove it"),
         ("traffic.affinity", traffic.affinity == "instance", "a client cannot keep what is stopped", "remove it"),

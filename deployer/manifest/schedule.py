@@ -67,8 +67,8 @@ def conflicts(jobs: Mapping[str, Job], runtime: str, secrets: Collection[str]) -
     """Return the keys of jobs that do not go with the runtime or with secrets of the manifest."""
     for name, job in jobs.items():
         at = f"schedule.{name}"
-        if runtime == "ansible":
-            yield Conflict(at, "runtime ansible runs no jobs", "use cron of its hosts", ("runtime", at))
+        if runtime in ("ansible", "incus"):
+            yield Conflict(at, f"runtime {runtime} runs no jobs", "use cron of its hosts", ("runtime", at))
         if runtime == "process":
             for key in ("entrypoint", "limits"):
                 if getattr(job, key):

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ import requests
 from deployer.core.clock import SystemClock
 from deployer.drivers.ports import Image, RuntimeCare
 from deployer.drivers.runtime.docker import DockerRuntime
+from deployer.drivers.runtime.incus import IncusRuntime
+from deployer.drivers.runtime.incus.api import Incus
 from deployer.drivers.runtime.process import ProcessRuntime
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release, SecretText
+from tests import incus
 from tests.lab import image
 from tests.ports import free_port
 from tests.waiting import within
@@ -55,6 +58,7 @@ class Bench(ABC):
     """One runtime and a service of its own."""
 
     kind: str
+    text = 'h\u00e9 "there"\n'  # that a variable may have
 
     def __init__(self) -> None:
         self.service = f"t{os.getpid()}x{next(_numbers)}"
@@ -166,6 +170,42 @@ class DockerBench(Bench):
         for identity, names in image.named(self.engine).items():
             if any(self.service in name for name in names):
                 image.remove(identity, self.engine)
+
+
+class IncusBench(Bench):
+    kind = "incus"
+    text = 'h\u00e9 "there"'  # Incus takes no line breaks
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        super().__init__()
+
+    def another(self, installation: str) -> RuntimeCare:
+        clock = SystemClock()
+        return IncusRuntime(clock, f"/state/{self.service}/{installation}", incus=Incus(clock, self.environ))
+
+    def reference(self, version: str) -> str:
+        alias = f"{self.service}/{version}"
+        incus.build(self.environ, alias, version)
+        return alias
+
+    def program(self) -> tuple[str, ...]:
+        return ("/app",)
+
+    @contextmanager
+    def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
+        names = (f"{self.service}-debug", f"{self.service}-r99-1")
+        for name in names:
+            incus.command(self.environ, "copy", instance.name, name)
+        try:
+            yield names
+        finally:
+            for name in names:
+                incus.command(self.environ, "delete", name)
+
+    def close(self) -> None:
+        for name in incus.command(self.environ, "list", "-f", "csv", "-c", "n", self.service).split():
+            incus.command(self.environ, "delete", "--force", name)
 
 
 class ProcessBench(Bench):

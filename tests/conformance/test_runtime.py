@@ -17,15 +17,35 @@ import requests
 from deployer.core.errors import DeadlinePassed, DriverFailed, ImageGone, Refused
 from deployer.model import Instance
 from deployer.planning import release_record
-from tests.conformance.runtimes import Bench, DockerBench, ProcessBench, answers, get, silent, wait_until_it_answers
+from tests.conformance.runtimes import (
+    Bench,
+    DockerBench,
+    IncusBench,
+    ProcessBench,
+    answers,
+    get,
+    silent,
+    wait_until_it_answers,
+)
 from tests.waiting import within
 
+LIVE = pytest.param("docker", marks=pytest.mark.live)
+LONG = pytest.param("incus", marks=[pytest.mark.live, pytest.mark.long("a daemon of Incus of its own")])
+# Incus starts nothing again that has ended, and says of no line of a log when it was written.
+not_incus = pytest.mark.parametrize("bench", ["process", LIVE], indirect=True)
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.live)])
+
+@pytest.fixture(params=["process", LIVE, LONG])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Give every implementation in turn."""
-    docker = request.param == "docker"
-    made: Bench = DockerBench(request.getfixturevalue("engine")) if docker else ProcessBench(tmp_path)
+    made: Bench
+    match request.param:
+        case "docker":
+            made = DockerBench(request.getfixturevalue("engine"))
+        case "incus":
+            made = IncusBench(request.getfixturevalue("incus"))
+        case _:
+            made = ProcessBench(tmp_path)
     try:
         yield made
     finally:
@@ -88,6 +108,7 @@ def test_another_configuration_replaces_the_instance(bench: Bench) -> None:
     assert only(bench).config_hash == "new"
 
 
+@not_incus
 def test_an_instance_that_dies_comes_back_on_its_address(bench: Bench) -> None:
     instance = bench.start()
     with pytest.raises(requests.ConnectionError):
@@ -98,6 +119,7 @@ def test_an_instance_that_dies_comes_back_on_its_address(bench: Bench) -> None:
     assert only(bench).state == "running"
 
 
+@not_incus
 def test_a_crash_loop_shows(bench: Bench) -> None:
     instance = bench.runtime.ensure(bench.spec(bench.release(env={"EXIT": "7"})), within())
     within().until(lambda: only(bench).restarts >= 2, "restarts")
@@ -163,6 +185,7 @@ def test_logs_are_the_last_lines(bench: Bench) -> None:
     assert bench.runtime.logs(instance, 0) == ()
 
 
+@not_incus
 def test_lines_are_counted_that_came_lately(bench: Bench) -> None:
     instance = bench.start(version="1.5")
     assert bench.runtime.count_lines(instance, re.compile("^v=1.5 listening"), 600, within()) == 1
@@ -236,6 +259,7 @@ def secretive(bench: Bench) -> Instance:
     return instance
 
 
+@not_incus
 def test_secrets_are_readable_inside_also_after_a_restart(bench: Bench, secretive: Instance) -> None:
     def read() -> tuple[int, str]:
         path = _env(bench, secretive, "PASSWORD_FILE")
@@ -285,7 +309,7 @@ def strangers(bench: Bench) -> list[str]:
 
 
 def test_an_instance_carries_what_its_release_is(bench: Bench) -> None:
-    secret: dict[str, Any] = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
+    secret: dict[str, Any] = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": bench.text}}
     release = bench.release(number=3, **secret)
     made = bench.runtime.ensure(bench.spec(release, index=2, TOKEN="pl4nted"), within())
     (found,) = [f for f in bench.runtime.list_all() if f.instance.service == bench.service]

@@ -204,6 +204,8 @@ def _deadly(runtime: Runtime) -> tuple[str, ...]:
 def _programs(manifest: Manifest | None) -> Iterator[Discrepancy]:
     if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
         yield from _engine()
+    if manifest is not None and manifest.runtime == "incus":
+        yield _tried("Incus", _incus)
     ours = manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies.local)
     if ours and (manifest is None or manifest.port is not None):
         yield _tried("HAProxy", _haproxy)
@@ -232,6 +234,15 @@ def _engine() -> Iterator[Discrepancy]:
     yield Discrepancy("ok", what, f"is reachable at {Engine().address}")
     if not lets_live:
         yield Discrepancy("warn", what, ENDS_WITH_IT, LET_LIVE)
+
+
+def _incus() -> str:
+    from deployer.core.clock import SystemClock
+    from deployer.drivers.runtime.incus.api import Incus
+
+    incus = Incus(SystemClock())
+    version = (incus.get("Incus", "/1.0") or {"environment": {}})["environment"].get("server_version", "of no version")
+    return f"{version}, at {incus.path}, project {incus.project}"
 
 
 def _haproxy() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core import later
 from deployer.core.clock import Clock
@@ -42,6 +42,8 @@ class AppContext:
     # The machines that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened
+    # The runtimes that can have something of any service here
+    runtimes: Callable[[], Sequence[str]] = lambda: ("process", "docker", "ansible")
     # The engine of this host, as bundles use it
     images: ImageFiles = field(default_factory=lambda: later.made(_no_engine))
     # The data of a service with a manifest in a folder, as bundles bring it
@@ -123,7 +125,7 @@ class AppContext:
         """
         known = [host for service in self.store.services.all() for host in self.machines(service.name).others]
         every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
-        return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker", "ansible")}
+        return {kind: self.wire(_bare(kind), Path(), every) for kind in self.runtimes()}
 
     def tell(self, service: str, text: str) -> None:
         """Send a note that belongs to no rollout yet."""
@@ -133,9 +135,9 @@ class AppContext:
 def _bare(kind: str) -> Manifest:
     from deployer.manifest.models import Manifest
 
-    kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
-    any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
-    return Manifest.model_validate(any_one)
+    own: dict[str, dict[str, Any]] = {"ansible": {"verbs": "systemd"}, "incus": {"command": None}}
+    any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"]}
+    return Manifest.model_validate({**any_one, **own.get(kind, {})})
 
 
 def _no_data() -> ServiceData:

@@ -182,7 +182,7 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
 
 
 def _starter(manifest: Manifest) -> Literal["", "docker", "process"]:
-    return manifest.runtime if manifest.runtime != "ansible" else ""
+    return manifest.runtime if manifest.runtime in ("docker", "process") else ""
 
 
 def _absolute(traffic: TrafficSettings) -> object:

@@ -1,0 +1,161 @@
+"""From an instance's specification to what Incus is asked for, and back from the configuration of a container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from deployer.core.errors import DriverFailed
+from deployer.drivers.ports import Found
+from deployer.drivers.runtime.environ import environment, split_address
+from deployer.model import PLACES, Instance, InstanceSpec, Place
+from deployer.planning import release_record
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+PREFIX = "user.deployer."  # of configuration keys that Incus keeps for others
+SECRETS = "/etc/deployer/secrets"  # `/run` is a new file system when a system container starts
+PORT = "deployer-port"  # the device by which the port of an instance is reached
+PERIOD_MS = 100  # in which a part of the processors' time is given
+NEVER = "1970-01-01T00:00:00Z"  # when an instance was used last that was never started
+# What may differ in a container that is the one that is wanted
+_OF_NO_ACCOUNT = frozenset(PREFIX + key for key in ("rollout", "home", "record"))
+
+
+def labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
+    """Return the configuration keys that make a container ours, and from which `observed` and `found` read it back."""
+    values = {
+        "installation": installation,
+        "service": spec.release.service,
+        "release": spec.release.number,
+        "colour": spec.colour,
+        "index": spec.index,
+        "rollout": spec.rollout,
+        "config": spec.release.config_hash,
+        "address": spec.address,
+        "image": spec.release.image_id,
+        "home": home,
+        "record": release_record.write(spec.release),
+    }
+    return {PREFIX + key: str(value) for key, value in values.items()}
+
+
+def same(config: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return whether a container is what is wanted; a later rollout may take over what an earlier one started."""
+    return all(config.get(key) == value for key, value in wanted.items() if key not in _OF_NO_ACCOUNT)
+
+
+def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
+    """Return what makes the container: unprivileged, by the profile `default` of the project."""
+    manifest = spec.release.manifest
+    variables = environment(spec, SECRETS)
+    devices: dict[str, dict[str, str]] = {}
+    if manifest.port is not None:
+        variables = {"PORT": str(manifest.port), **variables}
+        host, port = split_address(spec.address)
+        listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        connect = f"tcp:127.0.0.1:{manifest.port}"
+        devices[PORT] = {"type": "proxy", "bind": "host", "listen": f"tcp:{listen}", "connect": connect}
+    for n, mount in enumerate(manifest.mounts):
+        read_only = "true" if mount.read_only else "false"
+        disk = {"type": "disk", "source": mount.source, "path": mount.target, "readonly": read_only}
+        devices[f"deployer-mount-{n}"] = disk
+    for n, network in enumerate(manifest.networks):
+        devices[f"eth{n}"] = {"type": "nic", "name": f"eth{n}", "network": network}
+    return {
+        "name": spec.name,
+        "type": "container",
+        "source": {"type": "image", "fingerprint": spec.release.image_id},
+        "config": {
+            **labels(spec, installation, home),
+            **{f"environment.{name}": value for name, value in variables.items()},
+            **_limits(manifest),
+            **_signal(manifest),
+            "boot.autostart": "true",
+            "security.privileged": "false",
+        },
+        "devices": devices,
+    }
+
+
+def _limits(manifest: Manifest) -> dict[str, str]:
+    limits, given = manifest.limits, {}
+    if limits.cpus:
+        given["limits.cpu.allowance"] = f"{max(1, round(limits.cpus * PERIOD_MS))}ms/{PERIOD_MS}ms"
+    if limits.memory:
+        given["limits.memory"] = str(limits.memory)
+    if limits.pids:
+        given["limits.processes"] = str(limits.pids)
+    return given
+
+
+def _signal(manifest: Manifest) -> dict[str, str]:
+    """Return how an instance is told to stop: by what ends a system (SIGPWR), unless the manifest has another signal.
+
+    SIGTERM, the default of the manifest, means that: it makes systemd start again (systemd(1), SIGNALS).
+    """
+    if manifest.stop.signal == "SIGTERM":
+        return {}
+    return {"raw.lxc": f"lxc.signal.halt = {manifest.stop.signal}"}
+
+
+def observed(attributes: Mapping[str, Any]) -> Instance:
+    """Read an instance from what Incus says about a container of ours."""
+    config = attributes["config"]
+    kept = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
+    return Instance(
+        service=kept["service"],
+        colour=_place(kept["colour"]),
+        release=int(kept["release"]),
+        index=int(kept["index"]),
+        name=attributes["name"],
+        runtime_id=config["volatile.uuid"],
+        address=kept["address"],
+        state=_state(attributes),
+        health="unhealthy" if attributes["status"] == "Frozen" else "none",  # it exists, but answers nobody
+        config_hash=kept["config"],
+        rollout=int(kept["rollout"]),
+    )
+
+
+def made(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a container is as `create` makes it; a copy of one has its labels, and another name or address."""
+    try:
+        instance = observed(attributes)
+        device = attributes["devices"].get(PORT)
+        host, port = split_address(instance.address) if device else ("", 0)
+    except (KeyError, ValueError, DriverFailed):
+        return False
+    if instance.name != f"{instance.service}-r{instance.release}-{instance.index}":
+        return False
+    return device is None or device["listen"] in {f"tcp:{host}:{port}", f"tcp:[{host}]:{port}"}
+
+
+def found(attributes: Mapping[str, Any]) -> Found:
+    """Read what a container of any store says of itself."""
+    config = attributes["config"]
+    return Found(
+        observed(attributes),
+        config[PREFIX + "installation"],
+        config.get(PREFIX + "home", ""),
+        config.get(PREFIX + "record", ""),
+    )
+
+
+def begun(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a container was ever started: until then it may lack its secrets."""
+    return str(attributes["last_used_at"]) != NEVER
+
+
+def _place(text: str) -> Place:
+    place = next((place for place in PLACES if place == text), None)
+    if place is None:
+        raise ValueError(f"{text!r} is not a place of an instance")
+    return place
+
+
+def _state(attributes: Mapping[str, Any]) -> Literal["created", "running", "exited"]:
+    if attributes["status"] in ("Running", "Frozen"):
+        return "running"
+    return "exited" if begun(attributes) else "created"
