@@ -86,7 +86,7 @@ def test_an_instance_gets_port_limits_mounts_and_networks() -> None:
             limits={"cpus": 1.5, "memory": "64MiB", "pids": 50},
             mounts=[{"source": "/srv/data", "target": "/data", "read_only": True}],
             networks=["br0"],
-            stop={"signal": "SIGRTMIN+3"},
+            stop={"signal": "SIGINT"},
             env={"COLOUR": "x"},
         ),
         "installation",
@@ -103,7 +103,7 @@ def test_an_instance_gets_port_limits_mounts_and_networks() -> None:
         "limits.memory": str(64 << 20),
         "limits.processes": "50",
     }
-    assert config["raw.lxc"] == "lxc.signal.halt = SIGRTMIN+3"
+    assert config["raw.lxc"] == "lxc.signal.halt = SIGINT"
     assert config["security.privileged"] == "false"
     port = {"type": "proxy", "bind": "host", "listen": "tcp:127.0.0.1:21001", "connect": "tcp:127.0.0.1:80"}
     assert wanted["devices"] == {

@@ -108,7 +108,7 @@ class Incus:
         self, what: str, method: str, path: str, data: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> tuple[int, bytes]:
         glue = "&" if "?" in path else "?"
-        connection = _Connection(self.path, max(0.001, deadline.left()))
+        connection = _AtSocket(self.path, max(0.001, deadline.left()))
         try:
             connection.request(method, f"{path}{glue}{urlencode({'project': self.project})}", data, dict(headers))
             response = connection.getresponse()
@@ -127,7 +127,7 @@ class Incus:
         return response.status, said
 
 
-class _Connection(http.client.HTTPConnection):
+class _AtSocket(http.client.HTTPConnection):
     """HTTP at a unix socket."""
 
     def __init__(self, path: str, seconds: float) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from deployer.core.errors import ImageGone, Refused
+from deployer.core.errors import DriverFailed, ImageGone, Refused
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.incus.api import Incus, at
 from deployer.model import Release
@@ -14,7 +14,7 @@ from deployer.model import Release
 SHORTEST = 12  # characters of a fingerprint that name an image
 
 
-class Shelf:
+class IncusImages:
     """The images of one installation, each kept by an alias of ours: DEPLOYER-STORE/SERVICE/FINGERPRINT."""
 
     def __init__(self, incus: Incus, installation: str) -> None:
@@ -37,7 +37,7 @@ class Shelf:
         if image.get("type") != "container":
             raise Refused(
                 f"image: {reference} is the image of a {str(image.get('type')).replace('-', ' ')}, not of a container",
-                "a virtual machine needs `runtime: ansible` with `verbs: qemu`",
+                "use `runtime: ansible` with `verbs: qemu`",
             )
         return Image(reference, str(image["fingerprint"]))
 
@@ -52,9 +52,12 @@ class Shelf:
     def keep(self, release: Release) -> None:
         """Keep the image of a release until its releases are gone."""
         alias = self._alias(release)
-        if self._incus.get(f"alias {alias}", at("images", "aliases", alias)) is None:
-            body = {"name": alias, "target": release.image_id, "description": f"kept by deploy for {release.service}"}
+        body = {"name": alias, "target": release.image_id, "description": f"kept by deploy for {release.service}"}
+        try:
             self._incus.change(f"alias {alias}", "POST", at("images", "aliases"), body, self._incus.soon())
+        except DriverFailed:
+            if self._ours().get(alias) != release.image_id:  # else another instance of it has made the alias before
+                raise
 
     def unneeded(self, keep: Sequence[Release], used: Collection[str]) -> tuple[str, ...]:
         """Name the aliases of ours on images that no release in `keep` and no instance has."""

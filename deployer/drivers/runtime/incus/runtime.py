@@ -14,7 +14,7 @@ from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.drivers.runtime.incus import options
 from deployer.drivers.runtime.incus.api import Incus, at
-from deployer.drivers.runtime.incus.images import Shelf
+from deployer.drivers.runtime.incus.images import IncusImages
 from deployer.model import Instance, InstanceSpec, Release
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class IncusRuntime:
     def __init__(self, clock: Clock, installation: str, home: str = "", incus: Incus | None = None) -> None:
         self._clock, self._installation, self._home = clock, installation, home
         self._incus = incus or Incus(clock)
-        self._shelf = Shelf(self._incus, installation)
+        self._shelf = IncusImages(self._incus, installation)
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:  # noqa: ARG002 - the port's signature
         """Pin an image that Incus has; check what else the manifest needs of it."""
