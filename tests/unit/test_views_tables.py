@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from deployer.views import tables
-from deployer.views.bundle_data import BundleView, SentView
+from deployer.views.bundle_data import BundleView, DataView, SentView
 from deployer.views.cost_data import CostsView, CostView, ReleaseCost
 from deployer.views.data import (
     AdoptedEnvironment,
@@ -274,6 +274,7 @@ BUNDLE = BundleView(
     tuple(f"playbooks/{n}.yml" for n in range(9)),
     signed=True,
     notes=("secrets are left out: token",),
+    data=(DataView("/var/lib/shop", 5_242_880, f"sha256:{'7' * 64}"),),
 )
 
 MIGRATION = MigrationView(
