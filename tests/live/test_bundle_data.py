@@ -13,11 +13,18 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
-from docker.types import Mount
+from docker.types import Mount as EngineMount
 
+from deployer.bundle.collect import part_of
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Refused
+from deployer.drivers.ports.data import SavedData
+from deployer.drivers.runtime.docker.data import DockerData
+from deployer.manifest.sections import Mount
 from tests.lab import image
 from tests.live.bundling import bundle, hosts
 from tests.live.conftest import Make
@@ -35,7 +42,7 @@ class Volume:
         self.client, self.image, self.name = client, image, f"dptest-{secrets.token_hex(4)}"
 
     def _archive(self, put: bytes | None) -> bytes:
-        mount = Mount("/at", self.name, type="volume", no_copy=True)
+        mount = EngineMount("/at", self.name, type="volume", no_copy=True)
         made = self.client.containers.create(self.image, ["none"], mounts=[mount])
         try:
             if put is not None:
@@ -233,6 +240,42 @@ def test_a_service_moves_with_its_data(
     assert theirs.read() == mine.read()
     with capsys.disabled():
         print(f"\nmoved with its data in {pause:.1f} s")
+
+
+@pytest.mark.long("folders that are filled through the engine")
+def test_a_folder_of_the_host_is_filled_and_never_emptied(state: Path, engine: docker.DockerClient) -> None:
+    """Through the driver: what only a restore that was killed leaves is filled again, all else is left alone."""
+    known = image.build(f"{state.name}:1", version="1", client=engine)
+    mine, theirs = state / "mine", state / "theirs"
+    mine.mkdir()
+    (mine / "rows").write_text("first")
+    os.chown(mine / "rows", 70, 71)
+    within = Deadline.after(SystemClock(), 60)
+
+    def data_of(folder: Path) -> DockerData:
+        return DockerData([Mount(source=str(folder), target=TARGET)], state / "scratch")
+
+    try:
+        data_of(mine).save(TARGET, known, state / "saved", within)
+        content = (state / "saved").read_bytes()
+        saved = SavedData(part_of(state / "saved").digest, len(content), lambda: [content])
+        with pytest.raises(Refused, match="theirs cannot be mounted: .*does not exist"):
+            data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=False)
+        theirs.mkdir()
+        (theirs / "rows").write_text("half")
+        assert not data_of(theirs).is_free(TARGET, known, within, overwrite=True)
+        with pytest.raises(Refused, match="theirs is not empty"):
+            data_of(theirs).restore(TARGET, known, saved, within, overwrite=True, begun=False)
+        assert (theirs / "rows").read_text() == "half"
+        data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=True)
+        assert ((theirs / "rows").read_text(), (theirs / "rows").stat().st_uid) == ("first", 70)
+        (theirs / "more").write_text("of somebody else")
+        with pytest.raises(Refused, match=r"theirs has sha256:\w+ after it was filled with sha256:"):
+            data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=True)
+        with pytest.raises(Refused, match=r"/elsewhere, where the service mounts nothing"):
+            data_of(theirs).is_free("/elsewhere", known, within, overwrite=False)
+    finally:
+        image.remove(known, engine)
 
 
 # What a process does that is killed in the middle of a restore: it ends where it would send the second piece of data.
