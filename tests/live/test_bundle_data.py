@@ -259,7 +259,7 @@ def test_a_folder_of_the_host_is_filled_and_never_emptied(state: Path, engine: d
         data_of(mine).save(TARGET, known, state / "saved", within)
         content = (state / "saved").read_bytes()
         saved = SavedData(part_of(state / "saved").digest, len(content), lambda: [content])
-        with pytest.raises(Refused, match="theirs cannot be mounted: .*does not exist"):
+        with pytest.raises(Refused, match=r"theirs cannot be mounted: .*does not exist"):
             data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=False)
         theirs.mkdir()
         (theirs / "rows").write_text("half")
