@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
+from tests.ports import free_port
+
 
 class Upstream:
     """An HTTP/1.1 server that answers with its name, as a page of HTML.
@@ -24,7 +26,7 @@ class Upstream:
 
     def __init__(self, name: str, port: int = 0) -> None:
         self.name = name
-        self.port = port
+        self.port = port or free_port()  # also when it listens there again: the kernel gives others to clients
         self.hits: Counter[str] = Counter()  # by path
         self.begun = threading.Event()  # a /slow or /held request has begun
         self.ill = False
@@ -89,7 +91,6 @@ class Upstream:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         server = await self._loop.create_server(lambda: self.protocol(), "127.0.0.1", self.port, backlog=1024)
-        self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
         # A connection that was just accepted has a task until its transport is known; a server that is closed meanwhile
