@@ -19,11 +19,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests import tiers
 from tests.api import Api
 from tests.conftest import state_folder
 from tests.unit.conftest import MEMORY
 
-EXAMPLES = 8  # of each route
+EXAMPLES = tiers.draws(8, 3)  # of each route
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -12,6 +12,8 @@ from deployer.bundle import signing
 from deployer.core.errors import Refused
 from tests.services import require
 
+pytestmark = pytest.mark.live
+
 CONTENTS, OTHERS = b'{"service":"shop"}', b'{"service":"till"}'
 PROGRAMS = ("openssh", "minisign", "cosign")
 
@@ -122,6 +124,7 @@ def test_a_program_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
         assert hint in error.value.hint
 
 
+@pytest.mark.long("minisign takes seconds for each password, on purpose")
 def test_a_key_with_a_password_is_opened_by_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("minisign")
     secret, public = tmp_path / "ann.key", tmp_path / "ann.pub"
