@@ -124,7 +124,8 @@ def asked_of(house: AppContext, order: Order) -> ReleaseSet | None:
     """Return the set of which an order for one service would turn or end all rollouts; None where there is none."""
     from deployer.app.operations.dispatch import TOGETHER, set_in_progress
 
-    return set_in_progress(house.store, order.service) if order.action in (*TOGETHER, "rollback") else None
+    turns = order.action in (*TOGETHER, "rollback") or order.replace or order.refuse
+    return set_in_progress(house.store, order.service) if turns else None
 
 
 def number_in_progress(house: AppContext, name: str) -> int:

@@ -264,8 +264,9 @@ class _Given:
         if not run.set_name:
             return self._client.give(place_of(run.service, ""), "abort", {**why, "rollout": run.rollout})
         state = self._sets.state(run.set_name, 0.0)
-        mine = {"set": state.set} if run.rollout in state.rollouts.values() else {}
-        return self._client.give(place_of("", run.set_name), "abort", {**why, **mine})
+        if run.rollout not in state.rollouts.values():
+            return run
+        return self._client.give(place_of("", run.set_name), "abort", {**why, "set": state.set})
 
     def _rest(self) -> None:
         """Show the events that have not come yet."""

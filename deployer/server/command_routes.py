@@ -207,7 +207,7 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
     def allowed() -> None:
         if rollout is not None:
             _still(desk, order.service, rollout)
-        _refuse_for_others(desk, caller, order)
+        refuse_for_others(desk, caller, order)
 
     return await ordered(desk, caller, order, give, allowed)
 
@@ -235,7 +235,7 @@ async def ordered(
     return run_answer(run)
 
 
-def _refuse_for_others(desk: ServerContext, caller: Caller, order: Order) -> None:
+def refuse_for_others(desk: ServerContext, caller: Caller, order: Order) -> None:
     """Raise ApiError where an order would move users of services that the token is not for: others of the same set."""
     with desk.house() as house:
         group = sets.asked_of(house, order)

@@ -120,12 +120,12 @@ class SetMembers:
 
 def members_of(desk: ServerContext, name: str) -> SetMembers:
     """Return the services of a set: those that its releases have brought, and those that the release file names."""
-    groups = desk.stores.store().sets.of(name)
-    found = {member.service for group in groups for member in group.members}
+    brought = desk.stores.store().sets.services(name)
+    found = set(brought)
     with suppress(Refused):  # a release file that cannot be read keeps nobody from what was released
         if (file := desk.release_file(name)) is not None:
             found |= file[1].services.keys()
-    return SetMembers(name, frozenset(found), bool(groups))
+    return SetMembers(name, frozenset(found), bool(brought))
 
 
 def _of_set(caller: Caller, role: Role, name: str, desk: ServerContext) -> SetMembers:

@@ -85,8 +85,10 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutRes
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.asked.set())
 
+    begins = order.set_name and order.action in ("start", "rollback")  # what it replaces or ends has events before
+
     def seen(event: Event) -> None:
-        if event.rollout:
+        if event.rollout and (not begins or event.kind == "rollout.started"):
             begun(event.rollout)
 
     try:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from deployer.app import sets
 from deployer.planning.orders import Action, Order
 from deployer.planning.sets import worst
-from deployer.server.command_routes import Giving, ordered, refuse_other, responses
+from deployer.server.command_routes import Giving, ordered, refuse_for_others, refuse_other, responses
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import (
@@ -170,5 +170,8 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, wanted: in
             with desk.house() as house:
                 number = sets.number_in_progress(house, order.set_name)
             refuse_other("set", wanted, number)
+        if order.replace:  # a service may be in progress in another set, with others
+            for service in sorted(members_of(desk, order.set_name).services):
+                refuse_for_others(desk, caller, replace(order, service=service))
 
     return await ordered(desk, caller, order, give, allowed)

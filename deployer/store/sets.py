@@ -100,6 +100,11 @@ class Sets:
         """Return the names of all sets."""
         return tuple(row["name"] for row in self._database.rows("select distinct name from sets order by name"))
 
+    def services(self, name: str) -> frozenset[str]:
+        """Return the services that sets of a name have ever had."""
+        query = "select distinct m.service from set_members m join sets s on s.number = m.number where s.name = ?"
+        return frozenset(row["service"] for row in self._database.rows(query, name))
+
     def of_release(self, service: str, release: int) -> ReleaseSet | None:
         """Return the newest set by which a service has a release."""
         which = "number in (select number from set_members where service = ? and release = ?)"

@@ -10,7 +10,7 @@ from deployer.bundle.collect import part_of
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Refused
 from deployer.drivers.hosts.verbs import AnsibleVerbs
-from deployer.drivers.ports.data import SavedData
+from deployer.drivers.ports.data import Restoring, SavedData
 from deployer.drivers.runtime.ansible.data import AnsibleData
 from deployer.manifest.models import Manifest
 from tests.services import require
@@ -63,8 +63,8 @@ def test_playbooks_save_data_and_restore_it_where_none_is(tmp_path: Path) -> Non
     data.save(name, "", saved, deadline)
     what = SavedData(part_of(saved).digest, saved.stat().st_size, lambda: [saved.read_bytes()])
     with pytest.raises(Refused, match="there are rows already"):
-        data.restore(name, "", what, deadline, overwrite=False, begun=False)
+        data.restore(name, "", what, deadline, Restoring(overwrite=False, begun=False, begins=lambda: None))
     rows.write_text("second")
-    data.restore(name, "", what, deadline, overwrite=True, begun=False)
+    data.restore(name, "", what, deadline, Restoring(overwrite=True, begun=False, begins=lambda: None))
     assert rows.read_text() == "first"
     assert not list((tmp_path / "scratch").iterdir())

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
@@ -22,7 +22,7 @@ from docker.types import Mount as EngineMount
 from deployer.bundle.collect import part_of
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Refused
-from deployer.drivers.ports.data import SavedData
+from deployer.drivers.ports.data import Restoring, SavedData
 from deployer.drivers.runtime.docker.data import DockerData
 from deployer.manifest.sections import Mount
 from tests.lab import image
@@ -260,21 +260,47 @@ def test_a_folder_of_the_host_is_filled_and_never_emptied(state: Path, engine: d
         content = (state / "saved").read_bytes()
         saved = SavedData(part_of(state / "saved").digest, len(content), lambda: [content])
         with pytest.raises(Refused, match=r"theirs cannot be mounted: .*does not exist"):
-            data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=False)
+            data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=False, begun=False))
         theirs.mkdir()
         (theirs / "rows").write_text("half")
         assert not data_of(theirs).is_free(TARGET, known, within, overwrite=True)
         with pytest.raises(Refused, match="theirs is not empty"):
-            data_of(theirs).restore(TARGET, known, saved, within, overwrite=True, begun=False)
+            data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=True, begun=False))
         assert (theirs / "rows").read_text() == "half"
-        data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=True)
+        data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=False, begun=True))
         assert ((theirs / "rows").read_text(), (theirs / "rows").stat().st_uid) == ("first", 70)
         (theirs / "more").write_text("of somebody else")
         with pytest.raises(Refused, match=r"theirs has sha256:\w+ after it was filled with sha256:"):
-            data_of(theirs).restore(TARGET, known, saved, within, overwrite=False, begun=True)
+            data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=False, begun=True))
         with pytest.raises(Refused, match=r"/elsewhere, where the service mounts nothing"):
             data_of(theirs).is_free("/elsewhere", known, within, overwrite=False)
     finally:
+        image.remove(known, engine)
+
+
+def how(*, overwrite: bool = False, begun: bool = False, begins: Callable[[], None] = lambda: None) -> Restoring:
+    return Restoring(overwrite, begun, begins)
+
+
+@pytest.mark.long("a volume that a container has")
+def test_a_volume_that_a_container_has_is_refused_before_the_restore_begins(
+    state: Path, engine: docker.DockerClient
+) -> None:
+    known, volume = image.build(f"{state.name}:1", version="1", client=engine), f"{state.name}-rows"
+    mount = EngineMount(TARGET, volume)
+    owner = engine.containers.create(known, mounts=[mount], name=f"{state.name}-owner")
+    begun, within = list[str](), Deadline.after(SystemClock(), 60)
+    data = DockerData([Mount(source=volume, target=TARGET)], state / "scratch")
+    try:
+        never = SavedData("sha256:1", 1, lambda: [b"1"])
+        for overwrite in (True, False):
+            wish = how(overwrite=overwrite, begun=not overwrite, begins=lambda: begun.append("began"))
+            with pytest.raises(Refused, match=f"volume {volume} belongs to {state.name}-owner"):
+                data.restore(TARGET, known, never, within, wish)
+        assert begun == []
+    finally:
+        owner.remove(force=True)
+        engine.volumes.get(volume).remove()
         image.remove(known, engine)
 
 

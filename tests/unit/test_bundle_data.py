@@ -12,13 +12,16 @@ from typing import Any, cast
 
 import pytest
 
+from deployer.app.bundles.restore import _Restoring
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.restored import Restored, RestoredData, refuse_half_restored
 from deployer.bundle import data
 from deployer.bundle.contents import Contents, Data
 from deployer.bundle.reader import opened
 from deployer.bundle.writer import stream
+from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Refused
+from deployer.drivers.ports.data import Restoring, SavedData
 from tests.bundles import part, written
 
 ROOT = data.FOLDER
@@ -152,15 +155,72 @@ def test_a_restore_that_did_not_end_is_told_until_it_is_done(tmp_path: Path) -> 
     house = cast("AppContext", SimpleNamespace(store=SimpleNamespace(folder=tmp_path)))
     known = RestoredData(house, "shop")
     refuse_half_restored(house, "shop")
-    known.set("/data", Restored("sha256:1", whole=True))
-    known.set("/more", Restored("sha256:2", whole=False))
+    known.set("/data", Restored("sha256:1", whole=True, source="rows"))
+    known.set("/more", Restored("sha256:2", whole=False, source="more"))
     with pytest.raises(Refused, match="the restore of /more was interrupted") as error:
         refuse_half_restored(house, "shop")
     assert str(known.file) in error.value.hint
     known.set("/more", None)
     refuse_half_restored(house, "shop")
-    assert known.all() == {"/data": Restored("sha256:1", whole=True)}
-    assert json.loads(known.file.read_text()) == {"/data": {"digest": "sha256:1", "whole": True}}
+    assert known.all() == {"/data": Restored("sha256:1", whole=True, source="rows")}
+    assert json.loads(known.file.read_text()) == {"/data": {"digest": "sha256:1", "source": "rows", "whole": True}}
     known.file.write_text("[")
     with pytest.raises(Refused, match="cannot be read"):
         known.all()
+
+
+class Place:
+    """Where data is restored, without an engine: what is behind a name, and what refuses."""
+
+    kind = "mount"
+
+    def __init__(self, source: str, *, refuses: bool = False, full: bool = False) -> None:
+        self._source, self._refuses, self._full = source, refuses, full
+        self.asked: list[bool] = []  # whether each restore was said to be begun
+
+    def source(self, _name: str) -> str:
+        return self._source
+
+    def is_free(self, _name: str, _image: str, _deadline: Deadline, *, overwrite: bool) -> bool:
+        return overwrite or not self._full
+
+    def restore(self, _name: str, _image: str, _saved: SavedData, _deadline: Deadline, how: Restoring) -> None:
+        self.asked.append(how.begun)
+        if self._refuses:
+            raise Refused("something uses it")
+        how.begins()
+        raise Refused("the disk is full")
+
+
+def restoring(tmp_path: Path, place: Place, *, overwrite: bool = False) -> Any:
+    house = SimpleNamespace(store=SimpleNamespace(folder=tmp_path), tell=lambda *_: None)
+    brought = SimpleNamespace(
+        contents=SimpleNamespace(service="shop"), has=lambda _: True, chunks=lambda _: [], path="x"
+    )
+    deadline = Deadline.after(SystemClock(), 5)
+    return _Restoring(cast("AppContext", house), cast("Any", brought), cast("Any", place), "", overwrite, deadline)
+
+
+def saved(digest: str = "sha256:1") -> Any:
+    return SimpleNamespace(name="/data", kind="mount", part=SimpleNamespace(digest=digest, size=1))
+
+
+def test_a_restore_that_is_refused_leaves_no_mark_on_data_that_is_whole(tmp_path: Path) -> None:
+    wish = restoring(tmp_path, Place("rows", refuses=True, full=True), overwrite=True)
+    with pytest.raises(Refused, match="something uses it"):
+        wish.restore(saved())
+    assert wish.known.all() == {}
+
+
+def test_what_was_begun_in_another_volume_is_not_done_again_over_this_one(tmp_path: Path) -> None:
+    first = restoring(tmp_path, Place("rows", full=True))
+    with pytest.raises(Refused, match="the disk is full"):
+        first.restore(saved())
+    assert first.known.all() == {"/data": Restored("sha256:1", whole=False, source="rows")}
+    assert first.is_needed(saved())
+    with pytest.raises(Refused, match="there is data for /data already"):
+        restoring(tmp_path, Place("others", full=True)).is_needed(saved())
+    again = Place("rows")
+    with pytest.raises(Refused, match="the disk is full"):
+        restoring(tmp_path, again).restore(saved())
+    assert again.asked == [True]

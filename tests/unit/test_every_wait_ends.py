@@ -199,6 +199,7 @@ ASKING = {
     "ImageFiles.platform",
     "ImageFiles.present",
     "ServiceData.names",
+    "ServiceData.source",
     "Runtime.prune",
     "RuntimeCare.foreign",
     "RuntimeCare.collect_garbage",

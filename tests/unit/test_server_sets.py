@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from deployer.app.sets import asked_of
+from deployer.planning.orders import Order
 from tests.api import Api
 from tests.set_api import api_of_sets
 from tests.sets import SERVICES
@@ -78,7 +80,13 @@ def test_whose_token_is_for_some_services_sees_no_set(api: Api, ask: Client) -> 
 def test_what_is_for_one_of_a_set_in_progress_is_for_who_may_act_on_all(api: Api, ask: Client) -> None:
     post(ask, api.token("operator"), "releases", **HELD)
     given = len(api.runner.orders)
-    for action in ("promote", "abort", "pause", "resume", "rollback"):
-        answer = ask("POST", f"{V1}/services/backend/{action}", api.token("operator", "backend"), json={})
+    asked: dict[str, dict[str, Any]] = {each: {} for each in ("promote", "abort", "pause", "resume", "rollback")}
+    asked["approve"] = {"refuse": True, "reason": "no"}
+    for action, body in asked.items():
+        answer = ask("POST", f"{V1}/services/backend/{action}", api.token("operator", "backend"), json=body)
         assert (answer.status_code, len(api.runner.orders)) == (403, given), action
         assert answer.json()["message"] == "backend is released together with frontend, mailer, in set 2 (shop)"
+    group = asked_of(api.scene.house, Order("start", "backend", replace=True))
+    assert group is not None
+    assert group.title == "set 2 (shop)"
+    assert asked_of(api.scene.house, Order("start", "backend")) is None

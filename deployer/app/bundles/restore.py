@@ -13,7 +13,7 @@ from deployer.bundle.reader import Bundle
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.undo import undone
-from deployer.drivers.ports.data import SavedData, ServiceData
+from deployer.drivers.ports.data import Restoring, SavedData, ServiceData
 
 RESTORE_SECONDS = 3600.0
 KEEP, OVERWRITE = "keep", "overwrite"  # what becomes of data that is there already
@@ -43,7 +43,10 @@ def restore(house: AppContext, bundle: Bundle, request: DeployRequest, image: st
 
 def _refuse_other_kind(target: ServiceData, brought: tuple[Data, ...]) -> None:
     if other := [data.name for data in brought if data.kind != target.kind]:
-        raise Refused(f"the data {', '.join(other)} was not saved of this runtime", "make the bundle again")
+        raise Refused(
+            f"the data {', '.join(other)} was not saved of this runtime",
+            "deploy it with the runtime that it has in the bundle, or leave the data out: `--data keep`",
+        )
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,17 @@ class _Restoring:
 
     def _begun(self, saved: Data) -> bool:
         """Return whether part of it is there, from a restore that was killed."""
-        known = self.known.all().get(saved.name)
+        known = self._here(saved)
         return known is not None and not known.whole
 
     def _done(self, saved: Data) -> bool:
-        known = self.known.all().get(saved.name)
+        known = self._here(saved)
         return known is not None and known.whole and known.digest == saved.part.digest and not self.overwrite
+
+    def _here(self, saved: Data) -> Restored | None:
+        """Return what was restored into what the service mounts today; it may have mounted something else before."""
+        known = self.known.all().get(saved.name)
+        return known if known is not None and known.source == self.target.source(saved.name) else None
 
     def is_needed(self, saved: Data) -> bool:
         """Return whether it is not here yet. Raise Refused where other data is in the way."""
@@ -95,8 +103,10 @@ class _Restoring:
         """Restore it, and record that it is whole; what has failed is recorded as begun only if part of it is left."""
         name, digest, begun = saved.name, saved.part.digest, self._begun(saved)
         self.house.tell(self.bundle.contents.service, f"restoring the data of {name}: {saved.part.size:,} bytes")
-        if saved.kind == "mount":  # a playbook writes beside what it replaces
-            self.known.set(name, Restored(digest, whole=False))
+        source = self.target.source(name)
+        how = Restoring(
+            self.overwrite, begun, lambda: self.known.set(name, Restored(digest, whole=False, source=source))
+        )
 
         def forget() -> None:
             if saved.kind == "mount" and self.target.is_free(name, self.image, self.deadline, overwrite=False):
@@ -104,5 +114,5 @@ class _Restoring:
 
         with undone(forget):
             what = SavedData(digest, saved.part.size, lambda: self.bundle.chunks(digest))
-            self.target.restore(name, self.image, what, self.deadline, overwrite=self.overwrite, begun=begun)
-        self.known.set(name, Restored(digest, whole=True))
+            self.target.restore(name, self.image, what, self.deadline, how)
+        self.known.set(name, Restored(digest, whole=True, source=source))

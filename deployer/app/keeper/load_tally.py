@@ -12,7 +12,7 @@ from deployer.store.loads import SLOT_SECONDS, Loads, SeenLoads
 
 @dataclass
 class LoadTally:
-    """What was seen of a service since it was recorded last; each look counts until the next one."""
+    """What was seen of a service since it was recorded last; each look counts until the next one, or until `close`."""
 
     service: str
     concurrency: int
@@ -26,14 +26,22 @@ class LoadTally:
         now = self.clock.monotonic()
         slot = self.clock.now() // SLOT_SECONDS * SLOT_SECONDS
         if self._seen is None or self._seen.at != slot:
-            self.record()
+            self._record()
             self._seen = SeenLoads(slot)
-        if self._last is not None and 0 < now - self._last[0] <= GAP_SECONDS:
-            self._seen = self._with(self._seen, now - self._last[0], *self._last[1:])
+        self._count(now)
         self._last = now, size, load
 
-    def record(self) -> None:
-        """Record what was seen, and begin again."""
+    def close(self) -> None:
+        """Record what was seen until now."""
+        self._count(self.clock.monotonic())
+        self._record()
+        self._last = None
+
+    def _count(self, now: float) -> None:
+        if self._seen is not None and self._last is not None and 0 < now - self._last[0] <= GAP_SECONDS:
+            self._seen = self._with(self._seen, now - self._last[0], *self._last[1:])
+
+    def _record(self) -> None:
         if self._seen is not None and self._seen.seconds:
             self.loads.add(self.service, self._seen)
         self._seen = None

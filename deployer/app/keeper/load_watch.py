@@ -78,7 +78,7 @@ class LoadWatch:
 
     def close(self) -> None:
         """Record what was seen of the load since it was recorded last."""
-        self._tally.record()
+        self._tally.close()
 
     def woken(self) -> Iterator[str]:
         """Return what became of starts by requests since the last call."""

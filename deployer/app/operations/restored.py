@@ -15,10 +15,11 @@ FOLDER = "data"  # in the state folder
 
 @dataclass(frozen=True)
 class Restored:
-    """Data that was restored: its digest, and whether all of it was."""
+    """Data that was restored: its digest, whether all of it was, and into what (a volume, a folder)."""
 
     digest: str
     whole: bool
+    source: str
 
 
 class RestoredData:

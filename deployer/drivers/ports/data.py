@@ -19,6 +19,19 @@ class SavedData:
     read: Callable[[], Iterable[bytes]]
 
 
+@dataclass(frozen=True)
+class Restoring:
+    """How something is restored: `overwrite` removes what is there first.
+
+    `begun` says that part of the same data is there, from a restore that was killed. `begins` is called when nothing is
+    refused any more, before the first change that a kill would leave half done.
+    """
+
+    overwrite: bool
+    begun: bool
+    begins: Callable[[], None]
+
+
 class ServiceData(Protocol):
     """Saves the data of a service that is stopped, and restores it; `image` is one that the engine has."""
 
@@ -29,6 +42,10 @@ class ServiceData(Protocol):
 
     def names(self) -> tuple[str, ...]:
         """Return what can be saved, by names that mean the same on other hosts. Raise Refused where nothing can."""
+        ...
+
+    def source(self, name: str) -> str:
+        """Return what is behind a name on this host, such as a volume; "" where only playbooks know."""
         ...
 
     def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:
@@ -42,12 +59,10 @@ class ServiceData(Protocol):
         """
         ...
 
-    def restore(
-        self, name: str, image: str, saved: SavedData, deadline: Deadline, *, overwrite: bool, begun: bool
-    ) -> None:
+    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
         """Restore it, and see that it is what was saved.
 
-        `overwrite` removes what is there first; `begun` says that it is part of the same data, from a restore that was
-        killed. Raise Refused where something uses the place, or where it does not take all of it.
+        Raise Refused, with all as it was, where something uses the place or other data is there; and where it does not
+        take all of it.
         """
         ...

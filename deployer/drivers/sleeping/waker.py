@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from deployer import __version__
 from deployer.core.clock import SystemClock
@@ -41,6 +42,8 @@ _ANSWER = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: {after}\r\n"
     "Content-Length: {length}\r\nConnection: close\r\n\r\n{text}"
 )
+# From Python 3.13 on a server that is closed takes its socket's file away, at which its successor may listen by then.
+STAYS: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -154,7 +157,7 @@ class Waker:
             self._listening.pop(name).close()
         path = self._home.inside.path(name)
         path.unlink(missing_ok=True)
-        self._listening[name] = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG)
+        self._listening[name] = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG, **STAYS)
 
     async def _serve(self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wake the service, and pass on one connection."""

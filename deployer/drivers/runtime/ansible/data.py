@@ -13,7 +13,7 @@ from deployer.core.errors import DeployError, Refused
 from deployer.core.host import LOCAL, Host
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Verbs
-from deployer.drivers.ports.data import SavedData
+from deployer.drivers.ports.data import Restoring, SavedData
 from deployer.manifest import verbs
 
 if TYPE_CHECKING:
@@ -51,17 +51,12 @@ class AnsibleData:
         """Return True: `restore.yml` sees for itself, and fails where there is data."""
         return bool(self.names())
 
-    def restore(
-        self,
-        name: str,  # noqa: ARG002 - the port's signature
-        image: str,  # noqa: ARG002
-        saved: SavedData,
-        deadline: Deadline,
-        *,
-        overwrite: bool,
-        begun: bool,  # noqa: ARG002
-    ) -> None:
-        """Play `restore.yml` with the file; it is told whether it may replace what is there."""
+    def source(self, name: str) -> str:  # noqa: ARG002 - the port's signature
+        """Return "": the playbooks know it."""
+        return ""
+
+    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:  # noqa: ARG002 - the port's signature
+        """Play `restore.yml` with the file; it gets whether it may replace what is there, and writes beside that."""
         self.names()
         files.folder(self._scratch)
         with tempfile.NamedTemporaryFile(dir=self._scratch, prefix=".restore-") as file:
@@ -71,7 +66,7 @@ class AnsibleData:
                 file.flush()
             except OSError as error:
                 raise Refused(f"the data cannot be written in {self._scratch}: {error.strerror}", "see `df`") from error
-            self._play(RESTORE, {"deployer_data": file.name, "deployer_overwrite": overwrite}, deadline)
+            self._play(RESTORE, {"deployer_data": file.name, "deployer_overwrite": how.overwrite}, deadline)
 
     def _play(self, verb: str, told: Mapping[str, Any], deadline: Deadline) -> None:
         self._player.require()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,8 +18,8 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.filelock import FileLock
 from deployer.core.undo import undone
-from deployer.drivers.ports.data import SavedData
-from deployer.drivers.runtime.docker.engine import Engine, find_container, in_use
+from deployer.drivers.ports.data import Restoring, SavedData
+from deployer.drivers.runtime.docker.engine import Engine, find_container
 from deployer.drivers.runtime.docker.room import told_full
 from deployer.manifest.sections import Mount
 
@@ -50,7 +49,7 @@ class DockerData:
 
     def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:
         """Copy what is mounted there into a file; nothing may be running that mounts it."""
-        source = self._source(name)
+        source = self.source(name)
         with self._alone(), self._engine.client(f"save {source}", deadline.left()) as client:
             _refuse_used(client, source)
             if not source.startswith("/") and _volume(client, source) is None:
@@ -61,24 +60,26 @@ class DockerData:
 
     def is_free(self, name: str, image: str, deadline: Deadline, *, overwrite: bool) -> bool:
         """Return whether nothing is in what is mounted there, or it is a volume, which can be removed."""
-        source = self._source(name)
+        source = self.source(name)
         if overwrite and not source.startswith("/"):
             return True
         with self._alone(), self._engine.client(f"look into {source}", deadline.left()) as client:
             return self._is_empty(client, source, image)
 
-    def restore(
-        self, name: str, image: str, saved: SavedData, deadline: Deadline, *, overwrite: bool, begun: bool
-    ) -> None:
+    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
         """Fill a volume or a folder and read it back; a volume that was not filled to the end is removed."""
-        source = self._source(name)
+        source = self.source(name)
         with self._alone(), self._engine.client(f"restore {source}", deadline.left()) as client:
             _refuse_used(client, source)
-            if overwrite or begun:
+            replaced = (how.overwrite or how.begun) and not source.startswith("/")
+            if replaced:
                 _remove_left(client, source)
-                _cleared(client, source)
-            if not (begun and source.startswith("/")) and not self._is_empty(client, source, image):
+                _refuse_owned(client, source)
+            elif not how.begun and not self._is_empty(client, source, image):
                 raise Refused(f"{source} is not empty", "deployer removes nothing of a folder: empty it by hand")
+            how.begins()
+            if replaced:
+                _cleared(client, source)
             with undone(lambda: _cleared(client, source)):
                 with self._mounted(client, source, image, read_only=False) as container:
                     self._fill(client, container, source, saved)
@@ -97,7 +98,8 @@ class DockerData:
             said, hint = told_full(self._engine, str(error.explanation))
             raise Refused(f"{source} cannot be filled with {saved.size:,} bytes: {said}", hint) from error
 
-    def _source(self, name: str) -> str:
+    def source(self, name: str) -> str:
+        """Return the volume or the folder that is mounted there."""
         if name not in self._sources:
             raise Refused(
                 f"the bundle has data for {name}, where the service mounts nothing that it writes to", "see `mounts`"
@@ -105,10 +107,9 @@ class DockerData:
         return self._sources[name]
 
     def _digest(self, client: docker.DockerClient, source: str, image: str) -> str:
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            self._read(client, source, image, file)
-            file.seek(0)
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        hashed = _Hashed()
+        self._read(client, source, image, hashed)
+        return f"sha256:{hashed.sum.hexdigest()}"
 
     def _is_empty(self, client: docker.DockerClient, source: str, image: str) -> bool:
         if not source.startswith("/") and _volume(client, source) is None:
@@ -164,6 +165,17 @@ class DockerData:
             yield
 
 
+class _Hashed:
+    """Takes bytes and keeps their sum."""
+
+    def __init__(self) -> None:
+        self.sum = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sum.update(data)
+        return len(data)
+
+
 def _name(source: str) -> str:
     return f"deployer-data-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
 
@@ -190,15 +202,17 @@ def _cleared(client: docker.DockerClient, source: str) -> None:
     if volume is None:
         return
     made = volume.attrs
-    try:
-        volume.remove()
-    except Exception as error:
-        if not in_use(error):
-            raise
-        raise Refused(f"volume {source} belongs to containers: {error}", "remove them: `deploy down`") from error
+    volume.remove()
     options, labels = made.get("Options") or {}, made.get("Labels") or {}
-    if options or labels:
+    if options or labels or made["Driver"] != "local":  # else the engine makes it by itself
         client.volumes.create(source, driver=made["Driver"], driver_opts=options, labels=labels)
+
+
+def _refuse_owned(client: docker.DockerClient, volume: str) -> None:
+    """Raise Refused where a container, running or not, has a volume that is to be replaced."""
+    if owners := client.api.containers(all=True, filters={"volume": volume}):
+        names = ", ".join(str(each["Names"][0]).removeprefix("/") for each in owners)
+        raise Refused(f"volume {volume} belongs to {names}", "remove these containers first: `deploy down`")
 
 
 def _refuse_used(client: docker.DockerClient, source: str) -> None:

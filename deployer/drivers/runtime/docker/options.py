@@ -8,38 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.drivers.ports import Found
 from deployer.drivers.runtime.environ import environment, split_address
-from deployer.model import PLACES, Instance, InstanceSpec, Place
-from deployer.planning import release_record
+from deployer.drivers.runtime.identity import labels, place_of
+from deployer.model import Instance, InstanceSpec
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Limits, Manifest, Mount
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"
-# What may differ in a container that is the one that is wanted
-_OF_NO_ACCOUNT = frozenset(PREFIX + key for key in ("rollout", "home", "record"))
-
-
-def labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
-    """Give the labels that make a container ours and from which `observed` and `found` read it back."""
-    values = {
-        "installation": installation,
-        "service": spec.release.service,
-        "release": spec.release.number,
-        "colour": spec.colour,
-        "index": spec.index,
-        "rollout": spec.rollout,
-        "config": spec.release.config_hash,
-        "address": spec.address,
-        "home": home,
-        "record": release_record.write(spec.release),
-    }
-    return {PREFIX + key: str(value) for key, value in values.items()}
-
-
-def same(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Tell whether a container is what is wanted; a later rollout may take over what an earlier one started."""
-    return all(labels.get(key) == value for key, value in wanted.items() if key not in _OF_NO_ACCOUNT)
 
 
 def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
@@ -50,7 +26,7 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
         "command": list(manifest.command) if manifest.command else None,
         "entrypoint": list(manifest.entrypoint) if manifest.entrypoint else None,
         "name": spec.name,
-        "labels": labels(spec, installation, home),
+        "labels": labels(spec, installation, home, PREFIX),
         **_port(spec),
         **contained(manifest, manifest.limits),
         # Brings instances back with the machine or the engine, which `on-failure` does not; a crash loop shows in the
@@ -110,7 +86,7 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
     state = attributes["State"]
     return Instance(
         service=found["service"],
-        colour=_place(found["colour"]),
+        colour=place_of(found["colour"]),
         release=int(found["release"]),
         index=int(found["index"]),
         name=attributes["Name"].lstrip("/"),
@@ -151,13 +127,6 @@ def found(attributes: Mapping[str, Any]) -> Found:
         labels.get(PREFIX + "home", ""),
         labels.get(PREFIX + "record", ""),
     )
-
-
-def _place(text: str) -> Place:
-    place = next((place for place in PLACES if place == text), None)
-    if place is None:
-        raise ValueError(f"{text!r} is not a place of an instance")
-    return place
 
 
 def _state(state: Mapping[str, Any]) -> Literal["created", "running", "exited"]:

@@ -16,6 +16,7 @@ from deployer.drivers.runtime.docker.creation import create
 from deployer.drivers.runtime.docker.engine import CALL, Engine, discard, find_container, readable
 from deployer.drivers.runtime.docker.jobs import DockerJobs
 from deployer.drivers.runtime.environ import chosen_secrets
+from deployer.drivers.runtime.identity import labels, same
 from deployer.model import Instance, InstanceSpec, Release
 
 if TYPE_CHECKING:
@@ -171,8 +172,9 @@ class DockerRuntime:
 
         One that was never started may lack its secrets or networks, its maker having died in between: it is rewritten.
         """
-        wanted = options.labels(spec, self._installation, self._home)
-        return container.status not in {"created", "removing", "dead"} and options.same(container.labels, wanted)
+        wanted = labels(spec, self._installation, self._home, options.PREFIX)
+        begun = container.status not in {"created", "removing", "dead"}
+        return begun and same(container.labels, wanted, options.PREFIX)
 
     def _create(self, client: docker.DockerClient, spec: InstanceSpec) -> Container:
         self._shelf.keep(client, spec.release)

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from deployer.core.clock import Clock, Deadline
@@ -16,6 +16,7 @@ from deployer.core.errors import DeadlinePassed, DriverFailed, Unreachable
 
 PLACES = ("/run/incus/unix.socket", "/var/lib/incus/unix.socket")
 CALL = 20.0  # seconds for a question
+RUNNING = 103  # the status code of an operation that goes on
 LARGEST = 64 * 1024 * 1024  # bytes of one answer
 
 
@@ -47,19 +48,14 @@ class Incus:
     def text(self, what: str, path: str) -> str:
         """Return a file, such as a log; "" where there is none."""
         status, data = self._exchange(what, "GET", path, None, {}, self.soon())
+        if status not in (http.client.OK, http.client.NOT_FOUND):
+            raise DriverFailed(f"{what}: {_error(data)}")
         return data.decode(errors="replace") if status == http.client.OK else ""
 
-    def put_file(self, what: str, path: str, data: bytes, mode: str) -> None:
-        """Write a file, whole, that only root can read."""
-        headers = {"X-Incus-uid": "0", "X-Incus-gid": "0", "X-Incus-mode": mode, "X-Incus-type": "file"}
+    def put(self, what: str, path: str, kind: Literal["file", "directory"], mode: str, data: bytes = b"") -> None:
+        """Make a file or a folder of root, whole."""
+        headers = {"X-Incus-uid": "0", "X-Incus-gid": "0", "X-Incus-mode": mode, "X-Incus-type": kind}
         status, said = self._exchange(what, "POST", path, data, headers, self.soon())
-        if status != http.client.OK:
-            raise DriverFailed(f"{what}: {_error(said)}")
-
-    def put_folder(self, what: str, path: str, mode: str) -> None:
-        """Make a folder that only root can enter."""
-        headers = {"X-Incus-uid": "0", "X-Incus-gid": "0", "X-Incus-mode": mode, "X-Incus-type": "directory"}
-        status, said = self._exchange(what, "POST", path, b"", headers, self.soon())
         if status != http.client.OK:
             raise DriverFailed(f"{what}: {_error(said)}")
 
@@ -82,7 +78,7 @@ class Incus:
         answer = self.get(what, path, limit)
         if answer is None:
             raise DriverFailed(f"{what}: Incus does not know any more how it ended")
-        if answer["status_code"] == http.client.PROCESSING + 1:  # 103: still running
+        if answer["status_code"] == RUNNING:
             deadline.check(what)
             raise DeadlinePassed(f"{what}: not within {deadline.seconds:.3g} s")
         if answer["status_code"] != http.client.OK:

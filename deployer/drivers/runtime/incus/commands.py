@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deployer.core.background import BackgroundThread
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, Refused
+from deployer.core.errors import DriverFailed, Refused, StepFailed
 from deployer.core.extras import how_to_add
 from deployer.drivers.runtime.incus.api import Incus, at
 
@@ -28,6 +28,10 @@ def run(incus: Incus, name: str, command: Sequence[str], deadline: Deadline) -> 
 
     Raise DeadlinePassed after it was killed.
     """
+    try:
+        from websockets.exceptions import WebSocketException
+    except ImportError:
+        raise Refused("commands in containers of Incus need websockets", how_to_add("incus")) from None
     what = f"`{' '.join(command)}` in {name}"
     body = {"command": list(command), "interactive": False, "record-output": False, "wait-for-websocket": True}
     operation, begun = incus.begin(what, "POST", at("instances", name, "exec"), body, deadline)
@@ -42,11 +46,11 @@ def run(incus: Incus, name: str, command: Sequence[str], deadline: Deadline) -> 
             opened.enter_context(BackgroundThread(f"output of {name}", output.reader(sockets[key]), patience=10 * LOOK))
         try:
             deadline.until(output.ended, what)
-        except DriverFailed:
-            with suppress(OSError):
+            result = incus.ended(what, operation, deadline)
+        except StepFailed:  # no time is left, or Incus does not answer
+            with suppress(OSError, WebSocketException):  # then the first error is the one to tell
                 sockets["control"].send(KILL)
             raise
-    result = incus.ended(what, operation, deadline)
     return int(result["return"]), output.text()
 
 
@@ -94,10 +98,9 @@ class _Printed:
 
 
 def _socket(incus: Incus, operation: str, secret: str, deadline: Deadline) -> ClientConnection:
-    try:
-        from websockets.sync.client import unix_connect
-    except ImportError:
-        raise Refused("commands in containers of Incus need websockets", how_to_add("incus")) from None
+    from websockets.exceptions import WebSocketException
+    from websockets.sync.client import unix_connect
+
     try:
         return unix_connect(
             incus.path,
@@ -107,5 +110,6 @@ def _socket(incus: Incus, operation: str, secret: str, deadline: Deadline) -> Cl
             max_size=None,
             compression=None,
         )
-    except OSError as error:
-        raise DriverFailed(f"{incus.path}: {error.strerror or error}", "is Incus running?") from error
+    except (OSError, WebSocketException) as error:
+        said = getattr(error, "strerror", None) or error
+        raise DriverFailed(f"{incus.path}: {said}", "see the log of Incus") from error

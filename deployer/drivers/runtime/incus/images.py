@@ -71,8 +71,9 @@ class IncusImages:
 
     def remove(self, aliases: Sequence[str]) -> tuple[str, ...]:
         """Take these aliases away, and with the last one of an image the image; return what was taken away."""
+        ours = self._ours()
         for alias in aliases:
-            target = self._ours().get(alias)
+            target = ours.get(alias)
             self._incus.change(f"alias {alias}", "DELETE", at("images", "aliases", alias), None, self._incus.soon())
             image = self._incus.get(f"image of {alias}", at("images", target)) if target else None
             if image is not None and not image["aliases"]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.core.errors import DriverFailed
 from deployer.drivers.ports import Found
-from deployer.drivers.runtime.environ import environment, split_address
-from deployer.model import PLACES, Instance, InstanceSpec, Place
-from deployer.planning import release_record
+from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
+from deployer.drivers.runtime.identity import labels, place_of
+from deployer.model import Instance, InstanceSpec
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -19,37 +19,17 @@ SECRETS = "/etc/deployer/secrets"  # `/run` is a new file system when a system c
 PORT = "deployer-port"  # the device by which the port of an instance is reached
 PERIOD_MS = 100  # in which a part of the processors' time is given
 NEVER = "1970-01-01T00:00:00Z"  # when an instance was used last that was never started
-# What may differ in a container that is the one that is wanted
-_OF_NO_ACCOUNT = frozenset(PREFIX + key for key in ("rollout", "home", "record"))
-
-
-def labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
-    """Return the configuration keys that make a container ours, and from which `observed` and `found` read it back."""
-    values = {
-        "installation": installation,
-        "service": spec.release.service,
-        "release": spec.release.number,
-        "colour": spec.colour,
-        "index": spec.index,
-        "rollout": spec.rollout,
-        "config": spec.release.config_hash,
-        "address": spec.address,
-        "image": spec.release.image_id,
-        "home": home,
-        "record": release_record.write(spec.release),
-    }
-    return {PREFIX + key: str(value) for key, value in values.items()}
-
-
-def same(config: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Return whether a container is what is wanted; a later rollout may take over what an earlier one started."""
-    return all(config.get(key) == value for key, value in wanted.items() if key not in _OF_NO_ACCOUNT)
 
 
 def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
     """Return what makes the container: unprivileged, by the profile `default` of the project."""
     manifest = spec.release.manifest
     variables = environment(spec, SECRETS)
+    for name, value in chosen_secrets(spec, "env").items():
+        if "\n" in value:
+            raise DriverFailed(
+                f"the secret {name} has a line break, which Incus takes in no variable", "`deliver: file` writes a file"
+            )
     devices: dict[str, dict[str, str]] = {}
     if manifest.port is not None:
         variables = {"PORT": str(manifest.port), **variables}
@@ -68,7 +48,7 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
         "type": "container",
         "source": {"type": "image", "fingerprint": spec.release.image_id},
         "config": {
-            **labels(spec, installation, home),
+            **labels(spec, installation, home, PREFIX),
             **{f"environment.{name}": value for name, value in variables.items()},
             **_limits(manifest),
             **_signal(manifest),
@@ -106,7 +86,7 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
     kept = {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
     return Instance(
         service=kept["service"],
-        colour=_place(kept["colour"]),
+        colour=place_of(kept["colour"]),
         release=int(kept["release"]),
         index=int(kept["index"]),
         name=attributes["name"],
@@ -146,13 +126,6 @@ def found(attributes: Mapping[str, Any]) -> Found:
 def begun(attributes: Mapping[str, Any]) -> bool:
     """Return whether a container was ever started: until then it may lack its secrets."""
     return str(attributes["last_used_at"]) != NEVER
-
-
-def _place(text: str) -> Place:
-    place = next((place for place in PLACES if place == text), None)
-    if place is None:
-        raise ValueError(f"{text!r} is not a place of an instance")
-    return place
 
 
 def _state(attributes: Mapping[str, Any]) -> Literal["created", "running", "exited"]:

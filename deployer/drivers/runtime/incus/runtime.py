@@ -12,6 +12,7 @@ from deployer.core.events import Tell
 from deployer.core.undo import undone
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.environ import chosen_secrets
+from deployer.drivers.runtime.identity import same
 from deployer.drivers.runtime.incus import options
 from deployer.drivers.runtime.incus.api import Incus, at
 from deployer.drivers.runtime.incus.images import IncusImages
@@ -58,7 +59,7 @@ class IncusRuntime:
                 "rename or remove it; deployer touches only what it made",
             )
         wanted = options.create(spec, self._installation, self._home)
-        if there is not None and not (options.begun(there) and options.same(there["config"], _kept(wanted))):
+        if there is not None and not (options.begun(there) and same(there["config"], _kept(wanted), options.PREFIX)):
             self._delete(spec.name, deadline)
             there = None
         if there is None:
@@ -158,10 +159,10 @@ class IncusRuntime:
         place = at("instances", spec.name, "files")
         if files:
             for folder in ("/etc/deployer", options.SECRETS):
-                self._incus.put_folder(f"secrets of {spec.name}", f"{place}?path={folder}", "0755")
+                self._incus.put(f"secrets of {spec.name}", f"{place}?path={folder}", "directory", "0755")
         for name, value in files.items():
             path = f"{place}?path={options.SECRETS}/{name}"
-            self._incus.put_file(f"secret {name} of {spec.name}", path, value.encode(), "0444")
+            self._incus.put(f"secret {name} of {spec.name}", path, "file", "0444", value.encode())
 
     def _start(self, spec: InstanceSpec, status: str, deadline: Deadline) -> None:
         action = {"Running": "", "Frozen": "unfreeze"}.get(status, "start")
