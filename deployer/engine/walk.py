@@ -51,7 +51,7 @@ def abort(run: Drive, by: str, reason: str) -> RolloutResult:
         except GoesForward as decided:
             raise Refused(
                 f"r{run.rollout.release} is not rolled back: {decided.message}",
-                "`deploy release resume` promotes all of it; after that `deploy release rollback` takes all of it back",
+                "`deploy release resume` promotes all of it; after that `deploy release rollback` rolls all of it back",
             ) from decided
     return drive(run)
 
