@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -19,27 +21,42 @@ SECONDS = 30.0
 
 
 class Terminal:
-    """`deploy` with a terminal of its own; `deaf` as `nohup` makes it."""
+    """`deploy` with a terminal of its own; `deaf` as `nohup` makes it.
+
+    Its process is not forked by hand: of a process with threads, a fork may only call `exec` (fork(2)).
+    """
 
     def __init__(self, shop: Shop, *arguments: str, deaf: bool = False) -> None:
         self.seen = b""
-        self.pid, self._screen = pty.fork()
-        if self.pid == 0:
-            try:
-                signal.signal(signal.SIGHUP, signal.SIG_IGN if deaf else signal.SIG_DFL)
-                os.chdir(shop.folder)
-                command = shop.command(*arguments)
-                os.execve(command[0], command, {**os.environ, **shop.environ, "TERM": "xterm", "LINES": "40"})
-            finally:
-                os._exit(127)
+        self._screen, theirs = pty.openpty()
+        hangup = f"--{'ignore' if deaf else 'default'}-signal=HUP"
+        try:
+            self.process = subprocess.Popen(
+                ["setsid", "--ctty", "env", hangup, *shop.command(*arguments)],
+                cwd=shop.folder,
+                env={**os.environ, **shop.environ, "TERM": "xterm", "LINES": "40"},
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+            )
+        finally:
+            os.close(theirs)
+
+    def read(self, seconds: float) -> None:
+        """Read what is painted, for no longer than this: who paints waits for a terminal that nobody reads."""
+        if self._screen == -1:
+            time.sleep(seconds)
+            return
+        with suppress(OSError):  # nobody has the other end any more
+            if select.select([self._screen], [], [], seconds)[0]:
+                self.seen += os.read(self._screen, 65536)
 
     def until(self, words: str) -> None:
         """Read until these words were painted since the last call."""
         end = time.monotonic() + SECONDS
         while words.encode() not in self.seen:
             assert time.monotonic() < end, f"no {words!r} within {SECONDS:g} s: {self.seen[-2000:]!r}"
-            if select.select([self._screen], [], [], 0.1)[0]:
-                self.seen += os.read(self._screen, 65536)
+            self.read(0.1)
         self.seen = b""
 
     def type(self, text: str) -> None:
@@ -54,25 +71,22 @@ class Terminal:
         self._screen = -1
 
     def ended(self) -> bool:
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return self.process.poll() is not None
 
     def exit(self) -> int:
         """Read to the end, and give the exit code."""
         end = time.monotonic() + SECONDS
         while not self.ended():
             assert time.monotonic() < end, f"no end within {SECONDS:g} s: {self.seen[-2000:]!r}"
-            try:
-                if self._screen != -1 and select.select([self._screen], [], [], 0.1)[0]:
-                    self.seen += os.read(self._screen, 65536)
-                    continue
-            except OSError:  # nobody has the other end any more
-                pass
-            time.sleep(0.05)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.read(0.1)
+        return self.process.returncode
 
-    def kill(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
+    def close(self) -> None:
+        """Kill what still runs."""
+        self.process.kill()
+        self.process.wait(SECONDS)
+        if self._screen != -1:
+            self.hang_up()
 
 
 @pytest.fixture
@@ -82,10 +96,20 @@ def slow(process_shop: Shop) -> Iterator[Callable[[], Terminal]]:
 
     def start(*, deaf: bool = False) -> Terminal:
         terminal = Terminal(process_shop, *SLOW, deaf=deaf)
-        process_shop.wait(lambda status: status["share"] == 1000, "the first share")
+        ends.callback(terminal.close)
+
+        def shared(status: dict[str, Any]) -> bool:
+            terminal.read(0.0)
+            assert not terminal.ended(), terminal.seen[-2000:]
+            return bool(status["share"] == 1000)
+
+        try:
+            process_shop.wait(shared, "the first share")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {terminal.seen[-2000:]!r}") from error
         return terminal
 
-    with users(process_shop.url):
+    with users(process_shop.url), ExitStack() as ends:
         yield start
 
 
