@@ -48,15 +48,19 @@ start_engine() {
 }
 
 # make_bridge — makes the engine's bridge, with addresses that no route of this machine leads to.
+#
+# A bridge that was given no hardware address takes the lowest one of its ports, and so changes it as containers come
+# and go. Those that run go on sending to the former one until they ask again: for seconds no answer of theirs arrives.
 make_bridge() {
-  local second
+  local second hardware
   for second in $(shuf -i 64-254); do
     ENGINE_NET=10.$second
     is_routed "$ENGINE_NET" || break
   done
   ENGINE_BRIDGE=dp-${ENGINE_DIR##*.}
-  if ! { ip link add "$ENGINE_BRIDGE" type bridge && ip address add "$ENGINE_NET.0.1/17" dev "$ENGINE_BRIDGE" &&
-    ip link set "$ENGINE_BRIDGE" up; }; then
+  hardware=$(printf '02:42:0a:%02x:00:01' "$second")
+  if ! { ip link add "$ENGINE_BRIDGE" address "$hardware" type bridge &&
+    ip address add "$ENGINE_NET.0.1/17" dev "$ENGINE_BRIDGE" && ip link set "$ENGINE_BRIDGE" up; }; then
     say "Could not make the bridge $ENGINE_BRIDGE for an engine of our own."
     stop_engine
     return 1

@@ -203,7 +203,7 @@ def bridged(lab: Lab) -> Iterator[Machine]:
     require("lxc")
     machine = lab["web2"]
     for line in (
-        "ip link add lxcbr0 type bridge",
+        "ip link add lxcbr0 address 00:16:3e:00:00:00 type bridge",  # pinned: else it follows its ports
         "ip address add 10.0.3.1/24 dev lxcbr0",
         "ip link set lxcbr0 up",
         "sysctl --quiet --write net.ipv4.ip_forward=1",

@@ -49,7 +49,7 @@ def lab(disk: Path) -> Iterator[Lab]:
     with Lab({HOST: ()}) as made, made.entered():
         machine = made[HOST]
         for line in (
-            "ip link add br0 type bridge",
+            "ip link add br0 address 02:00:00:00:00:01 type bridge",  # pinned: else it follows its ports
             f"ip address add {NETWORK}.1/24 dev br0",
             "ip link set br0 up",
             "sysctl --quiet --write net.ipv4.ip_forward=1",
