@@ -45,10 +45,10 @@ def carry_out(house: AppContext, order: Order, environ: Mapping[str, str], reque
         return set_rollback.rollback_set(house, order.set_name, again=order.again, reason=order.reason)
     if order.action not in dispatch.TOGETHER:
         raise Refused(f"{order.action} is not for a set", "ask it of each service: --service NAME")
-    services = in_progress(house, newest(house, order.set_name))
-    if not services:
+    group = newest(house, order.set_name)
+    if not in_progress(house, group):
         raise NoSetInProgress(order.set_name)
-    return dispatch.perform(house, replace(order, service=services[0]))  # of one is of all
+    return dispatch.perform_together(house, order, group)
 
 
 def plan(house: AppContext, order: Order, environ: Mapping[str, str]) -> tuple[ProposedView, ...]:

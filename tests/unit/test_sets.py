@@ -16,11 +16,12 @@ from deployer.app.operations import AppContext, RolloutResult
 from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
-from deployer.app.operations.sets import deploy_set, together
+from deployer.app.operations.sets import deploy_set, in_progress, together
 from deployer.core.errors import DeployError, Exit, ImageGone, Locked, LockLost, ManifestRefused, Refused
 from deployer.core.events import Event
 from deployer.engine import Drive
 from deployer.planning.orders import Order
+from deployer.store.sets import ReleaseSet
 from deployer.views.tables import render
 from tests.house import Scene
 from tests.memory import MemoryRuntime
@@ -310,6 +311,25 @@ def test_an_abort_of_one_is_one_of_all(scene: SetScene) -> None:
     assert "aborted by" in ending.text
     assert scene.versions_live() == all_at("1.0")
     assert scene.shares() == {0}
+
+
+def test_what_is_asked_of_a_set_is_asked_of_the_others_where_one_ends_meanwhile(
+    scene: SetScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_at_first_share(scene)
+    found = [in_progress]
+
+    def ending_one(house: AppContext, group: ReleaseSet) -> tuple[str, ...]:
+        services = in_progress(house, group)
+        if found:
+            found.clear()
+            stop(house, services[0])
+        return services
+
+    monkeypatch.setattr("deployer.app.operations.sets.in_progress", ending_one)
+    ending = asked.carry_out(scene.house, Order("abort", set_name="shop"), {}, None)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.DONE)
+    assert not any(scene.house.store.rollouts.in_progress(service) for service in SERVICES)
 
 
 def test_a_promotion_of_one_is_one_of_all(scene: SetScene) -> None:

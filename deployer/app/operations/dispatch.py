@@ -28,14 +28,19 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
     What would turn or end one rollout of a set is done to all of them.
     """
     if order.action in TOGETHER and (group := set_in_progress(house.store, order.service)):
-        from deployer.app.operations.control import refuse_unpromotable
-        from deployer.app.operations.sets import in_progress, together
-
-        services = in_progress(house, group)
-        if order.action == "promote":  # before anything is asked of one of them
-            refuse_unpromotable(house, services, order.reason, force=order.force)
-        return together(house, group, services, lambda service: _perform(house, replace(order, service=service)))
+        return perform_together(house, order, group)
     return _perform(house, order)
+
+
+def perform_together(house: AppContext, order: Order, group: ReleaseSet) -> RolloutResult:
+    """Do what is asked to all members of a set that are in progress; return how the set ended by that."""
+    from deployer.app.operations.control import refuse_unpromotable
+    from deployer.app.operations.sets import in_progress, together
+
+    services = in_progress(house, group)
+    if order.action == "promote":  # before anything is asked of one of them
+        refuse_unpromotable(house, services, order.reason, force=order.force)
+    return together(house, group, services, lambda service: _perform(house, replace(order, service=service)))
 
 
 def set_in_progress(store: Store, service: str) -> ReleaseSet | None:
