@@ -224,6 +224,25 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
     assert [r.outcome for r in scene.house.store.rollouts.of("shop")] == ["done", "done"]
 
 
+def test_a_rollout_that_is_held_as_soon_as_it_goes_on_is_left_to_people(
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
+) -> None:
+    origin.commit()
+    follow()
+    origin.commit(image="shop:2.0")
+    scene.house.stop.detach = True
+    scene.world.tick = lambda what: scene.house.stop.asked.set() if what.startswith("after set_traffic") else None
+    with pytest.raises(Detached):
+        follow()
+    scene.house.stop.asked.clear()
+    left = scene.house.store.rollouts.get(2)
+    scene.house.store.requests.add(left, "pause", "ann", "")
+    scene.world.tick = lambda _what: None
+    state = follow()
+    assert state.word == "paused"
+    assert state.text.startswith("rollout 2 is paused: ")
+
+
 def test_a_freeze_holds(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit(freeze=["00:00-12:00", "12:00-00:00"])
     state = follow()

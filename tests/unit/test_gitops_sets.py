@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from deployer.app import operations
 from deployer.app.gitops import BranchFollower, BranchSource, ManifestState, Repository
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.core.clock import SystemClock
-from deployer.core.errors import Exit
+from deployer.core.errors import DeployError, Exit, LockLost, Refused
+from deployer.model import Live
 from tests.house import Scene
+from tests.memory import MemoryTraffic
 from tests.set_api import write_files
 from tests.sets import SERVICES, SetWorld, Turns, by_turns, wanted
 from tests.unit.test_gitops import Origin
@@ -122,3 +125,27 @@ def test_a_member_that_is_in_progress_by_itself_is_waited_for(
     state = follow()
     assert state.word == "busy"
     assert state.text.startswith("mailer is in progress by itself: rollout ")
+
+
+def test_a_release_that_cannot_go_on_is_left_to_people(
+    scene: Scene, origin: Sets, follow: Callable[..., ManifestState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process ended before the last of its services was promoted, and the proxy refuses that since then."""
+    set_traffic, error = MemoryTraffic.set_traffic, list[DeployError]()
+
+    def refusing(self: MemoryTraffic, service: str, live: Live, *rest: Any) -> None:
+        if error and (service, live.stable, live.share) == ("mailer", "green", 0):
+            raise error[0]
+        set_traffic(self, service, live, *rest)
+
+    monkeypatch.setattr(MemoryTraffic, "set_traffic", refusing)
+    origin.commit_all("the first")
+    follow()
+    origin.commit_all("all new", **image("2.0"))
+    error[:] = [LockLost("mailer", "somebody else")]
+    assert follow().word == "busy"
+    assert not any(scene.house.store.rollouts.in_progress(service) for service in SERVICES if service != "mailer")
+    error[:] = [Refused("the disk of the proxy is full")]
+    state = follow()
+    assert (state.word, len(scene.house.store.sets.of("shop"))) == ("failed", 2)
+    assert re.match(r"set 2 \(shop\): rollout \d+ of mailer is needs-attention: .*disk of the proxy", state.text)

@@ -12,7 +12,7 @@ from typing import Literal
 from deployer.app import operations
 from deployer.app.gitops.repository import Commit, Repository
 from deployer.app.gitops.set_follower import BAD, SetFollower
-from deployer.app.gitops.state import WORDS, ManifestState, Word
+from deployer.app.gitops.state import WORDS, ManifestState, Word, unfinished
 from deployer.app.local import LocalApp
 from deployer.app.operations import AppContext, DeployRequest
 from deployer.app.operations.reconcile import write_down
@@ -107,11 +107,12 @@ class BranchFollower:
 
     def _bring(self, loaded: Loaded, commit: Commit, began: Callable[[ManifestState], None]) -> ManifestState:
         service, store = loaded.manifest.service, self._house.store
-        if (unfinished := store.rollouts.in_progress(service)) is not None:
-            if unfinished.outcome:  # held or stuck: for a person
-                word: Word = "paused" if unfinished.outcome == "paused" else "failed"
-                return ManifestState(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
-            self._carry_out(Order("resume", service, f"commit {commit.short} waits"))
+        if (rollout := store.rollouts.in_progress(service)) is not None:
+            if not rollout.outcome:  # else it is for a person
+                self._carry_out(Order("resume", service, f"commit {commit.short} waits"))
+                rollout = store.rollouts.in_progress(service)
+            if rollout is not None:
+                return unfinished(rollout, f"rollout {rollout.number}")
         else:
             write_down(self._house, service)  # a rollback that was made at the proxy alone: else it would be undone
         request = self._request(loaded, commit)

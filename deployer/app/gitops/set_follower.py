@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployer.app import operations, sets
 from deployer.app.gitops.repository import Commit
-from deployer.app.gitops.state import WORDS, ManifestState
+from deployer.app.gitops.state import WORDS, ManifestState, unfinished
 from deployer.app.operations import AppContext
 from deployer.app.operations.deployment import Wanted
 from deployer.app.operations.reconcile import write_down
@@ -17,6 +17,7 @@ from deployer.manifest.release_file import read
 from deployer.planning.orders import Order, RolloutResult
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.steps import named
+from deployer.store import Rollout
 
 BAD = frozenset({"rolled-back", "failed"})
 
@@ -67,23 +68,25 @@ class SetFollower:
 
     def _in_progress(self) -> ManifestState | None:
         """Go on with a release of the set whose process is gone; return what has to end first, None for nothing."""
-        store, resumed = self._house.store, False
+        opened = self._opened()
+        if opened and all(title and not rollout.outcome for title, rollout in opened):  # else for a person
+            self._carry_out(Order("resume", set_name=self.name, reason=f"commit {self._commit.short} waits"))
+            opened = self._opened()
+        if not opened:
+            return None
+        title, rollout = opened[0]
+        if title:
+            return unfinished(rollout, f"{title}: rollout {rollout.number} of {rollout.service}")
+        return ManifestState("busy", f"{rollout.service} is in progress by itself: rollout {rollout.number}")
+
+    def _opened(self) -> list[tuple[str, Rollout]]:
+        """Return the rollouts in progress, those that rest first, each with the title of its set: "" for another."""
+        store, found = self._house.store, list[tuple[str, Rollout]]()
         for request in self._request.requests:
-            service = request.loaded.manifest.service
-            rollout = store.rollouts.in_progress(service)
-            if rollout is None:
-                continue
-            group = store.sets.of_rollout(rollout.number)
-            if group is None or group.name != self.name:
-                return ManifestState("busy", f"{service} is in progress by itself: rollout {rollout.number}")
-            if rollout.outcome:  # held or stuck: for a person
-                text = f"{group.title}: rollout {rollout.number} of {service} is {rollout.outcome}: {rollout.text}"
-                return ManifestState("paused" if rollout.outcome == "paused" else "failed", text)
-            if not resumed:
-                resumed = True
-                why = f"commit {self._commit.short} waits"
-                self._carry_out(Order("resume", set_name=self.name, reason=why))
-        return None
+            if (rollout := store.rollouts.in_progress(request.loaded.manifest.service)) is not None:
+                group = store.sets.of_rollout(rollout.number)
+                found.append((group.title if group and group.name == self.name else "", rollout))
+        return sorted(found, key=lambda each: not each[1].outcome)
 
     def _pinned(self, found: Mapping[str, Wanted]) -> str:
         """Say why the same is not tried again: users were taken off it. A person may, by `deploy release up`."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deployer.core.errors import Exit
+
+if TYPE_CHECKING:
+    from deployer.store import Rollout
 
 Word = Literal["synced", "applied", "pinned", "busy", "paused", "drift", "frozen", "refused", "failed"]
 WORDS: dict[str, Word] = {"done": "applied", "paused": "paused"}  # of how a deploy ended; else it failed
@@ -28,3 +31,12 @@ class ManifestState:
     def status(self) -> Literal["success", "pending", "failure"]:
         """Give it as forges know it of a commit."""
         return "success" if self.word in _GOOD else "pending" if self.word in _OPEN else "failure"
+
+
+def unfinished(rollout: Rollout, what: str) -> ManifestState:
+    """Return where a manifest stands with a rollout in progress, `what` in words."""
+    if not rollout.outcome:
+        return ManifestState("busy", f"{what} is in progress")
+    # It was held, or is stuck: for a person.
+    word: Word = "paused" if rollout.outcome == "paused" else "failed"
+    return ManifestState(word, f"{what} is {rollout.outcome}: {rollout.text}")
