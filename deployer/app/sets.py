@@ -41,6 +41,7 @@ def carry_out(house: AppContext, order: Order, environ: Mapping[str, str], reque
 
     if order.action == "start":
         return deploy_set(house, request or request_of(order, environ))
+    _refuse_others(order, house.store.sets.services(order.set_name))
     if order.action == "rollback":
         return set_rollback.rollback_set(house, order.set_name, again=order.again, reason=order.reason)
     if order.action not in dispatch.TOGETHER:
@@ -78,12 +79,22 @@ def request_of(order: Order, environ: Mapping[str, str], also: Also = of_manifes
     found = load_set(path, environ, manifest)
     if order.set_name != found.file.release:
         raise Refused(f"{path} is about {found.file.release}, not about {order.set_name}", "ask for that one")
+    _refuse_others(order, found.file.services)
     if unknown := order.versions.keys() - found.file.services.keys() - {""}:
         known = ", ".join(found.file.services)
         raise Refused(f"{', '.join(sorted(unknown))} is not a service of {found.file.release}", f"these are: {known}")
     requests = tuple(_request(order, found, loaded, environ) for loaded in found.services.values())
     strategy = order.strategy or found.file.strategy_name
     return SetRequest(found.file.release, requests, found.file.order, strategy, order.reason)
+
+
+def _refuse_others(order: Order, services: Iterable[str]) -> None:
+    """Raise Refused where a set has a service, now that it is read for the last time, that the order is not for."""
+    if order.allowed and (others := sorted(set(services).difference(order.allowed))):
+        raise Refused(
+            f"the set {order.set_name} has {', '.join(others)}, too, which the token is not for",
+            "ask somebody whose token is for all of it",
+        )
 
 
 def _request(order: Order, found: LoadedSet, loaded: Loaded, environ: Mapping[str, str]) -> DeployRequest:

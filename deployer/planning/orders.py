@@ -57,8 +57,8 @@ class Order:
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
     `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
     takes the `instances` on each host (0: as many as the manifest says) and for how many `seconds` (0: until another
-    word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is its release file, and
-    `versions` are by service, with "" for all others.
+    word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is its release file,
+    `versions` are by service, with "" for all others, and `allowed` are the services that the set may have (none: all).
     """
 
     action: Action
@@ -90,6 +90,7 @@ class Order:
     drop: bool = False
     set_name: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    allowed: list[str] = field(default_factory=list)
 
     @property
     def about(self) -> str:

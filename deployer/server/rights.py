@@ -122,7 +122,7 @@ def members_of(desk: ServerContext, name: str) -> SetMembers:
     """Return the services of a set: those that its releases have brought, and those that the release file names."""
     brought = desk.stores.store().sets.services(name)
     found = set(brought)
-    with suppress(Refused):  # a release file that cannot be read keeps nobody from what was released
+    with suppress(Refused):  # it keeps nobody from what was released; a run that reads it checks the rights again
         if (file := desk.release_file(name)) is not None:
             found |= file[1].services.keys()
     return SetMembers(name, frozenset(found), bool(brought))

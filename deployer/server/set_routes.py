@@ -174,4 +174,5 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, wanted: in
             for service in sorted(members_of(desk, order.set_name).services):
                 refuse_for_others(desk, caller, replace(order, service=service))
 
-    return await ordered(desk, caller, order, give, allowed)
+    # What the set has is read again when the order is carried out, and is then to be what the token is for.
+    return await ordered(desk, caller, replace(order, allowed=list(caller.token.services)), give, allowed)

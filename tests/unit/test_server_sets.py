@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deployer.app.sets import asked_of
 from deployer.planning.orders import Order
+from deployer.server import rights
 from tests.api import Api
 from tests.set_api import api_of_sets
 from tests.sets import SERVICES
@@ -90,3 +92,37 @@ def test_what_is_for_one_of_a_set_in_progress_is_for_who_may_act_on_all(api: Api
     assert group is not None
     assert group.title == "set 2 (shop)"
     assert asked_of(api.scene.house, Order("start", "backend")) is None
+
+
+@pytest.mark.parametrize("action", ["releases", "plan"])
+@pytest.mark.parametrize("at_check", ["as it was", "illegible"])
+def test_rights_are_checked_on_the_services_that_a_run_reads(
+    api: Api, ask: Client, monkeypatch: pytest.MonkeyPatch, at_check: str, action: str
+) -> None:
+    """A service is added to the release file after the token was checked, or while the file could not be read."""
+    file, begin = api.folder / "release.yml", api.runner.start
+    wider = yaml.safe_load(file.read_text())
+    wider["services"]["audit"] = "audit.yml"
+    (api.folder / "audit.yml").write_text((api.folder / "mailer.yml").read_text().replace("mailer", "audit"))
+
+    def changed(*given: Any) -> Any:
+        file.write_text(yaml.safe_dump(wider))
+        return begin(*given)
+
+    monkeypatch.setattr(api.runner, "start", changed)
+    if at_check == "illegible":
+        members_of = rights.members_of
+
+        def illegible(*given: Any) -> rights.SetMembers:
+            text = file.read_text()
+            file.write_text("release: [")
+            found = members_of(*given)
+            file.write_text(text)
+            return found
+
+        monkeypatch.setattr(rights, "members_of", illegible)
+    answer = post(ask, api.token("operator", *SERVICES), action, versions={"": "2.0"})
+    assert (answer.status_code, answer.json()["exit"]) == (422, 2)
+    assert answer.json()["message"] == "the set shop has audit, too, which the token is not for"
+    assert not api.scene.house.store.releases.of("audit")
+    assert len(api.scene.house.store.sets.of("shop")) == 1
