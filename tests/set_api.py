@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from deployer.core.errors import Exit
+from deployer.server.context import ManifestSource
 from tests.api import Api
 from tests.sets import SERVICES, SHORT, SetWorld, Turns, by_turns, release
 
@@ -34,7 +35,7 @@ def api_of_sets(state: Path) -> Iterator[Api]:
     """Make an API that has the files of three services, which are live by 1.0."""
     made = Api(state, world=SetWorld(clock=Turns()))
     write_files(state)
-    made.desk = replace(made.desk, release_files=(state / "release.yml",))
+    made.desk = replace(made.desk, sources=(*made.desk.sources, ManifestSource(state / "release.yml")))
     try:
         with by_turns(made.scene.world):
             assert release(made.scene.house, "1.0").exit is Exit.DONE

@@ -140,8 +140,7 @@ def _serve(common: Common, options: ServeOptions) -> int:
     from deployer.server.runs import Processes
     from deployer.store import Store
 
-    endpoint, files = options.endpoint(), [path.absolute() for path in options.manifests]
-    of_sets = tuple(filter(_is_of_set, files))
+    endpoint = options.endpoint()
     state, clock, agents = common.state.expanduser().absolute(), SystemClock(), None
     if (file := options.followed) is not None:
         agents = Agents(read_followed(file), state / "gitops", os.environ, clock, file.absolute().parent)
@@ -156,8 +155,7 @@ def _serve(common: Common, options: ServeOptions) -> int:
         environ=os.environ,
         log=log,
         hooks=agents,
-        sources=tuple(ManifestSource(path, common.destination or "") for path in files if path not in of_sets),
-        release_files=of_sets,
+        sources=tuple(ManifestSource(path.absolute(), common.destination or "") for path in options.manifests),
     )
     try:
         with signals(threading.Event()):
@@ -165,16 +163,6 @@ def _serve(common: Common, options: ServeOptions) -> int:
     finally:
         stores.close()
     return int(Exit.DONE)
-
-
-def _is_of_set(path: Path) -> bool:
-    """Return whether a file is a release file; one that cannot be read is refused when it is asked for."""
-    from deployer.manifest.peek import set_of
-
-    try:
-        return bool(set_of(path))
-    except Refused:
-        return False
 
 
 def _serve_stdio(common: Common) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from deployer.app.local import LocalApp
 from deployer.app.operations import AppContext
@@ -17,6 +17,7 @@ from deployer.core.errors import ManifestRefused, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.evidence import live_sample
 from deployer.manifest.load import Loaded, load
+from deployer.manifest.peek import set_of
 from deployer.manifest.release_file import ReleaseFile
 from deployer.manifest.release_file import read as read_release_file
 from deployer.planning.orders import StopRequest
@@ -31,13 +32,22 @@ from deployer.server.tokens import Tokens
 from deployer.server.webhooks import Hook
 from deployer.store import Store
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class ManifestSource:
-    """A manifest that this server may deploy, and the destination laid over it ("" for none)."""
+    """A manifest that this server may deploy, with the destination laid over it ("" for none), or a release file."""
 
     path: Path
     destination: str = ""
+
+    def may_be(self, *, of_set: bool) -> bool:
+        """Return whether it is a release file, or is none, as it lies there now; an illegible one may be both."""
+        try:
+            return not self.path.exists() or bool(set_of(self.path)) is of_set
+        except Refused:
+            return True
 
 
 class Stores:
@@ -89,7 +99,6 @@ class ServerContext:
     clock: Clock
     environ: Mapping[str, str]
     sources: Sequence[ManifestSource] = ()
-    release_files: Sequence[Path] = ()  # of sets that this server may release
     log: ServerLog = field(default_factory=ServerLog)
     hooks: Webhooks | None = None  # of the branches that are followed
     hub: Hub = field(init=False)
@@ -141,33 +150,37 @@ class ServerContext:
 
         Raise ManifestRefused when none is, and one of them cannot be read.
         """
-        refused: ManifestRefused | None = None
-        for source in self.sources:
-            try:
-                loaded = load(source.path, destination=source.destination, environ=self.environ)
-            except ManifestRefused as error:
-                refused = refused or error
-                continue
-            if loaded.manifest.service == service:
-                return source, loaded
-        if refused:
-            raise refused
-        return None
 
-    def release_file(self, name: str) -> tuple[Path, ReleaseFile] | None:
+        def read(source: ManifestSource) -> Loaded:
+            return load(source.path, destination=source.destination, environ=self.environ)
+
+        return self._first(read, lambda found: found.manifest.service == service, of_set=False)
+
+    def release_file(self, name: str) -> tuple[ManifestSource, ReleaseFile] | None:
         """Return the release file of a set, as it says now; None when none is about it.
 
         Raise ManifestRefused when none is, and one of them cannot be read.
         """
+
+        def read(source: ManifestSource) -> ReleaseFile:
+            return read_release_file(source.path, self.environ)
+
+        return self._first(read, lambda found: found.release == name, of_set=True)
+
+    def _first(
+        self, read: Callable[[ManifestSource], T], wanted: Callable[[T], bool], *, of_set: bool
+    ) -> tuple[ManifestSource, T] | None:
         refused: ManifestRefused | None = None
-        for path in self.release_files:
+        for source in self.sources:
+            if not source.may_be(of_set=of_set):
+                continue
             try:
-                found = read_release_file(path, self.environ)
+                found = read(source)
             except ManifestRefused as error:
                 refused = refused or error
                 continue
-            if found.release == name:
-                return path, found
+            if wanted(found):
+                return source, found
         if refused:
             raise refused
         return None

@@ -114,7 +114,7 @@ async def _deploy(desk: ServerContext, action: Action, members: SetMembers, want
     return Order(
         action,
         set_name=members.name,
-        manifest=str(found[0]),
+        manifest=str(found[0].path),
         fingerprint=wanted.fingerprint,
         strategy=wanted.strategy,
         versions=wanted.versions,

@@ -85,7 +85,6 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
     stores.store()
     file = Path(greeting.file).expanduser().absolute()
     here, (name, set_trouble) = file.is_file(), _peeked(set_of, file)
-    source = ManifestSource(file, greeting.destination) if here and not name else None
     desk = ServerContext(
         stores=stores,
         housed=lambda store: open_house(state, store=store),
@@ -94,10 +93,11 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         clock=clock,
         environ=environ,
         log=log,
-        sources=(source,) if source else (),
-        release_files=(file,) if name else (),
+        sources=(ManifestSource(file, greeting.destination),) if here else (),
     )
-    service, trouble = _peeked(lambda path: service_of(path, greeting.destination), file) if source else ("", "")
+    service, trouble = (
+        _peeked(lambda path: service_of(path, greeting.destination), file) if here and not name else ("", "")
+    )
     welcome = Welcome(str(Path.cwd()), str(file) if here else "", service, trouble or set_trouble, name)
     return desk, welcome
 

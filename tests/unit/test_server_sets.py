@@ -126,3 +126,18 @@ def test_rights_are_checked_on_the_services_that_a_run_reads(
     assert answer.json()["message"] == "the set shop has audit, too, which the token is not for"
     assert not api.scene.house.store.releases.of("audit")
     assert len(api.scene.house.store.sets.of("shop")) == 1
+
+
+@pytest.mark.parametrize("broken", ["release: [", None])
+def test_a_file_of_a_server_is_what_it_says_when_it_is_read(api: Api, ask: Client, broken: str | None) -> None:
+    """A release file that is illegible, or away, when the server starts is one as soon as it can be read."""
+    file, token = api.folder / "release.yml", api.token("operator")
+    text = file.read_text()
+    file.unlink()
+    if broken:
+        file.write_text(broken)
+    answer = post(ask, token, "releases")
+    assert answer.status_code == 422
+    assert "release.yml" in answer.text
+    file.write_text(text)
+    assert post(ask, token, "releases").status_code == 200
