@@ -317,7 +317,7 @@ def test_a_promotion_does_not_pass_it_but_by_force_and_on_record(scene: Scene, s
 
     when(scene, "sample", try_it, force)
     assert deploy(scene, BOTH).outcome == "done"
-    assert refused == ["rollout 2 needs the approval of anna and ben: a promotion does not replace it"] * 3
+    assert refused == ["rollout 2 of shop needs the approval of anna and ben: a promotion does not replace it"] * 3
     assert audit(scene) == [
         "promote asked by carl@build-3: the shop burns",
         "approve forced by carl@build-3",

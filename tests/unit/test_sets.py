@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.app.operations.sets import deploy_set, in_progress, together
+from deployer.cli.lazy import group
 from deployer.core.errors import DeployError, Exit, ImageGone, Locked, LockLost, ManifestRefused, Refused
 from deployer.core.events import Event
 from deployer.engine import Drive
@@ -342,7 +344,7 @@ def test_a_promotion_is_refused_before_anybody_is_asked_where_one_waits_for_peop
     store, refused = scene.house.store, list[Refused]()
 
     def promote(_: Event) -> None:
-        with pytest.raises(Refused, match=r"mailer: rollout \d+ needs the approval of anna") as error:
+        with pytest.raises(Refused, match=r"rollout \d+ of mailer needs the approval of anna") as error:
             ask(scene, "promote", "backend")
         refused.append(error.value)
         assert not any(store.requests.next(store.rollouts.in_progress(s).number) for s in SERVICES)  # type: ignore[union-attr]
@@ -354,7 +356,13 @@ def test_a_promotion_is_refused_before_anybody_is_asked_where_one_waits_for_peop
     consent = {"approve": {"by": ["anna"], "own": True}}
     assert release(scene.house, "2.0", manifests={"mailer": consent}).outcome == "reverted"
     assert len(refused) == 1
-    assert "`deploy approve`" in refused[0].hint
+    by_force = 'deploy promote --service mailer --force -m "why"'
+    assert re.findall("`(.+?)`", refused[0].hint) == ["deploy approve --service mailer", by_force]
+    for words in map(shlex.split, re.findall("`(.+?)`", refused[0].hint)):
+        with group().make_context("deploy", words[1:], resilient_parsing=False) as context:
+            name, command, arguments = group().resolve_command(context, words[1:])
+            assert command is not None
+            command.make_context(name, arguments, parent=context)
 
 
 def test_an_emergency_at_the_proxy_of_one_takes_all_back(scene: SetScene) -> None:

@@ -41,44 +41,34 @@ def promote(house: AppContext, service: str, reason: str = "", *, force: bool = 
     What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
     """
     rollout = open_rollout(house, service)
-    passed = _passed_by_promotion(house, rollout, reason if force else "")
-    if not passed:
-        return _wish(house, rollout, "promote", reason)
-    return _wish(house, rollout, "force", reason, f"without the approval of {passed}")
+    refuse_unpromotable(house, (service,), reason, force=force)
+    if whose := _awaited(house.store, rollout):
+        return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
+    return _wish(house, rollout, "promote", reason)
 
 
 def refuse_unpromotable(house: AppContext, services: Iterable[str], reason: str, *, force: bool) -> None:
-    """Raise Refused when one of these rollouts cannot be promoted by a request, naming each of them; ask nothing."""
-    wrong = []
-    for service in services:
-        rollout = house.store.rollouts.in_progress(service)
-        if rollout is None:
-            continue
-        try:
-            _passed_by_promotion(house, rollout, reason if force else "")
-        except Refused as error:
-            wrong.append((service, error))
-    if wrong:
-        _, first = wrong[0]
-        raise Refused("; ".join(f"{service}: {error.message}" for service, error in wrong), first.hint)
-
-
-def _passed_by_promotion(house: AppContext, rollout: Rollout, forced: str) -> str:
-    """Return whose approval a promotion passes, `forced` by this reason; "" for nobody's.
-
-    Raise Refused where it may not, or where the rollout is on its way back.
-    """
-    if rollout.phase == "back":
+    """Raise Refused when one of these rollouts cannot be promoted by a request; ask nothing."""
+    rollouts = tuple(r for service in services if (r := house.store.rollouts.in_progress(service)))
+    if back := next((rollout for rollout in rollouts if rollout.phase == "back"), None):
         raise Refused(
-            f"rollout {rollout.number} is rolling back: {rollout.text}", "`deploy resume` finishes the rollback"
+            f"rollout {back.number} is rolling back: {back.text}",
+            f"`deploy resume --service {back.service}` finishes the rollback",
         )
-    whose = " and that of ".join(step.whose() for step in unapproved(house.store, rollout))
-    if whose and not forced:
+    waiting = [(rollout, whose) for rollout in rollouts if (whose := _awaited(house.store, rollout))]
+    if waiting and not (force and reason):
+        needed = "; ".join(f"rollout {r.number} of {r.service} needs the approval of {w}" for r, w in waiting)
+        ways = " and ".join(f"`deploy approve --service {rollout.service}`" for rollout, _ in waiting)
+        first = waiting[0][0].service
         raise Refused(
-            f"rollout {rollout.number} needs the approval of {whose}: a promotion does not replace it",
-            'wait for it, `deploy approve`; or skip it, which is recorded: `deploy promote --force -m "why"`',
+            f"{needed}: a promotion does not replace it",
+            f'wait for it, {ways}; or skip it, which is recorded: `deploy promote --service {first} --force -m "why"`',
         )
-    return whose
+
+
+def _awaited(store: Store, rollout: Rollout) -> str:
+    """Say who has still to approve a rollout before it is promoted; "" for nobody."""
+    return " and that of ".join(step.whose() for step in unapproved(store, rollout))
 
 
 def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
