@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import chain, image, migrations, portless, runtimes, scale, schedule, single
+from deployer.manifest import chain, image, migrations, portless, runtimes, scaled, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -235,7 +235,7 @@ class Manifest(Model):
             yield from portless.conflicts(self.traffic, self.health, self.judge, smoke=bool(self.smoke))
         if self.single:
             yield from single.conflicts(self.strategy_name, self.replicas)
-        yield from scale.conflicts(self)
+        yield from scaled.conflicts(self)
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()

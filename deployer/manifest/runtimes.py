@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Sequence
 
 from deployer.manifest.base import Conflict
+from deployer.manifest.described import Described
 from deployer.manifest.sections import Limits, Log
 
-if TYPE_CHECKING:
-    from deployer.manifest.judge import Judge
-    from deployer.manifest.sections import Health, Mount
-
 OF_CONTAINERS = ("entrypoint", "mounts", "networks", "user", "read_only", "verify")
-
-
-class Described(Protocol):
-    """A manifest, as far as its runtime has to do with it."""
-
-    @property
-    def runtime(self) -> str: ...  # noqa: D102 - as the manifest has it
-    @property
-    def verbs(self) -> str | None: ...  # noqa: D102 - as the manifest has it
-    @property
-    def command(self) -> tuple[str, ...] | None: ...  # noqa: D102 - as the manifest has it
-    @property
-    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - as the manifest has it
-    @property
-    def hosts(self) -> str: ...  # noqa: D102 - as the manifest has it
-    @property
-    def health(self) -> Health: ...  # noqa: D102 - as the manifest has it
-    @property
-    def limits(self) -> Limits: ...  # noqa: D102 - as the manifest has it
-    @property
-    def log(self) -> Log: ...  # noqa: D102 - as the manifest has it
-    @property
-    def mounts(self) -> tuple[Mount, ...]: ...  # noqa: D102 - as the manifest has it
-    @property
-    def judge(self) -> Judge: ...  # noqa: D102 - as the manifest has it
 
 
 def conflicts(manifest: Described) -> Iterator[Conflict]:
