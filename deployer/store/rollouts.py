@@ -68,7 +68,7 @@ class Rollouts:
         query = (  # only marks are put in
             "select number, service, strategy, outcome, exit, ended_at is not null as ended,"  # noqa: S608
             " case when ended_at > started_at then ended_at - started_at else 0.0 end as seconds,"
-            " case when ended_at is not null and json_valid(plan) then (select coalesce(sum("
+            " case when ended_at is not null then (select coalesce(sum("
             "  case when j.ended_at > j.began_at then j.ended_at - j.began_at else 0.0 end), 0.0)"
             "  from journal j where j.rollout = number"
             "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve', 'meet')"

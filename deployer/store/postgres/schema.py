@@ -23,9 +23,6 @@ FIRST = (
     )""",
     "create index claims_of_name on claims (name)",
     "create table claim_words (name text primary key, words text not null)",
-    """create function json_valid(doc text) returns boolean language plpgsql immutable as $$
-        begin perform doc::jsonb; return true; exception when others then return false; end
-    $$""",
     """create function json_extract(doc text, path text) returns text language sql immutable as $$
         select jsonb_path_query_first(doc::jsonb, path::jsonpath) #>> '{}'
     $$""",
