@@ -186,16 +186,14 @@ def turn_back(db: Connection, rollout: Rollout, error: DeployError) -> None:
 def is_last(db: Connection, rollout: int) -> bool:
     """Tell, in the transaction in which a rollout of a set comes to rest, whether none of the set is in progress now.
 
-    Of those that come to rest at the same time one is the last. One that is paused is in progress while the set goes
-    back: it is rolled back, too.
+    Of those that come to rest at the same time one is the last, as write transactions take turns. One that is paused is
+    in progress while the set goes back: it is rolled back, too.
     """
-    mine = "in (select number from set_members where rollout = ?)"
-    # The line of the set is taken by one transaction at a time: each sees what the one before has written.
-    db.execute(f"update sets set exit = exit where number {mine}", (rollout,))  # noqa: S608 - of constants
     row = db.execute(
-        "select count(*) as members, coalesce(sum(case when r.outcome = '' or (r.outcome = 'paused' and"  # noqa: S608
+        "select count(*) as members, coalesce(sum(case when r.outcome = '' or (r.outcome = 'paused' and"
         " s.decided = 'back') then 1 else 0 end), 0) as open from set_members m join sets s on s.number = m.number"
-        f" join rollouts r on r.number = m.rollout where m.number {mine}",
+        " join rollouts r on r.number = m.rollout"
+        " where m.number in (select number from set_members where rollout = ?)",
         (rollout,),
     ).fetchone()
     return bool(row and row["members"] and not row["open"])
