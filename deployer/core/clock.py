@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from deployer.core.errors import DeadlinePassed
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -67,6 +69,12 @@ class Deadline:
         """Raise DeadlinePassed, naming what was waited for, once the time is over."""
         if self.passed():
             raise DeadlinePassed(f"{what}: not within {self.seconds:g} s", hint)
+
+    def over(self, items: Iterable[T], what: str) -> Iterator[T]:
+        """Give what comes of a stream; raise DeadlinePassed once the time is over, however little comes at a time."""
+        for item in items:
+            self.check(what)
+            yield item
 
     def until(self, ready: Callable[[], bool], what: str, *, every: float = 0.05, hint: str = "") -> None:
         """Poll `ready` until it is true; raise DeadlinePassed at the end."""

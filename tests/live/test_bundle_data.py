@@ -310,13 +310,13 @@ import os, signal
 from deployer.drivers.ports.data import SavedData
 from deployer.drivers.runtime.docker.data import DockerData
 whole = DockerData._fill
-def half(self, client, container, source, saved):
+def half(self, client, container, source, saved, deadline):
     def pieces():
         for number, piece in enumerate(piece for piece in saved.read() if piece):
             if number:
                 os.kill(os.getpid(), signal.SIGKILL)
             yield piece
-    whole(self, client, container, source, SavedData(saved.digest, saved.size, pieces))
+    whole(self, client, container, source, SavedData(saved.digest, saved.size, pieces), deadline)
 DockerData._fill = half
 from deployer.start import main
 main()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import docker.errors
 import pytest
 
 from deployer.app.bundles.restore import _Restoring
@@ -20,9 +21,14 @@ from deployer.bundle.contents import Contents, Data
 from deployer.bundle.reader import opened
 from deployer.bundle.writer import stream
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import Refused
+from deployer.core.errors import DeadlinePassed, Refused, StoreFailed
+from deployer.core.filelock import FileLock
 from deployer.drivers.ports.data import Restoring, SavedData
+from deployer.drivers.runtime.docker.data import DockerData
+from deployer.drivers.runtime.docker.engine import Engine
+from deployer.manifest.sections import Mount
 from tests.bundles import part, written
+from tests.memory import FakeClock
 
 ROOT = data.FOLDER
 
@@ -224,3 +230,59 @@ def test_what_was_begun_in_another_volume_is_not_done_again_over_this_one(tmp_pa
     with pytest.raises(Refused, match="the disk is full"):
         restoring(tmp_path, again).restore(saved())
     assert again.asked == [True]
+
+
+# -- deadlines of what goes through an engine
+
+
+class DrippingEngine:
+    """An engine whose archive comes in pieces, each of them within the time-out of a read."""
+
+    def __init__(self, clock: FakeClock, content: bytes) -> None:
+        self._clock, self._content = clock, content
+        self.read, self.removed = 0, 0
+        self.api = SimpleNamespace(containers=list, get_archive=self._archive, api_version="1.43")
+        self.containers = SimpleNamespace(get=self._none, create=lambda *_, **__: self)
+        self.id = "made"
+
+    def _none(self, name: str) -> Any:
+        raise docker.errors.NotFound(name)
+
+    def _archive(self, *_: Any, **__: Any) -> Any:
+        def drip() -> Iterator[bytes]:
+            for piece in pieces(self._content):
+                self._clock.sleep(10)
+                self.read += 1
+                yield piece
+
+        return drip(), {}
+
+    def remove(self, **_: Any) -> None:
+        self.removed += 1
+
+    def close(self) -> None:
+        pass
+
+
+def dripping(scratch: Path, clock: FakeClock) -> tuple[DockerData, DrippingEngine]:
+    engine = DrippingEngine(clock, archive(folder(), (f"{ROOT}/big", tarfile.REGTYPE, {"text": bytes(200_000)})))
+    mounts = [Mount(source="/srv/data", target="/data")]
+    return DockerData(mounts, scratch, Engine(lambda *_: cast(Any, engine), "unix:///dev/null")), engine
+
+
+def test_data_that_comes_slowly_is_not_read_beyond_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployer.drivers.runtime.docker.engine.knock", lambda *_: None)
+    clock = FakeClock()
+    service_data, engine = dripping(tmp_path, clock)
+    with pytest.raises(DeadlinePassed, match="read /srv/data: not within 60 s"):
+        service_data.save("/data", "image", tmp_path / "saved", Deadline.after(clock, 60))
+    assert (engine.read, engine.removed) == (6, 1)
+
+
+def test_no_lock_of_data_is_waited_for_beyond_the_deadline(tmp_path: Path) -> None:
+    clock = FakeClock()
+    service_data, _ = dripping(tmp_path, clock)
+    with FileLock(tmp_path / ".lock").held(0), pytest.raises(StoreFailed, match="held by another command"):
+        service_data.is_free("/data", "image", Deadline.after(clock, 0), overwrite=False)

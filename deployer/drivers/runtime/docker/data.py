@@ -50,12 +50,12 @@ class DockerData:
     def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:
         """Copy what is mounted there into a file; nothing may be running that mounts it."""
         source = self.source(name)
-        with self._alone(), self._engine.client(f"save {source}", deadline.left()) as client:
+        with self._alone(deadline), self._engine.client(f"save {source}", deadline.left()) as client:
             _refuse_used(client, source)
             if not source.startswith("/") and _volume(client, source) is None:
                 raise Refused(f"the engine has no volume {source}", f"there is nothing to save for {name}")
             with target.open("wb") as file:
-                self._read(client, source, image, file)
+                self._read(client, source, image, file, deadline)
             _refuse_used(client, source)
 
     def is_free(self, name: str, image: str, deadline: Deadline, *, overwrite: bool) -> bool:
@@ -63,37 +63,40 @@ class DockerData:
         source = self.source(name)
         if overwrite and not source.startswith("/"):
             return True
-        with self._alone(), self._engine.client(f"look into {source}", deadline.left()) as client:
-            return self._is_empty(client, source, image)
+        with self._alone(deadline), self._engine.client(f"look into {source}", deadline.left()) as client:
+            return self._is_empty(client, source, image, deadline)
 
     def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
         """Fill a volume or a folder and read it back; a volume that was not filled to the end is removed."""
         source = self.source(name)
-        with self._alone(), self._engine.client(f"restore {source}", deadline.left()) as client:
+        with self._alone(deadline), self._engine.client(f"restore {source}", deadline.left()) as client:
             _refuse_used(client, source)
             replaced = (how.overwrite or how.begun) and not source.startswith("/")
             if replaced:
                 _remove_left(client, source)
                 _refuse_owned(client, source)
-            elif not how.begun and not self._is_empty(client, source, image):
+            elif not how.begun and not self._is_empty(client, source, image, deadline):
                 raise Refused(f"{source} is not empty", "deployer removes nothing of a folder: empty it by hand")
             how.begins()
             if replaced:
                 _cleared(client, source)
             with undone(lambda: _cleared(client, source)):
                 with self._mounted(client, source, image, read_only=False) as container:
-                    self._fill(client, container, source, saved)
-                if (found := self._digest(client, source, image)) != saved.digest:
+                    self._fill(client, container, source, saved, deadline)
+                if (found := self._digest(client, source, image, deadline)) != saved.digest:
                     raise Refused(
                         f"{source} has {found[:19]} after it was filled with {saved.digest[:19]}",
                         "does something else write to it, or does its file system keep no owners and modes?",
                     )
 
-    def _fill(self, client: docker.DockerClient, container: Container, source: str, saved: SavedData) -> None:
+    def _fill(
+        self, client: docker.DockerClient, container: Container, source: str, saved: SavedData, deadline: Deadline
+    ) -> None:
         import docker.errors
 
+        pieces = deadline.over(filter(None, saved.read()), f"fill {source}")
         try:
-            client.api.put_archive(str(container.id), "/", (piece for piece in saved.read() if piece))
+            client.api.put_archive(str(container.id), "/", pieces)
         except docker.errors.APIError as error:
             said, hint = told_full(self._engine, str(error.explanation))
             raise Refused(f"{source} cannot be filled with {saved.size:,} bytes: {said}", hint) from error
@@ -106,30 +109,32 @@ class DockerData:
             )
         return self._sources[name]
 
-    def _digest(self, client: docker.DockerClient, source: str, image: str) -> str:
+    def _digest(self, client: docker.DockerClient, source: str, image: str, deadline: Deadline) -> str:
         hashed = _Hashed()
-        self._read(client, source, image, hashed)
+        self._read(client, source, image, hashed, deadline)
         return f"sha256:{hashed.sum.hexdigest()}"
 
-    def _is_empty(self, client: docker.DockerClient, source: str, image: str) -> bool:
+    def _is_empty(self, client: docker.DockerClient, source: str, image: str, deadline: Deadline) -> bool:
         if not source.startswith("/") and _volume(client, source) is None:
             return True
-        with self._archive(client, source, image) as archive:
+        with self._archive(client, source, image, deadline) as archive:
             return not data.holds_something(archive)
 
-    def _read(self, client: docker.DockerClient, source: str, image: str, file: Any) -> None:
+    def _read(self, client: docker.DockerClient, source: str, image: str, file: Any, deadline: Deadline) -> None:
         try:
-            with self._archive(client, source, image) as archive:
+            with self._archive(client, source, image, deadline) as archive:
                 data.normalise(archive, file)
         except (ValueError, tarfile.TarError) as error:
             raise Refused(f"{source} cannot be saved: {error}", "remove that, or save the data by a command") from None
 
     @contextmanager
-    def _archive(self, client: docker.DockerClient, source: str, image: str) -> Iterator[Iterable[bytes]]:
+    def _archive(
+        self, client: docker.DockerClient, source: str, image: str, deadline: Deadline
+    ) -> Iterator[Iterable[bytes]]:
         with self._mounted(client, source, image, read_only=True) as container:
             pieces, _ = client.api.get_archive(str(container.id), f"/{data.FOLDER}", chunk_size=tape.CHUNK)
             with closing(pieces):  # an engine that is still sending never removes the container
-                yield pieces
+                yield deadline.over(pieces, f"read {source}")
 
     @contextmanager
     def _mounted(self, client: docker.DockerClient, source: str, image: str, *, read_only: bool) -> Iterator[Container]:
@@ -159,9 +164,9 @@ class DockerData:
             made.remove(force=True, v=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, deadline: Deadline) -> Iterator[None]:
         files.folder(self._folder)
-        with FileLock(self._folder / ".lock").held(LOCK_SECONDS):
+        with FileLock(self._folder / ".lock").held(min(LOCK_SECONDS, deadline.left())):
             yield
 
 

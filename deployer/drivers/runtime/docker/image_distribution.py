@@ -91,21 +91,15 @@ def _copy(source: FleetHost | None, member: FleetHost, image: Image, deadline: D
         member.engine.client(f"copy {image.reference} to {member.name}", deadline.left()) as taker,
     ):
         chunks = giver.api.get_image(image.id, chunk_size=CHUNK)
-        loaded: Iterator[dict[str, str]] = taker.api.load_image(_bounded(chunks, deadline, image))  # type: ignore[no-untyped-call]
-        for line in loaded or ():
-            deadline.check(f"copy {image.reference} to {member.name}")
+        given = deadline.over(chunks, f"copy {image.reference}")
+        loaded: Iterator[dict[str, str]] = taker.api.load_image(given)  # type: ignore[no-untyped-call]
+        for line in deadline.over(loaded or (), f"copy {image.reference} to {member.name}"):
             if "error" in line:
                 raise DriverFailed(f"{member.name} does not take {image.reference}: {line['error']}")
 
 
 def _pinned(member: FleetHost, reference: str, deadline: Deadline, tell: Tell) -> Image:
     return member.do(lambda _runtime: images.resolve(member.engine, reference, deadline, tell))
-
-
-def _bounded(chunks: Iterator[bytes], deadline: Deadline, image: Image) -> Iterator[bytes]:
-    for chunk in chunks:
-        deadline.check(f"copy {image.reference}")
-        yield chunk
 
 
 def _has(engine: Engine, image: Image) -> bool:

@@ -47,8 +47,7 @@ class DockerImages:
             except OSError as error:
                 raise _full(scratch, error) from error
             with self._engine.client(f"save {image.reference}", deadline.left()) as client:
-                for chunk in client.api.get_image(image.id, chunk_size=CHUNK):
-                    deadline.check(f"save {image.reference}")
+                for chunk in deadline.over(client.api.get_image(image.id, chunk_size=CHUNK), f"save {image.reference}"):
                     _write(file, chunk, scratch)
             file.seek(0)
             try:
@@ -89,8 +88,7 @@ class DockerImages:
             with self._engine.client(f"load {wanted[:19]}", deadline.left()) as client:
                 sent = (chunk for chunk in _archive(image, tag) if chunk)
                 said: Iterator[dict[str, Any]] = client.api.load_image(sent)  # type: ignore[no-untyped-call]
-                for line in said or ():
-                    deadline.check(f"load {wanted[:19]}")
+                for line in deadline.over(said or (), f"load {wanted[:19]}"):
                     if "error" in line:
                         raise DriverFailed(str(line["error"]))
                 found = find_image(client, tag)

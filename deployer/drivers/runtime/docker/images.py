@@ -110,8 +110,7 @@ def pull(engine: Engine, reference: str, deadline: Deadline) -> None:
 
 def _pull(engine: Engine, reference: str, deadline: Deadline) -> None:
     with engine.client(f"pull {reference}", deadline.left()) as client:
-        for line in client.api.pull(reference, stream=True, decode=True):
-            deadline.check(f"pull {reference}")
+        for line in deadline.over(client.api.pull(reference, stream=True, decode=True), f"pull {reference}"):
             if "error" in line:
                 raise DriverFailed(str(line["error"]))
 
