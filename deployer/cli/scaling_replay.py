@@ -1,4 +1,4 @@
-"""`deploy scale --replay`: what policies of scaling would have done with recorded traffic."""
+"""`deploy scale --replay FILE`: what policies of scaling would have done with recorded traffic."""
 
 from __future__ import annotations
 

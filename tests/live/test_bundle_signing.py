@@ -101,8 +101,9 @@ def test_a_program_without_a_key_among_the_signers_is_named(tmp_path: Path) -> N
         signing.signer(CONTENTS, signature, ssh.public)
     with pytest.raises(Refused, match="no known program made it"):
         signing.signer(CONTENTS, "anything", ssh.public)
-    with pytest.raises(Refused, match="it is not signed, and"):
+    with pytest.raises(Refused, match="it is not signed, and") as refused:
         signing.signer(CONTENTS, "", ssh.public)
+    assert "`deploy bundle make --sign KEY -o FILE`" in refused.value.hint
     with pytest.raises(Refused, match="is not a file"):
         signing.signer(CONTENTS, signature, tmp_path / "nowhere")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -69,6 +70,8 @@ def problem_with(line: str) -> str:
         return f"there is no command {name}"
     if isinstance(command, click.Group) and rest and (inner := command.get_command(click.Context(command), rest[0])):
         command, rest = inner, rest[1:]
+    elif isinstance(command, click.Group) and rest and PLACEHOLDER.fullmatch(rest[0]):
+        return ""  # `deploy release STRATEGY`
     context = click.Context(command, info_name=name)
     try:
         _, extra, _ = command.make_parser(context).parse_args(list(rest))
@@ -88,6 +91,31 @@ def test_every_command_exists(document: Path) -> None:
     wrong = {line: told for line in command_lines(document) if (told := problem_with(line))}
 
     assert not wrong
+
+
+def said_in_code() -> Iterator[tuple[str, str]]:
+    """Give the calls of `deploy` that texts of the code name, each with its place; what is filled in is FILLED."""
+    for file in sorted((REPOSITORY / "deployer").rglob("*.py")):
+        inner = set[int]()
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.JoinedStr(values=values):
+                    inner |= {id(value) for value in values}
+                    text = "".join(
+                        str(value.value) if isinstance(value, ast.Constant) else "FILLED" for value in values
+                    )
+                case ast.Constant(value=str(text)) if id(node) not in inner:
+                    pass
+                case _:
+                    continue
+            yield from ((line, f"{file}:{node.lineno}") for line in re.findall("`(deploy [^`]+)`", text))
+
+
+def test_every_command_that_a_text_of_the_code_names_exists() -> None:
+    found = tuple(said_in_code())
+    wrong = {place: (line, told) for line, place in found if (told := problem_with(line))}
+    assert not wrong
+    assert len(found) > 300
 
 
 @pytest.mark.parametrize(

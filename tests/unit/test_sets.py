@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.app.operations.sets import deploy_set, in_progress, together
-from deployer.cli.lazy import group
 from deployer.core.errors import DeployError, Exit, ImageGone, Locked, LockLost, ManifestRefused, Refused
 from deployer.core.events import Event
 from deployer.engine import Drive
@@ -358,11 +356,6 @@ def test_a_promotion_is_refused_before_anybody_is_asked_where_one_waits_for_peop
     assert len(refused) == 1
     by_force = 'deploy promote --service mailer --force -m "why"'
     assert re.findall("`(.+?)`", refused[0].hint) == ["deploy approve --service mailer", by_force]
-    for words in map(shlex.split, re.findall("`(.+?)`", refused[0].hint)):
-        with group().make_context("deploy", words[1:], resilient_parsing=False) as context:
-            name, command, arguments = group().resolve_command(context, words[1:])
-            assert command is not None
-            command.make_context(name, arguments, parent=context)
 
 
 def test_an_emergency_at_the_proxy_of_one_takes_all_back(scene: SetScene) -> None:

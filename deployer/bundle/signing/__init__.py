@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from deployer.bundle.signing import cosign, minisign, openssh
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, MADE_SIGNED
 from deployer.core.errors import Refused
 
 _MOST = 1024 * 1024  # bytes of a file of keys
@@ -64,13 +65,14 @@ def signer(contents: bytes, signature: str, signers: Path) -> str:
     if not signature:
         raise Refused(
             f"it is not signed, and {signers} says who must sign bundles",
-            'sign it: `deploy bundle make --sign KEY`, or deploy it anyway: --allow-unsigned "WHY"',
+            f'{MADE_SIGNED}; --allow-unsigned "WHY" deploys it as it is',
         )
     program = _of(signature)
     files = [file for file in _files(signers) if program.has_public(_read(file))]
     if not files:
         raise Refused(
-            f"it is signed by {program.NAME}, and {signers} has no key of {program.NAME}", "sign it, or add the key"
+            f"it is signed by {program.NAME}, and {signers} has no key of {program.NAME}",
+            BY_OTHER_KEY,
         )
     refused = []
     for file in files:
@@ -92,7 +94,7 @@ def _of(signature: str) -> Program:
     for program in _PROGRAMS:
         if program.made(signature):
             return program
-    raise Refused("its signature is damaged: no known program made it", "copy it again, or sign it again")
+    raise Refused("its signature is damaged: no known program made it", DAMAGED)
 
 
 def _files(signers: Path) -> Iterator[Path]:

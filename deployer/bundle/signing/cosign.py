@@ -6,7 +6,7 @@ import base64
 import os
 from pathlib import Path
 
-from deployer.bundle.signing.message import named_line, run, written
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, named_line, run, written
 from deployer.core import commands
 from deployer.core.cosign import INSTALL, surroundings
 from deployer.core.errors import Refused
@@ -55,9 +55,7 @@ class CosignBlobs:
             except commands.CommandFailed as error:
                 raise Refused(
                     f"it is not signed by the cosign key {keys}: {error}",
-                    INSTALL
-                    if error.hint
-                    else "the signature is by another key, or of another bundle: sign it, or add the key",
+                    INSTALL if error.hint else f"the signature is by another key, or of another bundle: {BY_OTHER_KEY}",
                 ) from None
         return f"{keys.name} (cosign)"
 
@@ -66,4 +64,4 @@ class CosignBlobs:
         try:
             base64.b64decode(signature.removeprefix(_MARK), validate=True)
         except ValueError:
-            raise Refused("its signature is damaged: it is not base64", "copy it again, or sign it again") from None
+            raise Refused("its signature is damaged: it is not base64", DAMAGED) from None

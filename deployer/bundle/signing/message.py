@@ -12,6 +12,10 @@ from deployer.bundle.contents import digest_of
 from deployer.core import commands
 from deployer.core.clock import Deadline, SystemClock
 
+# What to do where a bundle is refused for its signature: a bundle is signed when it is made.
+MADE_SIGNED = "`deploy bundle make --sign KEY -o FILE` makes and signs it"
+BY_OTHER_KEY = f"add the key of who signed it, or sign it with a key that is there: {MADE_SIGNED}"
+DAMAGED = f"copy it again, or make it again: {MADE_SIGNED}"
 NAMESPACE = "deployer-bundle"
 SECONDS = 60.0  # a key on a token may wait for a touch
 _MOST = 64 * 1024

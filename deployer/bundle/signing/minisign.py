@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from deployer.bundle.contents import digest_of
-from deployer.bundle.signing.message import NAMESPACE, named_line, run, written
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, named_line, run, written
 from deployer.core import commands
 from deployer.core.errors import Refused
 
@@ -53,16 +53,14 @@ class Minisign:
         """Return the file of the key, and its number, where this key signed."""
         made, known = _key(signature.splitlines(), 1), _key(_text(keys).splitlines(), -1)
         if made != known:
-            raise Refused(
-                f"it is signed by the minisign key {made}, and {keys} is the key {known}", "sign it, or add the key"
-            )
+            raise Refused(f"it is signed by the minisign key {made}, and {keys} is the key {known}", BY_OTHER_KEY)
         with written(named_line(contents), signature) as (message, place):
             try:
                 run(["minisign", "-V", "-p", str(keys.absolute()), "-m", str(message), "-x", str(place)])
             except commands.CommandFailed as error:
                 raise Refused(
                     f"its signature by the minisign key {made} does not fit its contents: {error}",
-                    _INSTALL if error.hint else "the signature is damaged, or that of another bundle: sign it again",
+                    _INSTALL if error.hint else f"the signature is damaged, or that of another bundle: {DAMAGED}",
                 ) from None
         return f"{keys.name} (minisign key {made})"
 
@@ -71,7 +69,7 @@ class Minisign:
         lines = signature.splitlines()
         _key(lines, 1)
         if len(lines) != _LINES or not lines[2].endswith(digest_of(contents)):
-            raise Refused("its signature is damaged, or that of another bundle", "copy it again, or sign it again")
+            raise Refused("its signature is damaged, or that of another bundle", DAMAGED)
 
 
 def _text(keys: Path) -> str:
@@ -85,5 +83,5 @@ def _key(lines: list[str], at: int) -> str:
     except (ValueError, IndexError):
         number = b""
     if len(number) != _KEY.stop - _KEY.start:
-        raise Refused("its signature, or the public key, is not one of minisign", "copy it again, or sign it again")
+        raise Refused("its signature, or the public key, is not one of minisign", DAMAGED)
     return number[::-1].hex().upper()

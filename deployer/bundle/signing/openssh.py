@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer.bundle.signing.message import NAMESPACE, digest_line, run, written
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, digest_line, run, written
 from deployer.core import commands
 from deployer.core.errors import Refused
 
@@ -48,7 +48,7 @@ class OpenSsh:
                 who = found[0] if found else ""
                 run(["ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", who, *given], digest_line(contents))
             except commands.CommandFailed as error:
-                raise Refused(f"it is not signed by a key of {keys}: {error}", "sign it, or add the key") from None
+                raise Refused(f"it is not signed by a key of {keys}: {error}", BY_OTHER_KEY) from None
         return who
 
     def refuse_damaged(self, contents: bytes, signature: str) -> None:
@@ -58,4 +58,4 @@ class OpenSsh:
                 check = ["ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(place)]
                 run(check, digest_line(contents))
             except commands.CommandFailed as error:
-                raise Refused(f"its signature is damaged: {error}", "copy it again, or sign it again") from None
+                raise Refused(f"its signature is damaged: {error}", DAMAGED) from None

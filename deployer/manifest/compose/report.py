@@ -1,4 +1,4 @@
-"""What `deploy init --from` says: what was written, what stays, what was not taken over, what to type next."""
+"""What `deploy init --from FILE` says: what was written, what stays, what was not taken over, what to type next."""
 
 from __future__ import annotations
 
