@@ -45,6 +45,7 @@ class Host:
         self.waker_gets = False  # what the workers know
         self.tell_fails, self.drains, self.ill = 0, True, ""
         self.start_error: Exception | None = None
+        self.prepared = False
         self._replace(monkeypatch)
 
     def _replace(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +64,9 @@ class Host:
             self.tell_fails -= 1
             raise DriverFailed("killed before it was told", "")
         self.waker_gets = bool(side.asleep)
+
+    def prepare(self) -> None:
+        self.prepared = True
 
     def stop(self, name: str, _grace: float, _deadline: Deadline) -> None:
         self.running[name] = False
@@ -140,6 +144,11 @@ def test_what_was_started_is_stopped_where_another_does_not_start(host: Host, er
     fails(host.wake, type(error))
     assert (host.up, host.asleep) == ([], True)
     assert host.sleeper.wakes("shop")[-1].error
+
+
+def test_what_a_start_needs_is_at_hand_before_somebody_waits_for_it(host: Host) -> None:
+    host.sleeper.prepare("shop", "blue")
+    assert host.prepared
 
 
 def test_a_place_that_is_being_left_is_not_opened_again_by_who_passes_the_waker(host: Host) -> None:

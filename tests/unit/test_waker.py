@@ -35,6 +35,7 @@ class Sleeper:
     def __init__(self, side: BackendSide) -> None:
         self._side, self.starts, self.error, self.paused = side, 0, "", 0.0
         self.raises: Exception | None = None
+        self.prepared: list[str] = []
         self.unknown = False
         self.may_wake = threading.Event()
 
@@ -45,6 +46,9 @@ class Sleeper:
 
     def rests_for(self, _service: str, _colour: str) -> float:
         return self.paused
+
+    def prepare(self, service: str, _colour: str) -> None:
+        self.prepared.append(service)
 
     def wake(self, _service: str, _colour: str) -> BackendServer:
         self.starts += 1
@@ -194,6 +198,7 @@ def test_it_says_its_version_and_listens_for_who_came_since(home: Home) -> None:
             reader, writer = await asyncio.open_unix_connection(str(home.inside.path(waker.CONTROL)))
             assert (await reader.read()).decode().strip() == __version__
             writer.close()
+            assert scene.sleeper.prepared == ["shop", "shop", "other", "other"], "before somebody waits for a start"
             assert home.inside.path(waker.socket("other", "green")).exists()
             assert scene.known.service == "shop"
 

@@ -43,6 +43,10 @@ class LocalSleeper:
         """Have the waker run."""
         self._proxy.attend(deadline)
 
+    def prepare(self, service: str, colour: Colour) -> None:
+        """Have at hand what it takes to wake a place, before somebody waits for that."""
+        self._starter(self.side(service, colour)).prepare()
+
     def wakes(self, service: str) -> tuple[Wake, ...]:
         """Return what became of the newest starts by requests."""
         return Wakes(self._proxy.folder, service).all()

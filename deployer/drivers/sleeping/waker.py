@@ -132,9 +132,11 @@ class Waker:
             found, unknown = self._ways()
             for name in self._listening.keys() - found.keys() - unknown - {waker.CONTROL}:
                 self._listening.pop(name).close()
-            for name, way in found.items():
-                if name not in self._listening or not self._home.inside.path(name).exists():
-                    await self._listen(name, partial(self._serve, way))
+            fresh = [name for name in found if not (name in self._listening and self._home.inside.path(name).exists())]
+            for name in fresh:
+                await self._listen(name, partial(self._serve, found[name]))
+            for name in fresh:
+                await asyncio.to_thread(self._sleeper.prepare, found[name].service, found[name].colour)
 
     def _ways(self) -> tuple[dict[str, _SleepingPlace], set[str]]:
         """Return the sockets of all services, and those of services of which nothing can be read: they stay."""
