@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import (
@@ -162,6 +162,7 @@ class World:
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
     asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
+    sleeps_as: Literal["exited", "paused"] = "exited"  # what becomes of an instance that sleeps
     impatient: bool = False  # somebody comes while a service goes to sleep
     attended: int = 0  # how often it was seen to that somebody wakes what sleeps
     wakes: list[Wake] = field(default_factory=list)
@@ -267,7 +268,7 @@ class MemorySleeper:
             return False
         self.world.asleep[service, colour] = self.world.clock.now()
         for name in self.world.servers[service, colour]:
-            self.world.instances[name] = replace(self.world.instances[name], state="exited")
+            self.world.instances[name] = replace(self.world.instances[name], state=self.world.sleeps_as)
         self.world.touch("after sleep")
         return True
 

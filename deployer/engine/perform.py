@@ -275,7 +275,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
 
 
 def _sleep(run: Drive, step: Sleep, doing: Doing) -> dict[str, Any]:
-    """Stop what runs until the next request, and read back that it is so; who comes meanwhile keeps it awake."""
+    """Stop or pause what runs until the next request, and read that back; who comes meanwhile keeps it awake."""
     sleeper = run.drivers.sleeper
     if sleeper is None:
         raise StepFailed(f"{run.service} does not sleep", "`scale.min: 0` in its manifest has it sleep")
@@ -285,7 +285,7 @@ def _sleep(run: Drive, step: Sleep, doing: Doing) -> dict[str, Any]:
         return {"asleep": False}
     running = [i.name for i in run.instances(step.colour, step.release) if i.state == "running"]
     if running and step.colour in sleeper.asleep(run.service):
-        raise StepFailed(f"{', '.join(running)}: stopped, but the runtime still has it running", "see `deploy doctor`")
+        raise StepFailed(f"{', '.join(running)}: asleep, but the runtime still has it running", "see `deploy doctor`")
     return {"asleep": not running}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
@@ -53,12 +53,19 @@ class ScaleSettings(Model):
     idle: Seconds = Field(
         600.0, ge=1, le=30 * 86_400, description="With `min: 0`: how long nobody must have come before it sleeps."
     )
+    sleep: Literal["stop", "pause"] = Field(
+        "stop",
+        description="With `min: 0`: what becomes of the instance. `stop` gives its memory back, and a wake takes as"
+        " long as a start; with `pause` it keeps its memory, gets no processor time, and wakes within milliseconds.",
+    )
     wake: WakeSettings = Field(WakeSettings(), description="With `min: 0`: what does not wake it.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         if self.min > self.max:
             yield Conflict("min", f"{self.min} is more than `max`, {self.max}", "min of at most max", ("min", "max"))
+        if self.sleep == "pause" and self.min:
+            yield Conflict("sleep", f"with `min: {self.min}` it never sleeps", "remove it, or min: 0", ("sleep", "min"))
 
     @property
     def sleeps(self) -> bool:

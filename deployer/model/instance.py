@@ -16,7 +16,8 @@ class Instance:
     """One container or process, as the runtime sees it now.
 
     `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
-    runtime; `host` is the machine of the inventory that it stands on, "" for this one.
+    runtime; `host` is the machine of the inventory that it stands on, "" for this one. One that is `paused` keeps its
+    memory, gets no processor time and answers nobody.
     """
 
     service: str
@@ -26,7 +27,7 @@ class Instance:
     name: str
     runtime_id: str
     address: str
-    state: Literal["created", "running", "exited"]
+    state: Literal["created", "running", "paused", "exited"]
     health: Literal["none", "starting", "healthy", "unhealthy"] = "none"
     exit_code: int | None = None
     config_hash: str = ""

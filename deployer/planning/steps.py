@@ -326,7 +326,7 @@ class Stop(Remove):
 
 @dataclass(frozen=True, kw_only=True)
 class Sleep(Step):
-    """The instances of the colour are stopped where they are, and the next request starts them again.
+    """The instances of the colour are stopped where they are, or paused, and the next request starts them again.
 
     Where somebody comes meanwhile, or requests go on beyond `drain`, they run on.
     """

@@ -21,7 +21,6 @@ from deployer.supervisor.proc import Process
 from deployer.supervisor.spec import ProcessSpec
 from deployer.supervisor.status import ProcessStatus
 
-ASLEEP = "asleep"  # of a program that was stopped until somebody needs it: a boot does not start it
 LOCK, SUPERVISOR_LOCK, LOG = "lock", "supervisor.lock", "supervisor.log"
 KILL_WAIT = 2.0  # seconds that the kernel gets to end a killed process, even when the deadline has passed
 
@@ -35,21 +34,42 @@ def read_status(folder: Path) -> ProcessStatus | None:
 def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> ProcessStatus:
     """Make the program run as specified, under a supervisor; leaves alone what runs so already.
 
-    A program that lives without a supervisor is adopted; one that runs by another spec is stopped first. Returns once
-    the program has been executed; `state` is `exited` for one that waits for its next restart. Raises DriverFailed when
-    it cannot be executed, and leaves nothing running then.
+    A program that lives without a supervisor is adopted; one that runs by another spec is stopped first, and one that
+    is paused goes on. Returns once the program has been executed; `state` is `exited` for one that waits for its next
+    restart. Raises DriverFailed when it cannot be executed, and leaves nothing running then.
     """
     files.folder(folder)
     folder.chmod(0o700)
     with _locked(folder, deadline):
-        (folder / ASLEEP).unlink(missing_ok=True)
+        slept = (folder / reports.ASLEEP).exists()
+        (folder / reports.ASLEEP).unlink(missing_ok=True)
         status = _settled(folder, deadline)
         if status is None or not status.supervisor_pid:
-            return _start(folder, spec, deadline)
-        if specs.load(folder) == spec and not status.error:
-            return status
+            return _resumed(folder, _start(folder, spec, deadline), deadline)
+        ends = slept and not status.pid  # its supervisor may have seen that nobody needs what has just been killed
+        if specs.load(folder) == spec and not status.error and not ends:
+            return _resumed(folder, status, deadline)
         _stop(folder, deadline)
         return _start(folder, spec, deadline)
+
+
+def pause(folder: Path, deadline: Deadline) -> None:
+    """Stop the program where it is, with all of its process group, until `ensure_running`: it keeps its memory.
+
+    One that does not run now, as it has just ended, is not started again. Neither is one that ends while it is paused.
+    """
+    if folder.is_dir():
+        with _locked(folder, deadline):
+            (folder / reports.ASLEEP).touch(0o600)
+            status = _settled(folder, deadline)
+            if status is None or status.program is None:
+                _stop(folder, deadline)
+            else:
+                program = status.program
+                proc.signal_group(program, signal.SIGSTOP)
+                deadline.until(
+                    lambda: program.paused() or not program.alive(), f"{folder.name} does not pause", every=0.001
+                )
 
 
 def stop(folder: Path, deadline: Deadline, *, asleep: bool = False) -> None:
@@ -61,7 +81,7 @@ def stop(folder: Path, deadline: Deadline, *, asleep: bool = False) -> None:
     if folder.is_dir():
         with _locked(folder, deadline):
             if asleep:
-                (folder / ASLEEP).touch(0o600)
+                (folder / reports.ASLEEP).touch(0o600)
             _stop(folder, deadline)
 
 
@@ -90,6 +110,16 @@ def _settled(folder: Path, deadline: Deadline) -> ProcessStatus | None:
 
     deadline.until(settled, f"the supervisor of {folder.name} did not report", every=0.01, hint=_see_log(folder))
     return status
+
+
+def _resumed(folder: Path, status: ProcessStatus, deadline: Deadline) -> ProcessStatus:
+    """Have a program that is paused go on."""
+    program = status.program
+    if status.state != "paused" or program is None:
+        return status
+    proc.signal_group(program, signal.SIGCONT)
+    deadline.until(lambda: not program.paused(), f"{folder.name} does not go on", every=0.001)
+    return reports.checked(replace(status, state="running"))
 
 
 def _supervised(folder: Path) -> bool:
@@ -199,6 +229,7 @@ def _end(process: Process, number: signal.Signals, seconds: float) -> None:
         if fd is None:
             return
         proc.send(fd, number)
+        proc.signal_group(process, signal.SIGCONT)  # one that is paused would not see it
         if proc.wait(fd, seconds):
             return
         proc.send(fd, signal.SIGKILL)

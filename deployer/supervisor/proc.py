@@ -45,6 +45,11 @@ class Process:
         """Tell whether exactly this process lives."""
         return Process.of(self.pid) == self
 
+    def paused(self) -> bool:
+        """Tell whether a signal has stopped it where it is, until another one has it go on."""
+        fields = _stat(self.pid)
+        return fields is not None and fields[0] == "T" and int(fields[19]) == self.started
+
     def age(self) -> float:
         """Give the seconds since its start, whether or not it still lives."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
@@ -87,7 +92,12 @@ def wait(pidfd: int, seconds: float) -> bool:
 
 
 def kill_group(leader: Process) -> None:
-    """Kill what is left of the process group that `leader` leads or led.
+    """Kill what is left of the process group that `leader` leads or led."""
+    signal_group(leader, signal.SIGKILL)
+
+
+def signal_group(leader: Process, number: signal.Signals) -> None:
+    """Signal what is left of the process group that `leader` leads or led.
 
     While one member lives the kernel does not give the leader's pid to anybody else; if the pid belongs to another
     process by now, the group is empty.
@@ -96,6 +106,6 @@ def kill_group(leader: Process) -> None:
     if now is not None and int(now[19]) != leader.started:
         return
     try:
-        os.killpg(leader.pid, signal.SIGKILL)
+        os.killpg(leader.pid, number)
     except (ProcessLookupError, PermissionError):  # EPERM: only zombies, or programs that changed their user, are left
         return

@@ -13,7 +13,8 @@ from pathlib import Path
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeployError
 from deployer.supervisor import spec as specs
-from deployer.supervisor.control import ASLEEP, ensure_running
+from deployer.supervisor import status as reports
+from deployer.supervisor.control import ensure_running
 
 SECONDS = 60.0  # for one program to be executed
 
@@ -22,7 +23,7 @@ def main(patterns: Sequence[str]) -> int:
     """Start every program that the patterns name, in their order; return 1 when one of them does not start."""
     failed = False
     for folder in [Path(found) for pattern in patterns for found in sorted(glob.glob(pattern))]:  # noqa: PTH207
-        if (folder / ASLEEP).exists():
+        if (folder / reports.ASLEEP).exists():
             continue
         try:
             ensure_running(folder, specs.load(folder), Deadline.after(SystemClock(), SECONDS))

@@ -12,15 +12,17 @@ from deployer.core.errors import DriverFailed
 from deployer.supervisor.proc import Process, boot_id
 
 FILE = "status.json"
+ASLEEP = "asleep"  # beside it, of a program that nobody needs now: neither a boot nor its end starts it again
 _MOST = 2**63
-State = Literal["starting", "running", "exited", "stopped"]
+State = Literal["starting", "running", "paused", "exited", "stopped"]
 
 
 @dataclass(frozen=True)
 class ProcessStatus:
     """The state of a supervised program.
 
-    `exited` means that it ended by itself (a supervisor that lives starts it again), `stopped` that it was asked to.
+    `exited` means that it ended by itself (a supervisor that lives starts it again), `stopped` that it was asked to,
+    `paused` that it is kept in memory and gets no processor time.
     `pid` and `supervisor_pid` are 0 when there is no such process. `exit_code` is that of the last end, negative for a
     signal, None when it is not known. `started_at` is Unix seconds. `error` says why the program could not be executed.
     """
@@ -90,7 +92,9 @@ def checked(status: ProcessStatus) -> ProcessStatus:
     if status.program is not None and not status.program.alive():
         status = status.without_program()
     if status.pid and not status.supervisor_pid:
-        return replace(status, state="running")  # an orphan: it may have died before it could report "running"
+        status = replace(status, state="running")  # an orphan: it may have died before it could report "running"
+    if status.program is not None and status.state == "running" and status.program.paused():
+        return replace(status, state="paused")
     if not status.pid and (status.state == "running" or (status.state == "starting" and not status.supervisor_pid)):
         return replace(status, state="exited")
     return status

@@ -45,7 +45,7 @@ class SupervisorLoop:
                     return self._stopped(program)
                 lived = program.age()
                 self._ended(program)
-            if not self._spec.restart or self._pause(self._backoff.after(lived)):
+            if self._status.state == "stopped" or not self._spec.restart or self._pause(self._backoff.after(lived)):
                 return None
             self._report(replace(self._status, restarts=self._status.restarts + 1))
             program = None
@@ -127,11 +127,15 @@ class SupervisorLoop:
             if fd is None:
                 return
             proc.send(fd, self._spec.signal)
+            proc.signal_group(program, signal.SIGCONT)  # one that is paused would not see it
             if not proc.wait(fd, self._spec.grace):
                 proc.kill_group(program)
                 proc.wait(fd, KILL_WAIT)
 
     def _ended(self, program: Process, error: str = "") -> None:
+        if not error and (self._folder / reports.ASLEEP).exists():  # killed while paused: nobody needs it now
+            self._stopped(program)
+            return
         code = _bury(program)
         self._door.shut()
         self._report(replace(self._status.without_program(), state="exited", exit_code=code, error=error))

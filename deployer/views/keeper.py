@@ -40,7 +40,8 @@ def scale(view: ScaleView, now: float, ink: Ink) -> list[str]:
 def wanted(size: SizeView) -> str:
     """Say how many instances are wanted, and why."""
     if size.asleep:
-        return f"asleep since {moment(size.asleep)}, wakes with the next request"
+        kept = " (paused: it keeps its memory)" if size.paused else ""
+        return f"asleep since {moment(size.asleep)}{kept}, wakes with the next request"
     each = " on each host" if size.hosts > 1 else ""
     count = f"{plural(size.replicas, 'instance')}{each}"
     follows = size.scale

@@ -179,7 +179,7 @@ class SizeView(View):
 
     `manifest` is what the manifest says; `by`, `reason` and `until` belong to the word of a person (`until` 0: it does
     not expire), and are empty where nobody said another number. With `scale` the size follows the load. `asleep` is
-    since when it sleeps until the next request, 0 while it is awake.
+    since when it sleeps until the next request, 0 while it is awake; `paused`: it keeps its memory meanwhile.
     """
 
     release: int
@@ -194,6 +194,7 @@ class SizeView(View):
     until: float = 0.0
     scale: LoadView | None = None
     asleep: float = 0.0
+    paused: bool = False
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def test_what_somebody_stopped_is_started_again(bench: DockerBench, trouble: str
     instance = bench.runtime.ensure(spec, within())
     wait_until_it_answers(instance)
     getattr(container(bench, instance), trouble)()
-    assert not (bench.runtime.instances(bench.service)[0].state == "running" and trouble != "pause")
+    assert bench.runtime.instances(bench.service)[0].state == ("paused" if trouble == "pause" else "exited")
     again = bench.runtime.ensure(spec, within())
     assert (again.runtime_id, again.address, again.state) == (instance.runtime_id, instance.address, "running")
     wait_until_it_answers(again)
@@ -148,7 +148,7 @@ def test_what_somebody_stopped_is_started_again(bench: DockerBench, trouble: str
 def test_a_paused_container_is_not_healthy(bench: DockerBench) -> None:
     instance = bench.start()
     container(bench, instance).pause()
-    assert bench.runtime.instances(bench.service)[0].health == "unhealthy"
+    assert bench.runtime.instances(bench.service)[0].state == "paused"
     bench.runtime.remove(instance, 1, within())
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.live
 
 BODY = os.urandom(1_000_000)
 SHA = hashlib.sha256(BODY).hexdigest()
+SLEEPS = int(os.environ.get("DEPLOYER_TEST_SLEEPS", "200"))  # of the long test
 
 
 @contextmanager
@@ -69,6 +71,16 @@ def put_to_sleep(shop: Shop) -> LocalSleeper:
 
     within(60.0).until(asleep, "it does not sleep", every=0.1)
     return sleeper
+
+
+def pid_of(shop: Shop) -> int:
+    """Return the process of its first instance."""
+    name = f"{shop.name}-r1-1"
+    if shop.client is not None:
+        return int(shop.client.containers.get(name).attrs["State"]["Pid"])
+    status = supervisor.read_status(shop.state / "processes" / name)
+    assert status is not None
+    return status.pid
 
 
 def running(shop: Shop) -> list[str]:
@@ -141,17 +153,73 @@ def test_a_service_sleeps_and_the_next_request_wakes_it(make_shop: Make, kind: s
     assert cost["releases"][0]["hours"] > 0
 
 
+BOTH = pytest.mark.parametrize("sleep", ["stop", "pause"])
+
+
+@BOTH
+def test_who_wakes_it_is_answered(make_shop: Make, sleep: str) -> None:
+    wake_often(sleepy(make_shop, "process", sleep=sleep), 5)
+
+
+@BOTH
 @pytest.mark.parametrize("kind", ["process", "docker"])
-@pytest.mark.long("twenty sleeps and wakes")
-def test_who_wakes_it_is_answered_and_so_are_all_who_came_meanwhile(make_shop: Make, kind: str) -> None:
-    shop = sleepy(make_shop, kind)
-    for n in range(20):
-        sleeper = put_to_sleep(shop)
-        USES[n % len(USES)](shop)
-    wakes = sleeper.wakes(shop.name)
-    assert [wake.error for wake in wakes] == [""] * 20, "each time it was started once"
-    parts = {name: [getattr(wake, name) for wake in wakes] for name in ("seconds", "start", "health")}
-    print(kind, {name: f"{statistics.median(found):.3f} s" for name, found in parts.items()})
+@pytest.mark.long("hundreds of sleeps and wakes")
+def test_who_wakes_it_is_answered_each_time_and_so_are_all_who_came_meanwhile(
+    make_shop: Make, kind: str, sleep: str
+) -> None:
+    wake_often(sleepy(make_shop, kind, sleep=sleep), SLEEPS)
+
+
+def wake_often(shop: Shop, times: int) -> None:
+    """Have it sleep and wake so often, each time by another kind of user; print how long the parts of a wake take."""
+    wakes, seen = [], []
+    for n in range(times):
+        sleeper, use = put_to_sleep(shop), USES[n % len(USES)]
+        began = time.perf_counter()
+        use(shop)
+        seen += [time.perf_counter() - began] if use is get else []
+        wakes.append(sleeper.wakes(shop.name)[-1])
+    assert [wake.error for wake in wakes] == [""] * times
+    assert len({wake.at for wake in wakes}) == times, "each time it was started once"
+    rest = [took - wake.start - wake.health for took, wake in zip(seen, wakes[:: len(USES)], strict=True)]
+    parts = {"start": [w.start for w in wakes], "health": [w.health for w in wakes], "rest": rest, "a GET": seen}
+    print({name: f"{1000 * statistics.median(found):.1f} ms" for name, found in parts.items()}, times, shop.kind)
+
+
+@pytest.mark.parametrize("kind", ["process", "docker"])
+@pytest.mark.long("all that can become of an instance that is paused")
+def test_what_is_paused_keeps_its_memory_and_is_started_where_it_was_killed(make_shop: Make, kind: str) -> None:
+    shop = sleepy(make_shop, kind, sleep="pause")
+    first = pid_of(shop)
+    with kept(shop):
+        sleeps(shop)
+        assert (running(shop), pid_of(shop)) == (["paused"], first)
+        assert "paused: it keeps its memory" in shop.deploy("status").stdout
+        shop.deploy("doctor")
+    post(shop)
+    assert (running(shop), pid_of(shop)) == (["running"], first)
+    put_to_sleep(shop)
+    os.kill(first, signal.SIGKILL)
+    get(shop)
+    within(30.0).until(lambda: running(shop) == ["running"], "it runs again", every=0.1)
+    put_to_sleep(shop)
+    shop.deploy("scale", "2")
+    assert running(shop) == ["running", "running"]
+    shop.deploy("scale", "--auto")
+
+
+@pytest.mark.parametrize("kind", ["process", "docker"])
+@pytest.mark.long("a deploy, a rollback and the end while it is paused")
+def test_what_is_paused_ends_as_it_is_asked_to(make_shop: Make, kind: str) -> None:
+    shop = sleepy(make_shop, kind, sleep="pause")
+    put_to_sleep(shop)
+    shop.version("2.0")
+    shop.deploy("up", "--version", "2.0")
+    shop.deploy("rollback")
+    get(shop)
+    put_to_sleep(shop)
+    shop.deploy("down", "-y")
+    assert not (shop.state / "proxy").exists()
 
 
 @pytest.mark.long("the waker and the store are lost")

@@ -20,6 +20,7 @@ from deployer.drivers.ports.sleeping import Wake
 from deployer.drivers.sleeping.wakes import MOST_SECONDS, Wakes
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.render import render
+from deployer.drivers.traffic.haproxy.spec import configured
 from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
 from deployer.manifest.models import Manifest
 from deployer.model import Load, Server
@@ -143,6 +144,21 @@ def test_where_no_keeper_runs_it_is_said_what_that_means_for_a_service_that_slee
 # -- while it sleeps
 
 
+def test_what_is_paused_keeps_its_memory_and_says_so(shop: Sleepy) -> None:
+    shop.world.sleeps_as = "paused"
+    shop.pass_by(11)
+    assert shop.states() == {"shop-r1-1": "paused"}
+    assert adjust.keep(shop.house, "shop") is None
+    size = queries.status(shop.house, "shop").size
+    assert size is not None
+    assert " (paused: it keeps its memory), wakes with the next request" in wanted(size)
+    found = services.service(shop.house, "shop")
+    assert [f.text for f in found if "`scale`" not in f.text] == []
+    assert shop.deploy("2.0").outcome == "done"
+    operations.rollback(shop.house, "shop", reason="it was bad")
+    assert shop.states() == {"shop-r1-1": "running", "shop-r2-1": "running"}
+
+
 def test_an_adjustment_leaves_alone_what_sleeps(shop: Sleepy) -> None:
     shop.pass_by(11)
     assert adjust.keep(shop.house, "shop") is None
@@ -237,6 +253,16 @@ def test_what_cannot_sleep_yet_is_refused(more: dict[str, Any], key: str) -> Non
     with pytest.raises(ValueError, match=f"{key}: with `scale.min: 0`"):
         Manifest.model_validate({**base, **more})
     Manifest.model_validate({**base, **more, "scale": {**SCALE, "min": 1}})
+
+
+def test_only_what_sleeps_can_be_paused() -> None:
+    base = {"service": "shop", "image": "a", "port": 1}
+    with pytest.raises(ValueError, match=r"sleep: with `min: 1` it never sleeps"):
+        Manifest.model_validate({**base, "scale": {**SCALE, "min": 1, "sleep": "pause"}})
+    given = Manifest.model_validate({**base, "scale": {**SCALE, "sleep": "pause"}})
+    assert Manifest.model_validate(given.record()) == given
+    assert configured(None, "shop", given, None).blue.pauses
+    assert not spec("shop", scale=SCALE).blue.pauses
 
 
 def test_recreate_is_refused_from_the_command_line_too(shop: Sleepy) -> None:

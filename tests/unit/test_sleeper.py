@@ -40,8 +40,10 @@ class Host:
         known = having(
             spec("shop", scale=SCALE), Server("shop-r1-1", "127.0.0.1:21001"), Server("shop-r1-2", "127.0.0.1:21002")
         )
-        specs.save(self.services, known.with_side("blue", known.blue.model_copy(update={"starter": "process"})))
+        self.known = known.with_side("blue", known.blue.model_copy(update={"starter": "process"}))
+        specs.save(self.services, self.known)
         self.running = {"shop-r1-1": True, "shop-r1-2": True}
+        self.paused: set[str] = set()
         self.waker_gets = False  # what the workers know
         self.tell_fails, self.drains, self.ill = 0, True, ""
         self.start_error: Exception | None = None
@@ -70,11 +72,17 @@ class Host:
 
     def stop(self, name: str, _grace: float, _deadline: Deadline) -> None:
         self.running[name] = False
+        self.paused.discard(name)
+
+    def pause(self, name: str, _deadline: Deadline) -> None:
+        self.running[name] = False
+        self.paused.add(name)
 
     def start(self, name: str, _deadline: Deadline) -> bool:
         if self.start_error and name == "shop-r1-2":
             raise self.start_error
         before, self.running[name] = self.running[name], True
+        self.paused.discard(name)
         return not before
 
     def sleep(self) -> bool:
@@ -144,6 +152,18 @@ def test_what_was_started_is_stopped_where_another_does_not_start(host: Host, er
     fails(host.wake, type(error))
     assert (host.up, host.asleep) == ([], True)
     assert host.sleeper.wakes("shop")[-1].error
+
+
+def test_what_pauses_is_not_stopped_and_what_is_not_healthy_afterwards_is(host: Host) -> None:
+    specs.save(host.services, host.known.with_side("blue", host.known.blue.model_copy(update={"pauses": True})))
+    assert host.sleep()
+    assert (host.asleep, host.waker_gets, host.up, sorted(host.paused)) == (True, True, [], BOTH)
+    assert host.wake() == "shop-r1-1"
+    assert (host.asleep, host.up, host.paused) == (False, BOTH, set())
+    assert host.sleep()
+    host.ill = "503"
+    fails(host.wake, DeadlinePassed)
+    assert (host.asleep, host.up, host.paused) == (True, [], set()), "the next request starts it afresh"
 
 
 def test_what_a_start_needs_is_at_hand_before_somebody_waits_for_it(host: Host) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
-from deployer.supervisor import ProcessSpec, ProcessStatus, control, ensure_running, read_status, stop
+from deployer.supervisor import ProcessSpec, ProcessStatus, control, ensure_running, pause, read_status, stop
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
 from tests.waiting import within
@@ -270,3 +270,65 @@ def test_the_supervisor_is_small(folder: Path, tmp_path: Path) -> None:
     memory = Path(f"/proc/{status.supervisor_pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("VmRSS"))
     assert resident < 24 * 1024, f"the supervisor uses {resident} KiB"
+
+
+def waits(tmp_path: Path, folder: Path) -> tuple[ProcessSpec, Process]:
+    """Start a program that says goodbye when it is asked to end, and that has a child; give its spec and the child."""
+    script = f"trap 'echo bye > {tmp_path}/bye; exit 0' TERM; sleep 600 & echo $! > {tmp_path}/child; wait; wait"
+    spec = shell(tmp_path, script)
+    ensure_running(folder, spec, within())
+    within().until(lambda: (tmp_path / "child").exists() and bool((tmp_path / "child").read_text()), "it has a child")
+    child = Process.of(int((tmp_path / "child").read_text()))
+    assert child is not None
+    return spec, child
+
+
+def test_what_is_paused_stays_in_memory_with_all_its_group_until_it_is_wanted(folder: Path, tmp_path: Path) -> None:
+    spec, child = waits(tmp_path, folder)
+    before = seen(folder)
+    for _ in range(2):  # one that is paused already stays so
+        pause(folder, within())
+        assert (seen(folder).state, seen(folder).program, child.paused()) == ("paused", before.program, True)
+    again = ensure_running(folder, spec, within())
+    assert (again.state, again.program, child.paused()) == ("running", before.program, False)
+
+
+@pytest.mark.parametrize("orphan", [False, True])
+def test_what_is_paused_sees_the_signal_that_ends_it(folder: Path, tmp_path: Path, *, orphan: bool) -> None:
+    waits(tmp_path, folder)
+    pause(folder, within())
+    if orphan:
+        os.kill(seen(folder).supervisor_pid, signal.SIGKILL)
+        within().until(lambda: not seen(folder).supervisor_pid, "the supervisor ends")
+        assert seen(folder).state == "paused"
+    stop(folder, within(20))
+    assert (tmp_path / "bye").read_text() == "bye\n"
+
+
+def test_what_is_paused_outlives_its_supervisor_and_goes_on_with_another(folder: Path, tmp_path: Path) -> None:
+    spec, _ = waits(tmp_path, folder)
+    pause(folder, within())
+    before = seen(folder)
+    os.kill(before.supervisor_pid, signal.SIGKILL)
+    within().until(lambda: not seen(folder).supervisor_pid, "the supervisor ends")
+    again = ensure_running(folder, spec, within())
+    assert (again.state, again.program) == ("running", before.program)
+    assert again.supervisor_pid
+
+
+def test_what_was_killed_while_it_was_paused_is_started_when_it_is_wanted(folder: Path, tmp_path: Path) -> None:
+    spec, _ = waits(tmp_path, folder)
+    pause(folder, within())
+    before = seen(folder)
+    os.kill(before.pid, signal.SIGKILL)
+    assert not wait_for(folder, "stopped").supervisor_pid, "not again by its supervisor, which ends"
+    again = ensure_running(folder, spec, within())
+    assert again.state == "running"
+    assert again.program != before.program
+
+
+def test_what_has_just_ended_is_not_started_again_when_it_is_paused(folder: Path, tmp_path: Path) -> None:
+    ensure_running(folder, shell(tmp_path, "exit 3"), within())
+    wait_for(folder, "exited")
+    pause(folder, within())
+    assert (seen(folder).state, seen(folder).supervisor_pid) == ("stopped", 0)

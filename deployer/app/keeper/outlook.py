@@ -57,6 +57,7 @@ def size(house: AppContext, release: Release, observed: Observed, load: Mapping[
         until=said.until if said else 0.0,
         scale=_scale(house, release, load.get(colour, Load())),
         asleep=observed.asleep.get(colour, 0.0),
+        paused=any(i.state == "paused" for i in here.instances) if here else False,
     )
 
 

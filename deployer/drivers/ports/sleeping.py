@@ -50,7 +50,7 @@ class Sleeper(Protocol):
         ...
 
     def sleep(self, service: str, colour: Colour, grace: float, patience: Deadline, deadline: Deadline) -> bool:
-        """Stop the instances of a place, and give its requests to the waker; the first one starts them again.
+        """Stop or pause what is in a place, and give its requests to the waker; the first one starts it again.
 
         Return False, leaving it awake, where somebody came meanwhile, or requests did not end within `patience`.
         """

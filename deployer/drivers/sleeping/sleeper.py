@@ -56,7 +56,7 @@ class LocalSleeper:
         return self._proxy.side(service, colour)
 
     def sleep(self, service: str, colour: Colour, grace: float, patience: Deadline, deadline: Deadline) -> bool:
-        """Stop the instances of a place, and give its requests to the waker; False where somebody came meanwhile."""
+        """Stop or pause what is in a place, and give its requests to the waker; False where somebody came meanwhile."""
         # Also where the files say so: whoever wrote them may have been killed before he told the proxy.
         since = self.asleep(service).get(colour) or self._clock.now()
         self._proxy.close(service, colour, since, deadline)
@@ -69,7 +69,10 @@ class LocalSleeper:
             if not side.asleep:  # a request came first, and found all of it running
                 return False
             for member in side.members:
-                self._starter(side).stop(member.name, grace, deadline)
+                if side.pauses:
+                    self._starter(side).pause(member.name, deadline)
+                else:
+                    self._starter(side).stop(member.name, grace, deadline)
         return True
 
     def wake(self, service: str, colour: Colour) -> BackendServer:

@@ -25,8 +25,12 @@ class Starter(Protocol):
         """Signal an instance, wait up to `grace` seconds, kill; it stays where it is. Raise DriverFailed."""
         ...
 
+    def pause(self, name: str, deadline: Deadline) -> None:
+        """Keep an instance in memory where it is, without processor time. Raise DriverFailed."""
+        ...
+
     def start(self, name: str, deadline: Deadline) -> bool:
-        """Start an instance that was stopped, and tell whether it was; one that runs is left alone.
+        """Start an instance that was stopped or paused, and tell whether it was; one that runs is left alone.
 
         Raise DriverFailed where it is gone.
         """
@@ -46,15 +50,19 @@ class ProcessStarter:
         """Stop a process; its folder stays."""
         supervisor.stop(self._folder / name, Deadline.after(self._clock, min(grace, deadline.left())), asleep=True)
 
+    def pause(self, name: str, deadline: Deadline) -> None:
+        """Pause a process with all of its group."""
+        supervisor.pause(self._folder / name, deadline)
+
     def start(self, name: str, deadline: Deadline) -> bool:
-        """Start a process by its own spec."""
+        """Start a process by its own spec, or have it go on."""
         try:
             spec = specs.load(self._folder / name)
         except FileNotFoundError:
             raise DriverFailed(f"{name} is gone: there is no {self._folder / name}", "see `deploy doctor`") from None
         before = supervisor.read_status(self._folder / name)
         status = supervisor.ensure_running(self._folder / name, spec, deadline)
-        return before is None or before.program is None or before.program != status.program
+        return before is None or before.state != "running" or before.program != status.program
 
 
 class DockerStarter:
@@ -75,13 +83,23 @@ class DockerStarter:
             if container is not None:
                 container.stop(timeout=wait)
 
+    def pause(self, name: str, deadline: Deadline) -> None:
+        """Pause a container; one that does not run stays as it is."""
+        with self._engine.client(f"pause {name}", min(CALL, deadline.left())) as client:
+            container = find_container(client, name)
+            if container is not None and container.status == "running":
+                container.pause()
+
     def start(self, name: str, deadline: Deadline) -> bool:
-        """Start a container."""
+        """Start a container, or have it go on."""
         with self._engine.client(f"start {name}", min(CALL, deadline.left())) as client:
             container = find_container(client, name)
             if container is None or not options.made(container.attrs):
                 raise DriverFailed(f"{name} is gone: the engine has no such container", "see `deploy doctor`")
             if container.status == "running":
                 return False
-            container.start()
+            if container.status == "paused":
+                container.unpause()
+            else:
+                container.start()
             return True

@@ -34,7 +34,7 @@ def _row(environment: EnvironmentView, one: InstanceView, now: float, *, checked
         role += [" for ", until(environment.warm_until, now)]
     if environment.open:
         role.append(f", {environment.open:,} open")
-    state = "good" if one.state == "running" else "bad"
+    state = {"running": "good", "paused": "open"}.get(one.state, "bad")
     health = tag("span", one.health, class_=f"chip {'good' if one.health == 'healthy' else 'open'}")
     again = f", {plural(one.restarts, 'restart')}" if one.restarts else ""
     return [

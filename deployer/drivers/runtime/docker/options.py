@@ -94,7 +94,7 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
         address=found["address"],
         state=_state(state),
         health=_health(state),
-        exit_code=None if _state(state) == "running" else state.get("ExitCode"),
+        exit_code=None if _state(state) in ("running", "paused") else state.get("ExitCode"),
         config_hash=found["config"],
         restarts=attributes.get("RestartCount", 0),
         rollout=int(found["rollout"]),
@@ -129,20 +129,20 @@ def found(attributes: Mapping[str, Any]) -> Found:
     )
 
 
-def _state(state: Mapping[str, Any]) -> Literal["created", "running", "exited"]:
+def _state(state: Mapping[str, Any]) -> Literal["created", "running", "paused", "exited"]:
     """Translate the engine's state; one that waits for its next restart ("restarting") does not run."""
     match state["Status"]:
         case "created":
             return "created"
-        case "running" | "paused":
+        case "running":
             return "running"
+        case "paused":
+            return "paused"
         case _:
             return "exited"
 
 
 def _health(state: Mapping[str, Any]) -> Literal["none", "starting", "healthy", "unhealthy"]:
-    if state["Status"] == "paused":
-        return "unhealthy"  # it exists, but answers nobody
     match state.get("Health", {}).get("Status"):
         case "starting":
             return "starting"

@@ -93,7 +93,6 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
         runtime_id=config["volatile.uuid"],
         address=kept["address"],
         state=_state(attributes),
-        health="unhealthy" if attributes["status"] == "Frozen" else "none",  # it exists, but answers nobody
         config_hash=kept["config"],
         rollout=int(kept["rollout"]),
     )
@@ -128,7 +127,9 @@ def begun(attributes: Mapping[str, Any]) -> bool:
     return str(attributes["last_used_at"]) != NEVER
 
 
-def _state(attributes: Mapping[str, Any]) -> Literal["created", "running", "exited"]:
-    if attributes["status"] in ("Running", "Frozen"):
+def _state(attributes: Mapping[str, Any]) -> Literal["created", "running", "paused", "exited"]:
+    if attributes["status"] == "Running":
         return "running"
+    if attributes["status"] == "Frozen":
+        return "paused"
     return "exited" if begun(attributes) else "created"

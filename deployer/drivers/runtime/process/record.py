@@ -35,7 +35,11 @@ class ProcessInstance(InstanceIdentity):
     def observed(self, name: str, status: ProcessStatus | None) -> Instance:
         """Return the instance, with the state of its process."""
         status = status or ProcessStatus()
-        states: dict[str, Literal["created", "running", "exited"]] = {"running": "running", "starting": "created"}
+        states: dict[str, Literal["created", "running", "paused", "exited"]] = {
+            "running": "running",
+            "starting": "created",
+            "paused": "paused",
+        }
         state = states.get(status.state, "exited")
         return Instance(
             service=self.service,

@@ -41,6 +41,7 @@ class BackendSide(Model):
     wait: float = QUEUE  # seconds in which an instance must take a request
     # What starts the instances of a service that sleeps while nobody comes; "" for one that never sleeps: see `waker`
     starter: Literal["", "docker", "process"] = ""
+    pauses: bool = False  # while it sleeps its instances are paused, not stopped
     ignored: tuple[str, ...] = ()  # paths and user agents that do not wake it
     asleep: float = 0.0  # since when it sleeps; 0: it is awake
     members: tuple[BackendServer, ...] = ()
@@ -158,6 +159,7 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
         concurrency=scale.concurrency if scale else 0,
         wait=scale.wait if scale else QUEUE,
         starter=_starter(manifest) if scale and scale.sleeps and place != "baseline" else "",
+        pauses=scale.sleeps and scale.sleep == "pause" if scale else False,
         ignored=scale.wake.ignored if scale and scale.sleeps else (),
     )
     said = said_of(manifest)
