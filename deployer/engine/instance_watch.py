@@ -106,9 +106,10 @@ class InstanceWatch:
         there = self._run.instances(step.colour, step.release)
         if dead := ended(there):
             raise crashed(self._run, dead)
-        ill = [i.name for i in there if i.health == "unhealthy"]
+        ill = [i for i in there if i.health == "unhealthy" or i.state == "paused"]
         if ill or len(there) < step.instances:
-            what = f"{', '.join(ill)}: unhealthy" if ill else f"{len(there)} of {step.instances} instances are left"
+            how = ", ".join(f"{i.name}: {'paused' if i.state == 'paused' else i.health}" for i in ill)
+            what = how or f"{len(there)} of {step.instances} instances are left"
             raise StepFailed(f"r{step.release}: {what}", "see `deploy logs`, then deploy a fixed release")
         self.text = f"{step.what} ran without an exit"
 

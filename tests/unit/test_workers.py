@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -105,7 +106,8 @@ def test_stopped_instances_are_found_without_a_word_of_users(scene: WorkerScene)
     assert not [text for text in told if "users" in text or "proxy" in text]
 
 
-def test_an_instance_that_ends_while_it_is_watched_rolls_back(scene: WorkerScene) -> None:
+@pytest.mark.parametrize("what", ["ended", "paused"])
+def test_an_instance_that_does_not_run_while_it_is_watched_rolls_back(scene: WorkerScene, what: str) -> None:
     scene.deploy("1.0")
 
     ordinary = scene.world.clock.sleep
@@ -113,13 +115,17 @@ def test_an_instance_that_ends_while_it_is_watched_rolls_back(scene: WorkerScene
     def sleep(seconds: float) -> None:
         ordinary(seconds)
         if any("watched for 10 of" in data["text"] for data in scene.told("step.progress")):
-            scene.world.end("queue-r2-1")
+            there = scene.world.instances
+            if what == "ended":
+                scene.world.end("queue-r2-1")
+            elif "queue-r2-1" in there:
+                there["queue-r2-1"] = replace(there["queue-r2-1"], state="paused")
 
     with mock.patch.object(scene.world.clock, "sleep", sleep):
         result = scene.deploy("2.0")
 
     assert (result.outcome, result.exit) == ("reverted", Exit.FAILED)
-    assert "queue-r2-1 exited with code 1" in result.text
+    assert {"ended": "queue-r2-1 exited with code 1", "paused": "r2: queue-r2-1: paused"}[what] in result.text
     assert scene.running == ["1.0"]
 
 
