@@ -142,7 +142,7 @@ def _found(known: _Record, status: ProcessStatus | None) -> FoundRun:
 
 def _goes_on(status: ProcessStatus) -> bool:
     """Return whether a run goes on; its end is known once its supervisor has reported it, or is gone itself."""
-    if status.state in ("starting", "running"):
+    if status.state in ("starting", "running", "paused"):
         return True
     return bool(status.supervisor_pid) and status.exit_code is None and not status.error
 
