@@ -23,8 +23,12 @@ from tests.documents import REPOSITORY
 SOURCES = [f for folder in ("deployer", "strategies") for f in sorted((REPOSITORY / folder).rglob("*.py"))]
 _BINDS = "it only tries to bind an address, which never waits"
 _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a socket"
+_PAUSED = "it pauses an instance, by a call that has a deadline"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
+    "deployer/drivers/sleeping/sleeper.py: LocalSleeper.sleep: self._starter(side).pause": _PAUSED,
+    "deployer/drivers/sleeping/starters.py: DockerStarter.pause: container.pause": _PAUSED,
+    "deployer/drivers/sleeping/starters.py: ProcessStarter.pause: supervisor.pause": _PAUSED,
     "deployer/drivers/sleeping/waker.py: Waker.run: over.wait": "it runs until a signal ends it",
     "deployer/drivers/sleeping/waker.py: main: os.waitpid": "the child is all that this process runs",
     "deployer/transport/sockets.py: connection: timer.join": _TIMER,
