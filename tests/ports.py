@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
+import random
 import socket
+from collections.abc import Iterator
 
 # Below what the kernel gives to clients (ip_local_port_range: 32768 and up) and what instances get (21000-28999).
 # A port from `bind(0)` is one of the former: under load a connection takes it before it is bound again.
@@ -34,14 +35,24 @@ def words(of: range) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Give a port of this host that nobody listens on."""
-    ours = part(OURS)
-    for _ in range(1000):
-        port = secrets.choice(ours)
+    """Give a port of this host that nobody listens on, and that this process was not given lately.
+
+    Who asks does not listen at once, and somebody else may ask meanwhile: a port drawn anew each time comes twice.
+    """
+    for _ in range(len(OURS)):
+        port = next(_ports)
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
             return port
-    raise RuntimeError(f"no free port among {words(ours)}")
+    raise RuntimeError(f"no free port among {words(part(OURS))}")
+
+
+def _drawn() -> Iterator[int]:
+    while True:
+        yield from random.SystemRandom().sample(part(OURS), len(part(OURS)))
+
+
+_ports = _drawn()

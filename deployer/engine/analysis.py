@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,8 @@ class Analysis:
 
     Whatever the judge is told is recorded first, with the same time: a replay comes to the same verdicts. Trouble with
     the recording is told once and never ends a rollout. `answered` and `shielded` count responses of the candidate.
+    `confirm` raises LockLost once another process drives the rollout: it is asked before each write, as it takes its
+    time to look, and a process may have been stopped meanwhile.
     """
 
     samples: Samples
@@ -34,6 +37,7 @@ class Analysis:
     latest: Latest
     clock: Clock
     tell: Tell
+    confirm: Callable[[], None]
     answered: int = 0
     shielded: int = 0
     _trouble_told: bool = field(default=False, init=False)
@@ -44,17 +48,24 @@ class Analysis:
 
     @classmethod
     def of(
-        cls, manifest: Manifest, samples: Samples, recorder: Recorder, latest: Latest, clock: Clock, tell: Tell
+        cls,
+        manifest: Manifest,
+        samples: Samples,
+        files: tuple[Recorder, Latest],
+        clock: Clock,
+        tell: Tell,
+        confirm: Callable[[], None],
     ) -> Self:
         """Return the analysis of one drive, with a judge of its own by the policy of the manifest."""
         verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.counts_clients, routes=manifest.traffic.routes)
-        return cls(samples, verdicts, StableHealth(manifest.judge), recorder, latest, clock, tell)
+        return cls(samples, verdicts, StableHealth(manifest.judge), *files, clock, tell, confirm)
 
     def begin(self, step: Watch) -> None:
         """Begin a watch; what was answered since the last one is no part of it, but is not lost either."""
         if self._begun:
             self.look()
         self._begun = True
+        self.confirm()
         self.recorder.watch(step.share, step.following, self.clock.monotonic(), step.seconds, early=step.early)
         self.verdicts.begin(step.share, step.following)
 
@@ -80,6 +91,7 @@ class Analysis:
     def look(self) -> tuple[Sample, Verdict]:
         """Take what was answered since the last look, and judge."""
         sample, at = self.samples.take(), self.clock.monotonic()
+        self.confirm()
         self.recorder.sample(sample, at)
         self._add(sample)
         self._tell_broken()
@@ -96,6 +108,7 @@ class Analysis:
 
     def show(self, **sample: Any) -> None:
         """Tell a sample, and keep it for those who watch from another process."""
+        self.confirm()
         self.tell("sample", **sample)
         self.latest.keep(sample)
         if self.latest.broken is not None and not self._unseen_told:

@@ -95,13 +95,11 @@ class AnalysisStep:
         self._gone: set[Place] = set()  # of which the last look found no instance up
         self._waits = False  # for a metric
         self._said = False
-        run.store.locks.verify(run.lock)  # what is recorded from here on is the owner's to write
         run.evidence.begin(step)
 
     def look(self) -> Verdict:
         """Look at the world, then at what was answered; raises StepFailed when there is nothing left to compare."""
         self._look_around()
-        self._run.store.locks.verify(self._run.lock)  # to look takes its time: what follows is the owner's to write
         verdict = self._take()
         if verdict.kind != "worse" and (worse := self._run.evidence.stable.worse):
             release = self._step.release

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import InitVar, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
@@ -166,7 +166,8 @@ class Drive:
         latest = live_sample.Latest(live_sample.file_of(folder, number), self.clock)
         self.closing.callback(latest.remove)
         samples = self.closing.enter_context(self.drivers.traffic.samples(self.service))
-        return Analysis.of(self.candidate.manifest, samples, recorder, latest, self.clock, self.tell)
+        confirm = partial(self.store.locks.verify, self.lock)
+        return Analysis.of(self.candidate.manifest, samples, (recorder, latest), self.clock, self.tell, confirm)
 
     @cached_property
     def sides(self) -> LostSides:

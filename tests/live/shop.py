@@ -104,7 +104,18 @@ class Shop:
         return told
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return FORKS.run(self.command(*arguments), cwd=self.folder, env=self.environment(), timeout=COMMAND_SECONDS)
+        command, environ = self.command(*arguments), self.environment()
+        if "PYTHONPATH" in self.environ:  # what is there is only run by a start of Python
+            return subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environ,
+                timeout=COMMAND_SECONDS,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        return FORKS.run(command, cwd=self.folder, env=environ, timeout=COMMAND_SECONDS)
 
     @contextmanager
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

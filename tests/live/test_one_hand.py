@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sqlite3
@@ -120,6 +121,7 @@ def test_services_do_not_wait_for_each_other(make_shop: Make) -> None:
 def frozen(shop: Shop, owner: subprocess.Popen[str]) -> None:
     """Stop the owner, and let its last beat be as old as if it had been stopped for longer than its lease."""
     owner.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, owner.pid, os.WSTOPPED)  # a write to the disk that has begun ends first
     with closing(sqlite3.connect(shop.state / "deployer.db", timeout=10)) as db, db:
         done = db.execute("update locks set beat = ? where pid = ?", (time.monotonic() - LEASE_SECONDS - 1, owner.pid))
         assert done.rowcount == 1
