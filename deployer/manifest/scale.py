@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from deployer.core import cron
+from deployer.core.clock import stamp
 from deployer.core.limits import MOST_REPLICAS
 from deployer.manifest.base import Conflict, Count, Model
+from deployer.manifest.schedule import Cron, Timezone
 from deployer.manifest.units import Seconds, Wait
 
 MOST_AT_ONCE = 10_000  # requests on an instance
@@ -29,6 +32,36 @@ class WakeSettings(Model):
         description="Requests that do not wake the service, and do not keep it awake: a path and all below it"
         " (`/healthz`), or a part of a user agent (`UptimeRobot`). While it sleeps they get a 503.",
     )
+
+
+class AwakeHours(Model):
+    """Times in which the service does not sleep: from each `from` to the next `to`; the keeper wakes it for them."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    begins: Cron = Field(alias="from", description="When they begin: minute, hour, day of the month, month, weekday.")
+    ends: Cron = Field(alias="to", description="When they end.")
+    timezone: Timezone = Field("UTC", description="Timezone of both.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        if self.begins == self.ends:
+            yield Conflict("to", "they end when they begin", "a later time, e.g. 0 18 * * mon-fri", ("from", "to"))
+
+    def change(self, now: float) -> tuple[bool, float]:
+        """Return whether a moment is within them, and when that changes.
+
+        Raise Refused for a timezone that this host does not have any more.
+        """
+        begin, end = (cron.next_time(each, self.timezone, now) for each in (self.begins, self.ends))
+        return end <= begin, min(begin, end)
+
+    def explain(self, now: float) -> str:
+        """Say what that means now, and until when."""
+        within, at = self.change(now)
+        if within:
+            return f"it does not sleep before {stamp(at)} (`scale.hours`)"
+        return f"it sleeps while nobody comes until {stamp(at)}, and is awake from then on (`scale.hours`)"
 
 
 class ScaleSettings(Model):
@@ -58,6 +91,7 @@ class ScaleSettings(Model):
         description="With `min: 0`: what becomes of the instance. `stop` gives its memory back, and a wake takes as"
         " long as a start; with `pause` it keeps its memory, gets no processor time, and wakes within milliseconds.",
     )
+    hours: AwakeHours | None = Field(None, description="With `min: 0`: times in which it does not sleep.")
     wake: WakeSettings = Field(WakeSettings(), description="With `min: 0`: what does not wake it.")
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -66,11 +100,18 @@ class ScaleSettings(Model):
             yield Conflict("min", f"{self.min} is more than `max`, {self.max}", "min of at most max", ("min", "max"))
         if self.sleep == "pause" and self.min:
             yield Conflict("sleep", f"with `min: {self.min}` it never sleeps", "remove it, or min: 0", ("sleep", "min"))
+        if self.hours and self.min:
+            yield Conflict("hours", f"with `min: {self.min}` it never sleeps", "remove it, or min: 0", ("hours", "min"))
 
     @property
     def sleeps(self) -> bool:
         """Whether the service sleeps while nobody comes."""
         return self.min == 0
+
+    def awake_until(self, now: float) -> float:
+        """Return until when it is to be awake whoever comes, by its `hours`; 0 for a moment at which it may sleep."""
+        within, end = self.hours.change(now) if self.hours else (False, 0.0)
+        return end if within else 0.0
 
     def within(self, instances: int) -> int:
         """Return the number of instances that is possible while it is awake, nearest to the given one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from deployer.core.clock import stamp
 from deployer.core.errors import Refused
 from deployer.model import Colour, Environment, Observed, Release, spread
 from deployer.planning.orders import KEEP, SLEEP
@@ -49,13 +50,16 @@ def adjustment(
 
     Instances that do not run, or that the proxy does not know (it has those `known`), are started and attached; those
     above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that are
-    silent are left alone, and what sleeps, unless a person wants a size. Raise Refused where it is not clear what is
-    live.
+    silent are left alone, and what sleeps, unless a person wants a size or `scale.hours` have begun. Raise Refused
+    where it is not clear what is live.
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
-    asleep = found.colour in observed.asleep and not release.scaled
-    parts = (*(() if asleep else (found.more(), found.fewer())), over(observed, release, kept, now))
+    asleep, scale = found.colour in observed.asleep and not release.scaled, release.manifest.scale
+    until = scale.awake_until(now) if asleep and scale else 0.0
+    why = f"{release.name} sleeps, and is to be awake until {stamp(until)} (`scale.hours`)" if until else ""
+    own = () if asleep and not until else (found.more(why), found.fewer())
+    parts = (*own, over(observed, release, kept, now))
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
     why = tuple(text for part in parts for text in part.why)
@@ -111,7 +115,7 @@ class _Found:
         highest = max((*(i.index for i in instances), *hidden), default=0)
         return cls(release, colour, size, highest, missing, tuple(h for h in hosts if h in observed.silent))
 
-    def more(self) -> AdjustmentPart:
+    def more(self, why: str = "") -> AdjustmentPart:
         """Start what is missing. On the way back what stood before stays, whatever becomes of the others."""
         if not self.missing:
             return AdjustmentPart()
@@ -121,7 +125,7 @@ class _Found:
             *attach(self.release, self.colour, partial=partial),
         )
         back = (self._only(self.highest),) if 0 < self.highest < self.size else ()
-        return AdjustmentPart(way, back, tuple(self._said()))
+        return AdjustmentPart(way, back, (why,) if why else tuple(self._said()))
 
     def fewer(self) -> AdjustmentPart:
         """Remove what is too many, one at a time. On the way back nothing is half gone, and what stays gets users."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -37,13 +37,15 @@ SCALE = {"min": 0, "max": 4, "concurrency": 10, "idle": "10s", "hold": "3s"}
 class Sleepy(Scene):
     """A scene whose service sleeps after ten seconds, and the watch of it."""
 
+    scale: ClassVar[dict[str, Any]] = SCALE
+
     def __init__(self, state: Path) -> None:
         super().__init__(state)
         self.deploy("1.0")
         self.watch = self.watched()
 
     def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> Any:
-        return super().deploy(version, strategy, manifest={"replicas": 1, "scale": SCALE}, **more)
+        return super().deploy(version, strategy, manifest={"replicas": 1, "scale": self.scale}, **more)
 
     def watched(self) -> LoadWatch:
         release = followed(self.house, "shop")

@@ -68,6 +68,7 @@ class LoadWatch:
         self._tally.add(size, load)
         wanted = self._history.wanted(size)
         sleepy = self._scale.sleeps and size == 1 and self._idle.seconds() >= self._scale.idle
+        sleepy = sleepy and not self._scale.awake_until(house.clock.now())
         if (wanted.instances == size and not sleepy) or store.locks.read(service) is not None:
             return None
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):

@@ -106,17 +106,26 @@ def _next(
         return f"nothing: {error.message}", 0.0
     if plan is not None:
         return "; ".join(plan.notes), max(0.0, not_before(rollouts))
-    ahead = sorted(_ahead(house, service), reverse=True)
+    ahead = sorted(_ahead(house, release, observed), reverse=True)
     return (ahead[-1][1], ahead[-1][0]) if ahead else ("", 0.0)
 
 
-def _ahead(house: AppContext, service: str) -> Iterator[tuple[float, str]]:
+def _ahead(house: AppContext, release: Release, observed: Observed) -> Iterator[tuple[float, str]]:
     """Give what will be due, and when."""
+    service, scale = release.service, release.manifest.scale
     record, said = house.store.services.get(service), house.store.sizes.get(service)
     if record.warm:
         yield record.warm_until, f"r{record.warm} is removed, which is kept warm until then"
     if said is not None and said.until:
         yield said.until, f"the size that {said.by} wanted expires"
+    if scale and scale.hours and not release.scaled:
+        within, at = scale.hours.change(house.clock.now())
+        if within:
+            yield at, "it may sleep from then on (`scale.hours`)"
+        elif observed.live and observed.live.stable in observed.asleep:
+            yield at, "it is woken (`scale.hours`)"
+        else:
+            yield at, "it does not sleep from then on (`scale.hours`)"
 
 
 # -- where nobody looks after it

@@ -197,7 +197,9 @@ def _propose(
     if wanted.spared:
         plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, unreachable at the time"))
     _refuse_several(release)
-    if release.alone and release.manifest.scale and release.manifest.scale.sleeps:
+    if (scale := release.manifest.scale) and scale.hours:
+        plan = replace(plan, notes=(*plan.notes, scale.hours.explain(house.clock.now())))
+    if release.alone and scale and scale.sleeps:
         raise Refused(
             f"{release.service} sleeps while nobody comes: a request may start what {request.strategy} has stopped",
             "use another strategy, or `scale.min: 1`",
