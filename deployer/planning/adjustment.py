@@ -57,8 +57,8 @@ def adjustment(
     found = _Found.of(observed, release, known)
     asleep, scale = found.colour in observed.asleep and not release.scaled, release.manifest.scale
     until = scale.awake_until(now) if asleep and scale else 0.0
-    why = f"{release.name} sleeps, and is to be awake until {stamp(until)} (`scale.hours`)" if until else ""
-    own = () if asleep and not until else (found.more(why), found.fewer())
+    woken = f"{release.name} sleeps, and is to be awake until {stamp(until)} (`scale.hours`)" if until else ""
+    own = () if asleep and not until else (found.more(woken), found.fewer())
     parts = (*own, over(observed, release, kept, now))
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
