@@ -57,7 +57,7 @@ SLOW = (  # to import
 
 @contextmanager
 def forking(path: Path) -> Iterator[Path]:
-    """Keep the process that forks, on a socket at this path."""
+    """Keep the process that forks, on a socket at this path, in the network namespace of this thread."""
     command = [sys.executable, "-m", "tests.forked", str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
@@ -68,23 +68,23 @@ def forking(path: Path) -> Iterator[Path]:
 
 
 class Forks:
-    """Runs commands in forks of one process, which starts with the first of them."""
+    """Runs commands in forks of one process, which starts with the first of them.
+
+    A command runs in the network namespace that its caller stands in: for each there is a process of its own.
+    """
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._socket: Path | None = None
+        self._sockets: dict[int, Path] = {}  # by the network namespace
 
     def run(
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float
     ) -> subprocess.CompletedProcess[str]:
         """Do what `subprocess.run` does that captures text; raise TimeoutExpired after it was killed."""
-        if self._socket is None:
-            folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="dp", dir="/tmp"))
-            self._socket = self._open.enter_context(forking(Path(folder) / "forks"))
-            atexit.register(self.close)
+        door = self._door()
         told = {"first": "", "arguments": list(command), "environ": dict(env), "folder": str(cwd), "session": False}
         with socket.socket(socket.AF_UNIX) as end, Path(os.devnull).open() as nothing:
-            end.connect(str(self._socket))
+            end.connect(str(door))
             read, write = zip(os.pipe(), os.pipe(), strict=True)
             ask(end, told, [nothing.fileno(), *write])
             for descriptor in write:
@@ -100,10 +100,19 @@ class Forks:
             list(command), int.from_bytes(code, "little", signed=True) if code else -signal.SIGKILL, output, errors
         )
 
+    def _door(self) -> Path:
+        here = Path("/proc/thread-self/ns/net").stat().st_ino
+        if not self._sockets:
+            atexit.register(self.close)
+        if here not in self._sockets:
+            folder = self._open.enter_context(tempfile.TemporaryDirectory(prefix="dp", dir="/tmp"))
+            self._sockets[here] = self._open.enter_context(forking(Path(folder) / "forks"))
+        return self._sockets[here]
+
     def close(self) -> None:
-        """End the process; what it forked is killed."""
+        """End the processes; what they forked is killed."""
         self._open.close()
-        self._socket = None
+        self._sockets.clear()
 
 
 FORKS = Forks()

@@ -52,6 +52,7 @@ def lab(disk: Path) -> Iterator[Lab]:
             "ip link add br0 address 02:00:00:00:00:01 type bridge",  # pinned: else it follows its ports
             f"ip address add {NETWORK}.1/24 dev br0",
             "ip link set br0 up",
+            "chmod 0666 /dev/net/tun",  # as udev has it, which the host of the tests may lack
             "sysctl --quiet --write net.ipv4.ip_forward=1",
         ):
             machine.run(*line.split())
