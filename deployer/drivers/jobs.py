@@ -82,17 +82,17 @@ class JobRuntime(Protocol):
         """Start a run; of one that does not start, nothing is left."""
         ...
 
-    def read(self, name: str, host: str) -> FoundRun | None:
+    def read(self, name: str, host: str, /) -> FoundRun | None:
         """Read a run; None when there is none of that name."""
         ...
 
     def follow(
-        self, name: str, host: str, write: Callable[[bytes], None], deadline: Deadline, stopped: Callable[[], bool]
+        self, name: str, host: str, write: Callable[[bytes], None], deadline: Deadline, stopped: Callable[[], bool], /
     ) -> None:
         """Pass on all that a run prints, from its beginning, until it ends, `stopped` says so, or the time is over."""
         ...
 
-    def remove(self, name: str, host: str, grace: float, deadline: Deadline) -> None:
+    def remove(self, name: str, host: str, grace: float, deadline: Deadline, /) -> None:
         """Signal the run if it goes on, wait up to `grace` seconds, kill, remove. One that is gone is no error."""
         ...
 

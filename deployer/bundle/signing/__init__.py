@@ -22,7 +22,7 @@ class Program(Protocol):
 
     NAME: str
 
-    def has_secret(self, key: bytes) -> bool:
+    def has_secret(self, key: bytes, /) -> bool:
         """Return whether a file is a secret key of this program."""
         ...
 
@@ -42,7 +42,7 @@ class Program(Protocol):
         """Return which of the keys signed the contents. Raise Refused where it was none of them."""
         ...
 
-    def refuse_damaged(self, contents: bytes, signature: str) -> None:
+    def refuse_damaged(self, contents: bytes, signature: str, /) -> None:
         """Raise Refused for a signature that no key made of these contents, as far as that shows without the keys."""
         ...
 

@@ -59,7 +59,7 @@ class CosignBlobs:
                 ) from None
         return f"{keys.name} (cosign)"
 
-    def refuse_damaged(self, contents: bytes, signature: str) -> None:  # noqa: ARG002 - it does not name what it signs
+    def refuse_damaged(self, _contents: bytes, signature: str) -> None:
         """Raise Refused where the signature is not base64; whose it is shows a key only."""
         try:
             base64.b64decode(signature.removeprefix(_MARK), validate=True)

@@ -17,7 +17,7 @@ class OpenSsh:
 
     NAME = "ssh-keygen"
 
-    def has_secret(self, key: bytes) -> bool:  # noqa: ARG002 - ssh-keygen knows best
+    def has_secret(self, _key: bytes) -> bool:  # ssh-keygen knows best
         """Return True: a key may be on a token, or in an agent."""
         return True
 

@@ -44,22 +44,22 @@ class ServiceData(Protocol):
         """Return what can be saved, by names that mean the same on other hosts. Raise Refused where nothing can."""
         ...
 
-    def source(self, name: str) -> str:
+    def source(self, name: str, /) -> str:
         """Return what is behind a name on this host, such as a volume; "" where only playbooks know."""
         ...
 
-    def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:
+    def save(self, name: str, image: str, target: Path, deadline: Deadline, /) -> None:
         """Write it into a file. Raise Refused where it is not here, or where something may be writing to it."""
         ...
 
-    def is_free(self, name: str, image: str, deadline: Deadline, *, overwrite: bool) -> bool:
+    def is_free(self, name: str, image: str, deadline: Deadline, /, *, overwrite: bool) -> bool:
         """Return whether `restore` may go ahead: nothing is there yet, or `overwrite` removes it.
 
         True, too, for what only playbooks know.
         """
         ...
 
-    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
+    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring, /) -> None:
         """Restore it, and see that it is what was saved.
 
         Raise Refused, with all as it was, where something uses the place or other data is there; and where it does not

@@ -38,7 +38,7 @@ class Runtime(Protocol):
     reads all of them gives with it what the others said.
     """
 
-    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell, /) -> Image:
         """Fetch the image if it is not here and pin it. Raises Refused when it cannot be had."""
         ...
 
@@ -58,7 +58,7 @@ class Runtime(Protocol):
         """Give the last lines that the instance wrote; empty when there is nothing to read."""
         ...
 
-    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline, /) -> int:
         """Return in how many lines that the instance wrote in the last seconds the pattern is found."""
         ...
 

@@ -41,21 +41,21 @@ class AnsibleData:
             )
         return ("data",)
 
-    def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:  # noqa: ARG002 - the port's signature
+    def save(self, _name: str, _image: str, target: Path, deadline: Deadline) -> None:
         """Play `save.yml`, which writes the file."""
         self._play(SAVE, {"deployer_data": str(target.absolute())}, deadline)
         if not target.is_file() or not target.stat().st_size:
             raise Refused(f"{SAVE}.yml wrote nothing to {target}", "it writes the data to the file `deployer_data`")
 
-    def is_free(self, name: str, image: str, deadline: Deadline, *, overwrite: bool) -> bool:  # noqa: ARG002 - the port's signature
+    def is_free(self, _name: str, _image: str, _deadline: Deadline, *, overwrite: bool) -> bool:  # noqa: ARG002 - a word of the port
         """Return True: `restore.yml` sees for itself, and fails where there is data."""
         return bool(self.names())
 
-    def source(self, name: str) -> str:  # noqa: ARG002 - the port's signature
+    def source(self, _name: str) -> str:
         """Return "": the playbooks know it."""
         return ""
 
-    def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:  # noqa: ARG002 - the port's signature
+    def restore(self, _name: str, _image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
         """Play `restore.yml` with the file; it gets whether it may replace what is there, and writes beside that."""
         self.names()
         files.folder(self._scratch)

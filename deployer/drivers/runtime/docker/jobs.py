@@ -57,7 +57,7 @@ class DockerJobs:
                     why = f"{spec.name} does not start: {error.explanation}"
                     raise DriverFailed(why, f"check `{spec.at}`, `mounts` and `user`") from error
 
-    def read(self, name: str, host: str) -> FoundRun | None:  # noqa: ARG002 - this engine is the host
+    def read(self, name: str, _host: str) -> FoundRun | None:
         """Read a run; None when there is none of that name."""
         with self._engine.client(name) as client:
             container = self._find(client, name)
@@ -66,7 +66,7 @@ class DockerJobs:
     def follow(
         self,
         name: str,
-        host: str,  # noqa: ARG002 - this engine is the host
+        _host: str,
         write: Callable[[bytes], None],
         deadline: Deadline,
         stopped: Callable[[], bool],
@@ -87,7 +87,7 @@ class DockerJobs:
                 lambda: stopped() or not _runs(client.api.inspect_container(str(container.id))), every=LOOK_SECONDS
             )
 
-    def remove(self, name: str, host: str, grace: float, deadline: Deadline) -> None:  # noqa: ARG002 - as above
+    def remove(self, name: str, _host: str, grace: float, deadline: Deadline) -> None:
         """Signal the run if it still goes on, wait up to `grace` seconds, kill, remove it with its volumes."""
         with self._engine.client(f"remove {name}", min(CALL, deadline.left()) + grace) as client:
             container = self._find(client, name)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
-from deployer.core.events import Tell
 from deployer.core.undo import undone
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.environ import chosen_secrets
@@ -32,7 +31,7 @@ class IncusRuntime:
         self._incus = incus or Incus(clock)
         self._shelf = IncusImages(self._incus, installation)
 
-    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:  # noqa: ARG002 - the port's signature
+    def resolve(self, manifest: Manifest, reference: str, *_: object) -> Image:
         """Pin an image that Incus has; check what else the manifest needs of it."""
         profile = self._incus.get("profile default", at("profiles", "default")) or {"devices": {}}
         if not any(device.get("path") == "/" for device in profile["devices"].values()):
@@ -94,7 +93,7 @@ class IncusRuntime:
         text = self._incus.text(f"console of {instance.name}", at("instances", instance.name, "console"))
         return tuple(line.rstrip("\r") for line in text.splitlines()[-lines:])
 
-    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:  # noqa: ARG002 - the port's signature
+    def count_lines(self, instance: Instance, *_: object) -> int:
         """Raise DriverFailed: the console says of no line when it was written."""
         raise DriverFailed(f"{instance.name}: runtime incus cannot count lines of its log", "choose another metric")
 

@@ -57,7 +57,7 @@ class ProcessJobs:
             files.replace(place / FILE, json.dumps(asdict(known), indent=1))
             supervisor.ensure_running(place, process, deadline)
 
-    def read(self, name: str, host: str) -> FoundRun | None:  # noqa: ARG002 - processes run on this host
+    def read(self, name: str, _host: str) -> FoundRun | None:
         """Read a run; None when there is none of that name."""
         place = self._place(name)
         known = _load(place)
@@ -66,7 +66,7 @@ class ProcessJobs:
     def follow(
         self,
         name: str,
-        host: str,  # noqa: ARG002 - processes run on this host
+        _host: str,
         write: Callable[[bytes], None],
         deadline: Deadline,
         stopped: Callable[[], bool],
@@ -82,7 +82,7 @@ class ProcessJobs:
 
         deadline.wait(ended, every=LOOK_SECONDS)
 
-    def remove(self, name: str, host: str, grace: float, deadline: Deadline) -> None:  # noqa: ARG002 - as above
+    def remove(self, name: str, _host: str, grace: float, deadline: Deadline) -> None:
         """Signal the run if it still goes on, wait up to `grace` seconds, kill, remove its folder."""
         self._delete(self._place(name), Deadline.after(self._clock, min(grace, deadline.left())))
 

@@ -122,7 +122,7 @@ class ProcessRuntime:
         """Give the last lines that the process wrote."""
         return logfile.tail(self._instances.of(instance.runtime_id) / "log", lines)
 
-    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:  # noqa: ARG002 - the port's signature
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, _deadline: Deadline) -> int:
         """Return in how many lines the pattern is found that came since a look of so many seconds ago."""
         folder, now = self._instances.of(instance.runtime_id), self._clock.now()
         log, key = folder / "log", (instance.name, pattern.pattern)
