@@ -69,7 +69,7 @@ def figure(view: CostView) -> Figure | None:
 def _caption(view: CostView) -> str:
     total = view.total
     saved = f"{total.scaling:,.1f} h saved by scaling, {total.sleep:,.1f} h by sleep"
-    idle = "" if view.idle is None else f"; {100 * view.idle:.0f}% of the room for requests was idle"
+    idle = "" if view.idle is None else f"; {100 * view.idle:.0f}% of the room was not used"
     return f"{total.hours:,.1f} instance-hours, {total.beside:,.1f} of them beside the live release; {saved}{idle}."
 
 
