@@ -99,7 +99,7 @@ def test_a_rate_limit_says_until_when(said: str) -> None:
 
 def test_a_wrong_date_of_an_authority_does_not_end_renewals_for_good() -> None:
     with serving(more={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}) as directory:
-        assert failed(directory).wait_until <= time.time() + authority.LONGEST_WAIT
+        assert failed(directory).wait_until <= time.time() + problems.LONGEST_WAIT
 
 
 def test_an_account_that_the_authority_does_not_know_is_registered_by_the_next_order() -> None:
@@ -153,13 +153,34 @@ def test_a_problem_document_in_words(code: str, means: str, hint: str) -> None:
 
 def test_what_another_program_repeats_of_a_problem_document() -> None:
     said = "`lego` failed with exit code 1: acme: error: 403 :: urn:ietf:params:acme:error:{} :: as it says"
-    by_code = {code: problems.of_program(DOMAIN, CommandFailed(said.format(code))) for code in ("dns", "caa", "odd")}
+    by_code = {
+        code: problems.of_program(DOMAIN, CommandFailed(said.format(code)), 0.0) for code in ("dns", "caa", "odd")
+    }
     assert by_code["dns"].message == f"{DOMAIN}: the authority did not find the record: {said.format('dns')}"
     assert "at all of its name servers" in by_code["dns"].hint
     assert "add a CAA record" in by_code["caa"].hint
     assert by_code["odd"].message == f"{DOMAIN}: the authority refused the order: {said.format('odd')}"
-    missing = problems.of_program(DOMAIN, CommandFailed("`lego` cannot be started", "is it installed, and on PATH?"))
+    missing = problems.of_program(
+        DOMAIN, CommandFailed("`lego` cannot be started", "is it installed, and on PATH?"), 0.0
+    )
     assert (missing.message, missing.hint) == (f"{DOMAIN}: `lego` cannot be started", "is it installed, and on PATH?")
+
+
+@pytest.mark.parametrize("moment", ["2026-11-30 12:00:00 UTC", "2026-11-30T12:00:00Z"])
+def test_the_moment_before_which_no_other_order_is_wanted_is_read_from_what_a_program_repeats(moment: str) -> None:
+    said = (
+        "acme: error: 429 :: urn:ietf:params:acme:error:rateLimited :: too many certificates (5), retry after {}: see"
+    )
+    noon = 1796040000.0
+
+    def at(now: float, text: str = moment) -> OrderFailed:
+        return problems.of_program(DOMAIN, CommandFailed(said.format(text)), now)
+
+    assert at(noon - 3600).wait_until == noon
+    assert "it wants no other order before 2026-11-" in at(noon - 3600).hint
+    assert at(0.0).wait_until == problems.LONGEST_WAIT, "a wrong date does not end renewals for good"
+    assert at(noon, "a while").wait_until == 0.0
+    assert at(noon, "2026-99-99 12:00:00 UTC").wait_until == 0.0
 
 
 def test_the_clock_is_named_where_it_may_be_wrong(tmp_path: Path) -> None:

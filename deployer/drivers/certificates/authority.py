@@ -17,7 +17,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
 from deployer.drivers.certificates.files import AcmeAccount
-from deployer.drivers.certificates.problems import AGAIN, OrderFailed, of_problem, of_request
+from deployer.drivers.certificates.problems import AGAIN, LONGEST_WAIT, OrderFailed, of_problem, of_request
 from deployer.drivers.certificates.proofs import Asked, DomainProof
 from deployer.planning.certificates import Suggestion
 
@@ -26,7 +26,6 @@ NONCES = 100  # that may be refused one after the other
 POLL_SECONDS = 0.25  # between two looks, unless the authority names a longer time; doubled up to the next
 POLL_LONGEST = 3.0
 ASK_AGAIN = 6 * 3600.0  # for a suggestion, unless the authority says
-LONGEST_WAIT = 31 * 86400.0  # that an authority may ask for: a wrong date must not end renewals for good
 
 
 class _Network(client.ClientNetwork):

@@ -43,7 +43,7 @@ class Lego:
             made = (folder / "certificates").glob("*.crt")
             chains = [path.read_text() for path in made if not path.name.endswith(".issuer.crt")]
         except commands.CommandFailed as error:
-            raise problems.of_program(domain, error) from None
+            raise problems.of_program(domain, error, deadline.clock.now()) from None
         except OSError as error:
             raise OrderFailed(f"{domain}: {folder}: {error.strerror}", "is the disk full?") from None
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from calendar import timegm
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from deployer.core.errors import DriverFailed
 if TYPE_CHECKING:
     from acme import messages
 
+LONGEST_WAIT = 31 * 86400.0  # that an authority may ask for: a wrong date must not end renewals for good
 AGAIN = "`deploy serve`, or `deploy certs renew` from a timer, tries again"
 # By the type of a problem document (RFC 8555, 6.7): what it means for a domain, and what to do
 _MEANING = {
@@ -58,6 +60,7 @@ _MEANING = {
 
 _UNKNOWN = ("the authority refused the order", "")
 _TYPE = re.compile(r"urn:ietf:params:acme:error:(\w+)")  # as other programs repeat it
+_AFTER = re.compile(r"retry after ([\d-]{10})[T ]([\d:]{8})(?:Z| UTC)", re.IGNORECASE)
 _RECORD = ("the authority did not find the record", "does the zone have it, at all of its name servers?")
 
 
@@ -81,18 +84,36 @@ def of_problem(
     detail = " ".join(str((inner or error).detail or error.title or "").split())
     code = str((inner or error).code or error.code)
     means, hint = {**_MEANING, **meaning}.get(code, _UNKNOWN)
-    if wait_until:
-        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(wait_until))
-        hint = f"it wants no other order before {at}"
-    return OrderFailed(f"{domain}: {means}{f': {detail}' if detail else ''}", hint, wait_until=wait_until)
+    text = f"{domain}: {means}{f': {detail}' if detail else ''}"
+    return OrderFailed(text, _until(wait_until) if wait_until else hint, wait_until=wait_until)
 
 
-def of_program(domain: str, error: CommandFailed) -> OrderFailed:
-    """Return why a program that orders by DNS did not get a certificate."""
+def of_program(domain: str, error: CommandFailed, now: float) -> OrderFailed:
+    """Return why a program that orders by DNS did not get a certificate.
+
+    It keeps the header by which an authority asks to wait, and repeats what it says in words: Let's Encrypt has the
+    moment there, too.
+    """
     found = _TYPE.search(error.message)
     by_dns = dict.fromkeys(("unauthorized", "incorrectResponse", "dns"), _RECORD)
     means, hint = {**_MEANING, **by_dns}.get(found[1], _UNKNOWN) if found else ("", error.hint)
-    return OrderFailed(f"{domain}: {f'{means}: ' if means else ''}{error.message}", hint)
+    until = _said_until(error.message, now) if found and found[1] == "rateLimited" else 0.0
+    text = f"{domain}: {f'{means}: ' if means else ''}{error.message}"
+    return OrderFailed(text, _until(until) if until else hint, wait_until=until)
+
+
+def _said_until(text: str, now: float) -> float:
+    """Return the moment before which no other order is wanted, as a text has it; 0 where it has none."""
+    said = _AFTER.search(text)
+    try:
+        moment = timegm(time.strptime(" ".join(said.groups()), "%Y-%m-%d %H:%M:%S")) if said else 0.0
+    except ValueError:
+        return 0.0
+    return min(moment, now + LONGEST_WAIT)
+
+
+def _until(moment: float) -> str:
+    return f"it wants no other order before {time.strftime('%Y-%m-%d %H:%M', time.localtime(moment))}"
 
 
 def of_request(domain: str, directory: str, error: BaseException, seconds: float, now: float) -> OrderFailed:
