@@ -57,10 +57,10 @@ def aside(view: Sink) -> AbstractContextManager[None]:
 @contextmanager
 def open_lines(output: Output, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> Iterator[Sink]:
     """Open a view that only ever adds lines: of JSON on stdout, else plain ones on stderr."""
-    from deployer.views.background import Background
+    from deployer.views.queued_sink import QueuedSink
 
     out, err = stdout or sys.stdout, stderr or sys.stderr
-    with Background(_writer(output, out, err)) as view:
+    with QueuedSink(_writer(output, out, err)) as view:
         yield view
     if view.broken and not isinstance(view.broken, BrokenPipeError):
         err.write(f"the view ended early ({view.broken}); `deploy history` and `deploy show` have everything\n")

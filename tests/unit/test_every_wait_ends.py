@@ -54,9 +54,9 @@ ALLOWED = {
     "deployer/server/stdio.py: _answer: socket": "both ends are in this process, and it ends when stdin does",
     "deployer/supervisor/port.py: keep: socket": _BINDS,
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,
-    "deployer/views/background.py: Background.__exit__: self._writer.join": "a reader may pause, as with any program:"
+    "deployer/views/queued_sink.py: QueuedSink.__exit__: self._writer.join": "a reader may pause, as with any program:"
     " the rollout has ended by then, its lock is given back, and Ctrl-C ends it",
-    "deployer/views/background.py: Background._write: self._events.get": "leaving the view puts the end into the queue",
+    "deployer/views/queued_sink.py: QueuedSink._write: self._events.get": "leaving the view puts the end into the queue",
 }
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from deployer.core.events import Event, Sink
 
 
-class Background:
+class QueuedSink:
     """A sink that hands events to `sink` in order, from another thread; a context manager.
 
     A pager that is not read, or a pipe whose reader has left, must not hold or end a rollout. After the first error
@@ -26,7 +26,7 @@ class Background:
         """Take an event; never raises, never waits."""
         self._events.put(event)
 
-    def __enter__(self) -> Background:
+    def __enter__(self) -> QueuedSink:
         self._writer.start()
         return self
 

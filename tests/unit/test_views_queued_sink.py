@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from deployer.core.events import Event
-from deployer.views.background import Background
+from deployer.views.queued_sink import QueuedSink
 
 
 def note(text: str) -> Event:
@@ -12,7 +12,7 @@ def note(text: str) -> Event:
 
 def test_events_are_written_in_order_and_all_before_the_end() -> None:
     seen: list[Event] = []
-    with Background(seen.append) as view:
+    with QueuedSink(seen.append) as view:
         for number in range(500):
             view(note(str(number)))
     assert [event.data["text"] for event in seen] == [str(number) for number in range(500)]
@@ -25,7 +25,7 @@ def test_a_stream_that_blocks_does_not_hold_the_rollout() -> None:
         assert gate.wait(10)
         seen.append(event)
 
-    with Background(blocked) as view:
+    with QueuedSink(blocked) as view:
         for number in range(100):
             view(note(str(number)))  # would never come back if it waited
         assert not seen
@@ -40,7 +40,7 @@ def test_a_reader_that_left_ends_the_writing_and_nothing_else() -> None:
         calls.append(event)
         raise BrokenPipeError
 
-    with Background(broken) as view:
+    with QueuedSink(broken) as view:
         view(note("a"))
         view(note("b"))
     assert len(calls) == 1
