@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeployError, bug
+from deployer.core.said_once import SaidOnce
 
 K = TypeVar("K", bound=Hashable)
 
@@ -19,7 +20,7 @@ class SideThreads(Generic[K]):
     def __init__(self, say: Callable[[K, str], None]) -> None:
         self._say = say
         self._threads: dict[K, threading.Thread] = {}
-        self._said: dict[K, str] = {}
+        self._said = SaidOnce[K]()
 
     def __contains__(self, key: K) -> bool:
         """Whether a thread was at work on it at the last `prune`, or has begun since."""
@@ -53,14 +54,12 @@ class SideThreads(Generic[K]):
             yield
         except Exception as error:  # noqa: BLE001 - a bug that one meets is not the end of the others
             text = str(error) if isinstance(error, DeployError) else bug(error)
-            first = text.partition("\n")[0]  # the trace of the same bug may be another one
-            if self._said.get(key) != first:
-                self._said[key] = first
+            if self._said.is_new(key, text):
                 self._say(key, text)
 
     def settled(self, key: K) -> None:
         """Say the next trouble with it in any case."""
-        self._said.pop(key, None)
+        self._said.settle(key)
 
     def join(self, seconds: float) -> None:
         """Wait until nothing is at work, for so long at most."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from deployer.core.background import BackgroundThread
 from deployer.core.errors import DeployError, bug
+from deployer.core.said_once import SaidOnce
 from deployer.server.log import ServerLog
 
 MOST_SECONDS = 600.0  # between two looks of which the first met a bug
@@ -38,7 +39,7 @@ class Loop(ABC):
         self.name = name
         self.bugs = 0  # that looks have met
         self._log, self._failed, self._every = log, failed, every
-        self._said: dict[str, str] = {}
+        self._said = SaidOnce[str]()
         self._thread = BackgroundThread(name, self._run, patience=end)
         self._wait = wait or self._thread.over.wait
 
@@ -61,14 +62,12 @@ class Loop(ABC):
 
     def say(self, about: str, event: str, text: str, **fields: Any) -> None:
         """Log a sentence about something once, until there is another one about it or it is forgotten."""
-        first = text.partition("\n")[0]  # the trace of the same bug may be another one
-        if self._said.get(about) != first:
-            self._said[about] = first
+        if self._said.is_new(about, text):
             self._log.say(event, text, text=text, **fields)
 
     def forget(self, about: str) -> None:
         """Log the next sentence about something in any case."""
-        self._said.pop(about, None)
+        self._said.settle(about)
 
     def _run(self, over: threading.Event) -> None:
         event, words = self._failed

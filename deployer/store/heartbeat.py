@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from deployer.core.background import BackgroundThread
 from deployer.core.errors import DeployError, LockLost, bug
+from deployer.core.said_once import SaidOnce
 from deployer.core.secret import hide
 from deployer.store.locks import BEAT_SECONDS, Locks
 from deployer.store.owner import Lock
@@ -20,15 +21,14 @@ class Heartbeat(BackgroundThread):
         super().__init__("heart", self._beat, patience=15)  # a beat may wait for another writer of the store
 
     def _beat(self, over: threading.Event) -> None:
-        told = False
+        said = SaidOnce[str]()
         while not over.wait(BEAT_SECONDS):
             try:
                 self._locks.renew(self._lock)
-                told = False
+                said.settle("")
             except LockLost:
                 return  # who acts by the lock finds out with its next change, write or look
             except Exception as error:  # noqa: BLE001 - after a bug, too, the owner of the lock is alive
-                if not told:
-                    why = error.message if isinstance(error, DeployError) else bug(error)
+                why = error.message if isinstance(error, DeployError) else bug(error)
+                if said.is_new("", why):
                     self._tell(f"no sign of life could be given, trying again: {hide(why)}")
-                told = True

@@ -48,7 +48,9 @@ def _saved(cost: ReleaseCost) -> tuple[float, float]:
 
 def _idle(view: CostView) -> str:
     part = percentage(round(view.idle or 0.0, 3))
-    return f"{one_line(view.service)} did not use {part} of its room in the {duration(view.seen)} that the keeper watched"
+    return (
+        f"{one_line(view.service)} did not use {part} of its room in the {duration(view.seen)} that the keeper watched"
+    )
 
 
 def as_csv(view: CostsView) -> str:
