@@ -67,19 +67,22 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     percent: BasisPoints | None = Field(
-        None, gt=0, le=FULL, description="First share, in percent; the larger of `steps` follow."
+        None, gt=0, le=FULL, description="First share, in percent; after it come the larger ones of `steps`."
     )
     steps: tuple[Stage, ...] = Field(
         (Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, description="Shares in percent, rising."
     )
     seconds: Seconds | None = Field(
-        None, alias="for", gt=0, description="Time at each share; default: until no worse is proven, or `within`."
+        None,
+        alias="for",
+        gt=0,
+        description="Time at each share; default: until it is proven no worse, or `within` is over.",
     )
     within: Seconds | None = Field(
         None,
         ge=LEAST_SECONDS,
-        description="Longest time at each share without `for`; default: 10m, with `judge.proof: required` 30m, "
-        "without a `port` 1m.",
+        description="Longest time at each share, where `for` is not set; default: 10m (30m with `judge.proof: "
+        "required`, 1m without a `port`).",
     )
     bake: Seconds = Field(30.0, description="Time with all users on the new release before it is promoted; 0 for none.")
     baseline: Literal["stable", "fresh"] = Field(

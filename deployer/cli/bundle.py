@@ -30,17 +30,22 @@ def group() -> None:
 
 @group.command("make")
 @common("file", "destination", "message")
-@click.option("-o", "--to", "to", metavar="FILE", type=click.Path(path_type=Path), required=True, help="The bundle.")
+@click.option(
+    "-o", "--to", "to", metavar="FILE", type=click.Path(path_type=Path), required=True, help="The file to write."
+)
 @click.option("--version", "version", metavar="V", help="Version of the release; overrides the manifest.")
 @click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed.")
 @click.option(
-    "--include", metavar="PATH", multiple=True, help="Another file or folder beside the manifest; may be repeated."
+    "--include",
+    metavar="PATH",
+    multiple=True,
+    help="Add this file or folder, which lies beside the manifest; may be repeated.",
 )
 @click.option(
     "--since",
     metavar="OLD",
     type=click.Path(path_type=Path),
-    help="Leave out what this older bundle brings: layers of the image, files.",
+    help="Leave out the image layers and files that this older bundle has; the host needs that one, too.",
 )
 @click.option(
     "--sign",
@@ -62,11 +67,11 @@ def group() -> None:
     "more",
     type=click.Choice(["deployer", "data"]),
     multiple=True,
-    help="Include deployer itself, for hosts that have only this version of Python: `sh FILE up`; or the data of the"
-    " service, which must be stopped. May be repeated.",
+    help="deployer: include deployer itself, for hosts that have only this version of Python (`sh FILE up`)."
+    " data: include the data of the service, which must be stopped. May be repeated.",
 )
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
-    """Write a bundle. It has the image or directory, the filled-in manifest, playbooks, hooks and strategies.
+    """Write a bundle: the image or directory, the manifest with its variables filled in, playbooks, hooks, strategies.
 
     The same input gives the same file, byte for byte, except for secrets, which are included only with --secrets-for.
     Keys of certificates are never included. Author, time and message are those of the Git commit; -m replaces the
@@ -162,7 +167,7 @@ def verify(common: Common, file: Path, signers: Path | None) -> int:
 @click.argument("host", metavar="HOST")
 @click.option("--ssh-args", metavar="TEXT", default="", help="Extra arguments for ssh, quoted as in a shell.")
 def send(common: Common, file: Path, host: str, ssh_args: str) -> int:
-    """Send a bundle to another host, but not what that host has already.
+    """Send a bundle to another host, without the parts that it has already.
 
     HOST is ssh://[USER@]HOST[:PORT][/FOLDER], and deployer must be installed there. What arrives is a delta for that
     host; `deploy up --from FILE` there deploys it.

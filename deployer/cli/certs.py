@@ -27,7 +27,7 @@ _MARKS = {"kept": "✓", "due": "·", "issued": "✓", "waiting": "!", "failed":
 @common()
 @click.pass_context
 def certs(ctx: click.Context, common: Common) -> int:
-    """List certificates: domain, issuer, days left, and the serial that each proxy shows, read by a handshake."""
+    """List certificates: domain, issuer, days left, and the serial number that each proxy shows to a client."""
     if ctx.invoked_subcommand:
         if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
             raise click.UsageError(f"write options after `{ctx.invoked_subcommand}`", ctx)
@@ -46,8 +46,8 @@ def certs(ctx: click.Context, common: Common) -> int:
 def renew(common: Common, domain: str | None, dry_run: bool) -> int:
     """Order the certificates that are due (with DOMAIN: that one, due or not); exit with 4 if an order failed.
 
-    For `tls: auto`. Run it twice a day from a timer where no `deploy serve` runs. A failed order is repeated after a
-    pause that grows, and not before the time that the authority names.
+    For `tls: auto`. Run it twice a day from a timer where no `deploy serve` runs. A failed order is tried
+    again after a pause that grows, but not before the time that the authority names.
     """
     from deployer.app.attendance import CERTIFICATES, announced
     from deployer.app.certificates import warn
@@ -76,7 +76,10 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
 )
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="The key of the certificate, PEM.")
 def import_(common: Common, domain: str, cert: Path, key: Path) -> int:
-    """Use your existing certificate for a domain with `tls: auto`, until it is renewed; for a move without a gap."""
+    """Use a certificate that you have already for a domain with `tls: auto`, until deployer renews it.
+
+    So a service can move to deployer without a moment in which it has no certificate.
+    """
     from deployer.app.operations.certificates import bring
 
     with house(common) as opened:

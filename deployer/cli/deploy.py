@@ -42,7 +42,7 @@ _DEPLOY = (
     click.option(
         "--replace",
         is_flag=True,
-        help="First roll back the rollout in progress, also if a process is running it.",
+        help="First roll back the rollout in progress, even if another process is running it.",
     ),
     click.option(
         "--override-freeze",

@@ -24,9 +24,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "release": CommandEntry("Deploy", "Release several services together", "deployer.cli.release:group"),
     "gitops": here("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
     "serve": here("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
-    "keep": here(
-        "Deploy", "Restore lost instances between deploys; end what has run out of time", "deployer.cli.keep:keep"
-    ),
+    "keep": here("Deploy", "Look after live services between deploys", "deployer.cli.keep:keep"),
     "status": CommandEntry("Watch", "Show what is live now", "deployer.cli.queries:status"),
     "jobs": CommandEntry("Watch", "Show scheduled jobs, their next and last runs", "deployer.cli.jobs:jobs"),
     "watch": CommandEntry("Watch", "Follow the rollout in progress", "deployer.cli.queries:watch"),
@@ -47,7 +45,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "resume": CommandEntry("Act", "Continue a paused or interrupted rollout", "deployer.cli.control:resume"),
     "drain": CommandEntry("Act", "Close connections to releases that users have left", "deployer.cli.control:drain"),
     "scale": CommandEntry("Act", "Show or change how many instances run", "deployer.cli.scale:scale"),
-    "migrate": CommandEntry("Act", "End the migration of the live release", "deployer.cli.migrate:group"),
+    "migrate": CommandEntry("Act", "Finish the migration of the live release", "deployer.cli.migrate:group"),
     "run": CommandEntry("Act", "Run a job of the live release now", "deployer.cli.jobs:run"),
     "release-lock": CommandEntry("Act", "Break the lock of a service", "deployer.cli.control:release_lock"),
     "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),

@@ -139,7 +139,7 @@ BUNDLE_TRUST = (
     click.option(
         "--data",
         type=click.Choice(["keep", "overwrite"]),
-        help="Where there is data already that the bundle brings, too: deploy with that, or replace it.",
+        help="If the service has data here already: keep it, or overwrite it with the data in the bundle.",
     ),
 )
 
@@ -183,8 +183,8 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--on-cancel",
         type=click.Choice(get_args(OnCancel)),
         show_default="a terminal asks; without one: abort, with --on or --server: detach",
-        help="What SIGINT and SIGTERM do: abort (roll back) or detach (leave it to its lease and `deploy resume`;"
-        " with --on or --server it continues there).",
+        help="On Ctrl-C or SIGTERM: abort (roll back), or detach (leave the rollout: `deploy resume` continues it, else"
+        " its users return to stable when the lease ends; with --on or --server it continues there).",
     ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

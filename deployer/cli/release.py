@@ -42,7 +42,7 @@ _DEPLOY = (
         help="Version of all services, or of one; overrides the manifests.",
     ),
     click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed."),
-    click.option("--replace", is_flag=True, help="First roll back what is in progress of a service."),
+    click.option("--replace", is_flag=True, help="First roll back each rollout of these services that is in progress."),
     click.option(
         "--override-freeze",
         metavar="WHY",
@@ -78,7 +78,7 @@ def group() -> None:
 @common("message", "on_cancel")
 @every(WHICH + _DEPLOY)
 def up(common: Common, **given: Any) -> int:
-    """Release all services with the strategy of the file; services that are live already are left as they are."""
+    """Release all services with the strategy of the file; a service whose release is live already is left as it is."""
     return _carried_out(common, _order("start", common, "", {}, given), given)
 
 
@@ -88,7 +88,7 @@ def up(common: Common, **given: Any) -> int:
 @every(WHICH + _DEPLOY[:2])
 @click.option("--check", is_flag=True, help="Exit with 10 if there is something to deploy.")
 def plan(common: Common, strategy: str | None, check: bool, **given: Any) -> int:
-    """Show what a release would do to each service, with the gates at which they wait for each other."""
+    """Show what a release would do to each service, and at which steps the services wait for each other."""
     order = _order("plan", common, strategy or "", {}, given)
     with open_app(_about(common, given)) as app:
         proposed = app.sets.plan(replace(order, set_name=app.sets.meant()))

@@ -41,11 +41,13 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 @click.command("scale")
 @common("file", "destination", "service", "message")
 @click.argument("instances", type=WholeNumber(1, MOST_REPLICAS), metavar="[N]", required=False)
-@click.option("--for", "span", metavar="TIME", callback=_span, help="How long, such as 2h; then as with --auto.")
-@click.option("--auto", is_flag=True, help="As many as the manifest says or the load needs, from now on.")
+@click.option(
+    "--for", "span", metavar="TIME", callback=_span, help="How long N holds, such as 2h; after it, as with --auto."
+)
+@click.option("--auto", is_flag=True, help="From now on, run as many as the manifest says or the load needs.")
 @click.option("--replay", metavar="FILE", type=click.Path(path_type=Path), help="Try `scale` on recorded traffic.")
 @click.option(
-    "--scale", "changes", metavar="KEY=VALUE", multiple=True, help="With --replay: try it with this change, too."
+    "--scale", "changes", metavar="KEY=VALUE", multiple=True, help="With --replay: also try it with this change."
 )
 @click.option(
     "--start",
@@ -53,14 +55,14 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     default=START,
     show_default=True,
     callback=_start,
-    help="With --replay: how long an instance takes until it has a request.",
+    help="With --replay: time from the start of an instance to its first request.",
 )
 @click.option(
     "--fixed",
     metavar="N",
     type=WholeNumber(1, MOST_REPLICAS),
     show_default="scale.max",
-    help="With --replay: the fixed size beside it.",
+    help="With --replay: the fixed size to compare with.",
 )
 @click.pass_context
 def scale(
@@ -79,8 +81,8 @@ def scale(
     New ones get users once they are healthy. Surplus instances are drained and removed one at a time. The number
     holds for later deploys, too, until its time is over, or until --auto.
 
-    With --replay nothing is changed: what the `scale` of the manifest would have done with FILE, which `deploy record`
-    wrote, beside an oracle that knows what comes and a fixed size.
+    With --replay, nothing is changed. It shows what the `scale` of the manifest would have done with the traffic in
+    FILE, which `deploy record` wrote, next to a fixed size and to an oracle, which knows what comes.
     """
     if replay is not None:
         if instances or auto:

@@ -148,7 +148,9 @@ class SetDeploy(_Body):
 class SetStart(SetRequestBody, SetDeploy):
     """A release of a set that is to be done."""
 
-    replace: Annotated[bool, Field(description="First roll back what is in progress of a service.")] = False
+    replace: Annotated[
+        bool, Field(description="First roll back each rollout of these services that is in progress.")
+    ] = False
     override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
 
 
