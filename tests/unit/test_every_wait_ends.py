@@ -56,7 +56,7 @@ ALLOWED = {
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,
     "deployer/views/queued_sink.py: QueuedSink.__exit__: self._writer.join": "a reader may pause, as with any program:"
     " the rollout has ended by then, its lock is given back, and Ctrl-C ends it",
-    "deployer/views/queued_sink.py: QueuedSink._write: self._events.get": "leaving the view puts the end into the queue",
+    "deployer/views/queued_sink.py: QueuedSink._write: self._events.get": "leaving it puts the end into the queue",
 }
 
 
