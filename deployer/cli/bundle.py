@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.options import BUNDLE_TRUST, Common, common, every
+from deployer.cli.options import BUNDLE_TRUST, DIRTY, Common, common, every
 from deployer.cli.orders import carry_out
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
@@ -34,7 +34,7 @@ def group() -> None:
     "-o", "--to", "to", metavar="FILE", type=click.Path(path_type=Path), required=True, help="The file to write."
 )
 @click.option("--version", "version", metavar="V", help="Version of the release; overrides the manifest.")
-@click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed.")
+@DIRTY
 @click.option(
     "--include",
     metavar="PATH",

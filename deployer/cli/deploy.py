@@ -13,10 +13,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployer.cli.opening import open_app
-from deployer.cli.options import BUNDLE_TRUST, Common, Shared, common, every
+from deployer.cli.options import BUNDLE_TRUST, DIRTY, OVERRIDE_FREEZE, Common, Shared, common, every
 from deployer.cli.orders import carry_out
 from deployer.cli.output import print_result
-from deployer.cli.values import sentence
 from deployer.core.errors import Exit, Refused
 from deployer.manifest.units import Unit
 from deployer.planning.orders import Order
@@ -30,7 +29,7 @@ _DEPLOY = (
         metavar="V",
         help="Version to deploy; overrides the manifest. With `build` the default is the Git revision.",
     ),
-    click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed."),
+    DIRTY,
     click.option(
         "--from",
         "bundle",
@@ -44,13 +43,7 @@ _DEPLOY = (
         is_flag=True,
         help="First roll back the rollout in progress, even if another process is running it.",
     ),
-    click.option(
-        "--override-freeze",
-        metavar="WHY",
-        default="",
-        callback=sentence,
-        help="Deploy during a freeze window; the reason is recorded.",
-    ),
+    OVERRIDE_FREEZE,
 )
 _PLAN = (
     click.option("--plan", "only_plan", is_flag=True, help="Show the plan and change nothing."),

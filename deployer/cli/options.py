@@ -82,6 +82,16 @@ def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return decorate
 
 
+DIRTY = click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed.")
+OVERRIDE_FREEZE = click.option(
+    "--override-freeze",
+    metavar="WHY",
+    default="",
+    callback=sentence,
+    help="Deploy during a freeze window; the reason is recorded.",
+)
+
+
 def every(options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Callable[..., Any]:
     """Give a command all of these options, in their order."""
 

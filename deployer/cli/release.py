@@ -11,12 +11,12 @@ import click
 
 from deployer.cli.deploy import given_options, own_options
 from deployer.cli.opening import open_app
-from deployer.cli.options import Common, common, every
+from deployer.cli.options import DIRTY, OVERRIDE_FREEZE, Common, common, every
 from deployer.cli.orders import attended, print_ending
 from deployer.cli.output import open_view, print_result
 from deployer.cli.pipeline import PipelineReports
 from deployer.cli.session import signals
-from deployer.cli.values import WholeNumber, sentence
+from deployer.cli.values import WholeNumber
 from deployer.core.errors import Exit
 from deployer.planning.orders import Action, Order, RolloutResult, StopRequest
 from deployer.planning.strategy import load as load_strategy
@@ -41,15 +41,9 @@ _DEPLOY = (
         multiple=True,
         help="Version of all services, or of one; overrides the manifests.",
     ),
-    click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed."),
+    DIRTY,
     click.option("--replace", is_flag=True, help="First roll back each rollout of these services that is in progress."),
-    click.option(
-        "--override-freeze",
-        metavar="WHY",
-        default="",
-        callback=sentence,
-        help="Deploy during a freeze window; the reason is recorded.",
-    ),
+    OVERRIDE_FREEZE,
 )
 
 

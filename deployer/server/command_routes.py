@@ -76,10 +76,7 @@ Giving = Annotated[Given, Depends(given)]
 @router.post("/services/{service}/rollouts")
 async def start(desk: AtDesk, caller: Operator, service: Service, wanted: DeployStart, give: Giving) -> RunAnswer:
     """Bring a release out, as `deploy STRATEGY` does, by the manifest that this server has of the service."""
-    if wanted.override_freeze and not caller.token.may("admin"):
-        raise ApiError(
-            403, ProblemAnswer(message="to override a freeze needs the role admin", hint="wait, or ask an admin")
-        )
+    refuse_freeze(caller, wanted.override_freeze)
     order = replace(
         await _deploy(desk, "start", service, wanted),
         reason=wanted.reason,
@@ -233,6 +230,13 @@ async def ordered(
         problem = ProblemAnswer(message=run.text, hint=run.hint, exit=run.exit)
         raise ApiError(_REFUSALS[run.exit], problem)
     return run_answer(run)
+
+
+def refuse_freeze(caller: Caller, why: str) -> None:
+    """Raise ApiError where somebody says why a freeze does not hold who may not."""
+    if why and not caller.token.may("admin"):
+        problem = ProblemAnswer(message="to override a freeze needs the role admin", hint="wait, or ask an admin")
+        raise ApiError(403, problem)
 
 
 def refuse_for_others(desk: ServerContext, caller: Caller, order: Order) -> None:

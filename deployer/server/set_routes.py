@@ -11,12 +11,10 @@ from fastapi import APIRouter, Query
 from deployer.app import sets
 from deployer.planning.orders import Action, Order
 from deployer.planning.sets import worst
-from deployer.server.command_routes import Giving, ordered, refuse_for_others, refuse_other, responses
+from deployer.server.command_routes import Giving, ordered, refuse_for_others, refuse_freeze, refuse_other, responses
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import (
-    ApiError,
-    ProblemAnswer,
     SetBack,
     SetDeploy,
     SetRequestBody,
@@ -86,10 +84,7 @@ def run(desk: AtDesk, members: SeenSet, run: str) -> RunAnswer:
 @act.post("/sets/{set}/releases")
 async def start(desk: AtDesk, caller: By, members: OperatedSet, wanted: SetStart, give: Giving) -> RunAnswer:
     """Release all services of a set, as `deploy release STRATEGY` does, by the files that this server has of it."""
-    if wanted.override_freeze and not caller.token.may("admin"):
-        raise ApiError(
-            403, ProblemAnswer(message="to override a freeze needs the role admin", hint="wait, or ask an admin")
-        )
+    refuse_freeze(caller, wanted.override_freeze)
     order = replace(
         await _deploy(desk, "start", members, wanted),
         reason=wanted.reason,

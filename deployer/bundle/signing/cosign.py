@@ -6,8 +6,7 @@ import base64
 import os
 from pathlib import Path
 
-from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, named_line, run, written
-from deployer.core import commands
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, named_line, refused, run, written
 from deployer.core.cosign import INSTALL, surroundings
 from deployer.core.errors import Refused
 
@@ -38,25 +37,20 @@ class CosignBlobs:
         environ = {**surroundings(os.environ), VARIABLE: os.environ.get(VARIABLE, "")}
         with written(named_line(contents)) as (message, place):
             options = ["--yes", "--tlog-upload=false", "--key", str(key.absolute()), "--output-signature", str(place)]
-            try:
+            with refused(
+                f"the bundle cannot be signed with {key}", f"where the key has a password: {VARIABLE}", INSTALL
+            ):
                 run(["cosign", "sign-blob", *options, str(message)], environ=environ)
-                return _MARK + place.read_text(encoding="ascii").strip()
-            except commands.CommandFailed as error:
-                hint = INSTALL if error.hint else f"where the key has a password: {VARIABLE}"
-                raise Refused(f"the bundle cannot be signed with {key}: {error}", hint) from None
+            return _MARK + place.read_text(encoding="ascii").strip()
 
     def signer(self, contents: bytes, signature: str, keys: Path) -> str:
         """Return the file of the key, where this key signed."""
         self.refuse_damaged(contents, signature)
         with written(named_line(contents), signature.removeprefix(_MARK)) as (message, place):
             options = ["--insecure-ignore-tlog=true", "--key", str(keys.absolute()), "--signature", str(place)]
-            try:
+            hint = f"the signature is by another key, or of another bundle: {BY_OTHER_KEY}"
+            with refused(f"it is not signed by the cosign key {keys}", hint, INSTALL):
                 run(["cosign", "verify-blob", *options, str(message)], environ=surroundings(os.environ))
-            except commands.CommandFailed as error:
-                raise Refused(
-                    f"it is not signed by the cosign key {keys}: {error}",
-                    INSTALL if error.hint else f"the signature is by another key, or of another bundle: {BY_OTHER_KEY}",
-                ) from None
         return f"{keys.name} (cosign)"
 
     def refuse_damaged(self, _contents: bytes, signature: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from deployer.bundle.contents import digest_of
 from deployer.core import commands
 from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Refused
 
 # What to do where a bundle is refused for its signature: a bundle is signed when it is made.
 MADE_SIGNED = "`deploy bundle make --sign KEY -o FILE` makes and signs it"
@@ -47,3 +48,13 @@ def run(command: Sequence[str], stdin: bytes = b"", environ: Mapping[str, str] =
     deadline = Deadline.after(SystemClock(), SECONDS)
     done = commands.run(command, Path.cwd(), environ, deadline.left, most=_MOST, stdin=stdin)
     return done.out.decode(errors="replace")
+
+
+@contextmanager
+def refused(what: str, hint: str, install: str = "") -> Iterator[None]:
+    """Raise Refused, saying `what`, where a program fails in the block; one that is not there has a hint of its own."""
+    try:
+        yield
+    except commands.CommandFailed as error:
+        missing = install or error.hint
+        raise Refused(f"{what}: {error}", missing if error.hint else hint) from None

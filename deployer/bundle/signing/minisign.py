@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from deployer.bundle.contents import digest_of
-from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, named_line, run, written
-from deployer.core import commands
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, named_line, refused, run, written
 from deployer.core.errors import Refused
 
 VARIABLE = "MINISIGN_PASSWORD"  # of the secret key, where it has one
@@ -42,12 +41,11 @@ class Minisign:
             paths = ["-s", str(key.absolute()), "-m", str(message), "-x", str(place)]
             comment = ["-t", f"{NAMESPACE} {digest_of(contents)}"]
             password = os.environ.get(VARIABLE, "")
-            try:
+            with refused(
+                f"the bundle cannot be signed with {key}", f"where the key has a password: {VARIABLE}", _INSTALL
+            ):
                 run(["minisign", "-S", *paths, *comment], f"{password}\n".encode())
-                return place.read_text(encoding="utf-8")
-            except commands.CommandFailed as error:
-                hint = _INSTALL if error.hint else f"where the key has a password: {VARIABLE}"
-                raise Refused(f"the bundle cannot be signed with {key}: {error}", hint) from None
+            return place.read_text(encoding="utf-8")
 
     def signer(self, contents: bytes, signature: str, keys: Path) -> str:
         """Return the file of the key, and its number, where this key signed."""
@@ -55,13 +53,9 @@ class Minisign:
         if made != known:
             raise Refused(f"it is signed by the minisign key {made}, and {keys} is the key {known}", BY_OTHER_KEY)
         with written(named_line(contents), signature) as (message, place):
-            try:
+            hint = f"the signature is damaged, or that of another bundle: {DAMAGED}"
+            with refused(f"its signature by the minisign key {made} does not fit its contents", hint, _INSTALL):
                 run(["minisign", "-V", "-p", str(keys.absolute()), "-m", str(message), "-x", str(place)])
-            except commands.CommandFailed as error:
-                raise Refused(
-                    f"its signature by the minisign key {made} does not fit its contents: {error}",
-                    _INSTALL if error.hint else f"the signature is damaged, or that of another bundle: {DAMAGED}",
-                ) from None
         return f"{keys.name} (minisign key {made})"
 
     def refuse_damaged(self, contents: bytes, signature: str) -> None:

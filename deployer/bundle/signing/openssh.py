@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, digest_line, run, written
-from deployer.core import commands
-from deployer.core.errors import Refused
+from deployer.bundle.signing.message import BY_OTHER_KEY, DAMAGED, NAMESPACE, digest_line, refused, run, written
 
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _OTHERS = (b"-----BEGIN PUBLIC KEY", b"untrusted comment:")
@@ -32,30 +30,23 @@ class OpenSsh:
     def sign(self, contents: bytes, key: Path) -> str:
         """Return the signature, armoured."""
         with written(digest_line(contents)) as (message, signature):
-            try:
+            with refused(f"the bundle cannot be signed with {key}", "a key of ssh(1)"):
                 run(["ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key.absolute()), str(message)])
-                return signature.read_text(encoding="ascii")
-            except commands.CommandFailed as error:
-                hint = error.hint or "a key of ssh(1)"
-                raise Refused(f"the bundle cannot be signed with {key}: {error}", hint) from None
+            return signature.read_text(encoding="ascii")
 
     def signer(self, contents: bytes, signature: str, keys: Path) -> str:
         """Return the principal who signed (ssh-keygen(1), ALLOWED SIGNERS)."""
         with written(digest_line(contents), signature) as (_, place):
             given = ("-s", str(place), "-f", str(keys.absolute()))
-            try:
+            with refused(f"it is not signed by a key of {keys}", BY_OTHER_KEY):
                 found = run(["ssh-keygen", "-Y", "find-principals", *given]).splitlines()
                 who = found[0] if found else ""
                 run(["ssh-keygen", "-Y", "verify", "-n", NAMESPACE, "-I", who, *given], digest_line(contents))
-            except commands.CommandFailed as error:
-                raise Refused(f"it is not signed by a key of {keys}: {error}", BY_OTHER_KEY) from None
         return who
 
     def refuse_damaged(self, contents: bytes, signature: str) -> None:
         """Raise Refused where the key inside the signature did not make it of these contents."""
-        with written(digest_line(contents), signature) as (_, place):
-            try:
-                check = ["ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(place)]
-                run(check, digest_line(contents))
-            except commands.CommandFailed as error:
-                raise Refused(f"its signature is damaged: {error}", DAMAGED) from None
+        damaged = refused("its signature is damaged", DAMAGED)
+        with written(digest_line(contents), signature) as (_, place), damaged:
+            check = ["ssh-keygen", "-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(place)]
+            run(check, digest_line(contents))
