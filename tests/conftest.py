@@ -14,6 +14,7 @@ import pytest
 
 from deployer.core import secret
 from tests import ports, tiers
+from tests.postgres import Server, running
 from tests.services import require
 
 __all__ = ["require"]
@@ -68,6 +69,14 @@ def state_folder(place: Path) -> Iterator[Path]:
 def free_port() -> int:
     """Give a port of the loopback on which nobody listens."""
     return ports.free_port()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Run a PostgreSQL for all tests of this process."""
+    require("postgres")
+    with running() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

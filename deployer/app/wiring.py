@@ -17,10 +17,10 @@ from deployer.core.host import Host, Machines, Meant
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Drivers
 from deployer.drivers.tracing import Traces
-from deployer.planning import release_record
+from deployer.planning import reach, release_record
 from deployer.planning.orders import StopRequest
 from deployer.store import Store
-from deployer.store.vault import Vault
+from deployer.store.opening import open_store
 
 if TYPE_CHECKING:
     from deployer.drivers.certificates import CertificateKeeper
@@ -63,7 +63,7 @@ def open_house(
     """
     clock = clock or SystemClock()
     state = state.expanduser().absolute()
-    store = store or Store(state, clock)
+    store = store or open_store(state, clock)
     locked = threading.Lock()
 
     def one_at_a_time(event: Event) -> None:
@@ -81,7 +81,7 @@ def open_house(
 
     return AppContext(
         store=store,
-        vault=Vault(state / "secrets"),
+        vault=store.vault,
         clock=clock,
         wire=wiring.wire,
         ports=_ports(),
@@ -160,6 +160,7 @@ class _Wiring:
 
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
+        self._refuse_elsewhere(manifest)
         runtime = self._runtime(manifest, folder, machines)
         proxy = self._proxy(manifest, machines) if manifest.port is not None else None
         layer: TrafficLayer = proxy or self._proxyless(runtime)
@@ -177,6 +178,17 @@ class _Wiring:
             jobs=later.made(lambda: self._jobs(manifest, machines)),
             sleeper=self._sleeper(manifest),
         )
+
+    def _refuse_elsewhere(self, manifest: Manifest) -> None:
+        """Refuse to look from here for what is on another control host."""
+        if self._store.shared is None or not (why := reach.only_from_one(manifest)):
+            return
+        home = self._store.homes.of(manifest.service)
+        if home not in ("", release_record.home(self._state)):
+            raise Refused(
+                f"{manifest.service} is reached from its control host alone, {home}: {why}",
+                "run the command there; what a service needs to be on both is in docs/store.md",
+            )
 
     def _sleeper(self, manifest: Manifest) -> Sleeper | None:
         """Return what puts a service to sleep and knows what sleeps, of any release."""

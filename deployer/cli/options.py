@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,14 @@ from deployer.cli.server_option import server_of
 from deployer.cli.values import sentence
 from deployer.core.local_host import state_folder
 
-Shared = Literal["file", "destination", "state", "output", "service", "message", "yes", "report", "on_cancel"]
+Shared = Literal["file", "destination", "state", "store", "output", "service", "message", "yes", "report", "on_cancel"]
 if TYPE_CHECKING:
     from deployer.client.address import DeployServer
     from deployer.client.control import Control
     from deployer.manifest.target import Target
 
 OnCancel = Literal["abort", "detach"]
-EVERYWHERE: tuple[Shared, ...] = ("state", "output")
+EVERYWHERE: tuple[Shared, ...] = ("state", "store", "output")
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ def default_state() -> Path:
 
 
 def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the shared options `names`, besides --state and --output, as one argument `common: Common`."""
+    """Give a command the shared options `names`, besides those of EVERYWHERE, as one argument `common`."""
     taken = tuple(dict.fromkeys((*names, *EVERYWHERE)))
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(**given: Any) -> Any:
-            shared = {name: given.pop(name) for name in taken}
+            shared = {name: given.pop(name) for name in taken if name != "store"}
             return function(common=Common(**shared, **_surroundings()), **given)
 
         decorated: Callable[..., Any] = call
@@ -90,6 +91,12 @@ OVERRIDE_FREEZE = click.option(
     callback=sentence,
     help="Deploy during a freeze window; the reason is recorded.",
 )
+
+
+def _use(store: str | None) -> None:
+    """Let this process work with a store, and those that it starts: for them an argument would show a password."""
+    if store is not None:
+        os.environ["DEPLOYER_STORE"] = store
 
 
 def every(options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Callable[..., Any]:
@@ -113,6 +120,8 @@ def _surroundings() -> dict[str, Any]:
 
     if server is not None and given("state") and not server.has_state:
         raise click.UsageError(f"--state names a folder of this host, {server.told_by} a server: one of them")
+    if server is not None and given("store"):
+        raise click.UsageError(f"--store goes with a folder of this host, {server.told_by} names another one")
     return {"server": server, "named": given("file"), "state_named": given("state")}
 
 
@@ -171,6 +180,14 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         default=default_state,
         show_default="$DEPLOYER_STATE, else the default of this system",
         help="The state folder.",
+    ),
+    "store": click.option(
+        "--store",
+        metavar="URL",
+        expose_value=False,
+        callback=lambda _ctx, _param, value: _use(value),
+        show_default="$DEPLOYER_STORE, else the one that the state folder works with",
+        help="PostgreSQL database with the records, shared by several control hosts: postgresql://USER@HOST/DATABASE.",
     ),
     "output": click.option(
         "--output",

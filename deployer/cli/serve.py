@@ -138,14 +138,14 @@ def _serve(common: Common, options: ServeOptions) -> int:
     from deployer.server.gitops_config import read as read_followed
     from deployer.server.log import ServerLog
     from deployer.server.runs import Processes
-    from deployer.store import Store
+    from deployer.store.opening import open_store
 
     endpoint = options.endpoint()
     state, clock, agents = common.state.expanduser().absolute(), SystemClock(), None
     if (file := options.followed) is not None:
         agents = Agents(read_followed(file), state / "gitops", os.environ, clock, file.absolute().parent)
     log = ServerLog(clock, lines=options.form == "json")
-    stores = Stores(lambda: Store(state, clock))
+    stores = Stores(lambda: open_store(state, clock))
     desk = ServerContext(
         stores=stores,
         housed=lambda store: open_house(state, log.hear, store=store),
@@ -169,7 +169,7 @@ def _serve_stdio(common: Common) -> int:
     """Answer the client at the other end of stdin and stdout."""
     context = click.get_current_context()
     given = [p.opts[0] for p in context.command.params if _is_given(context, p)]
-    if odd := [name for name in given if name not in ("--stdio", "--state")]:
+    if odd := [name for name in given if name not in ("--stdio", "--state", "--store")]:
         raise click.UsageError(f"{', '.join(odd)} does not go with --stdio: the client says what it means")
     from deployer.server.stdio import serve as answer
 

@@ -11,6 +11,7 @@ COMMANDS = ("abort", "rollback")
 VALUES = {
     "--service": "service",
     "--state": "state",
+    "--store": "store",
     "--file": "file",
     "-f": "file",
     "--destination": "destination",

@@ -27,8 +27,8 @@ from deployer.server.guard import VERSION, Caller
 from deployer.server.log import ServerLog
 from deployer.server.runs import Processes
 from deployer.server.tokens import Token, Tokens
-from deployer.store import Store
 from deployer.store.actor import place
+from deployer.store.opening import open_store
 from deployer.transport.greeting import LONGEST, Greeting, Welcome, read, refusal
 from deployer.transport.greeting import welcome as greet
 from deployer.transport.line_reader import LineReader
@@ -81,7 +81,7 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         ) from None
     state = Path(greeting.state).expanduser() if greeting.state else state
     state = state.expanduser().absolute()
-    stores, log = Stores(lambda: Store(state, clock)), ServerLog(clock)
+    stores, log = Stores(lambda: open_store(state, clock)), ServerLog(clock)
     stores.store()
     file = Path(greeting.file).expanduser().absolute()
     here, (name, set_trouble) = file.is_file(), _peeked(set_of, file)

@@ -18,6 +18,7 @@ REMEDY = "`deploy adopt` moves it aside and rebuilds it from what runs; or resto
 # What a folder has in which a store was once at work.
 _TRACES = (
     "deployer.db?*",
+    "store.json",
     "proxy/services/*.json",
     "secrets/*/*.json",
     "processes/*/*",

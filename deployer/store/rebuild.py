@@ -15,6 +15,7 @@ from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.store import damage
 from deployer.store.adoption import is_blank
+from deployer.store.opening import SharedStore, open_store, remember, works_with_another
 from deployer.store.privacy import private
 from deployer.store.store import Store
 
@@ -32,8 +33,12 @@ class Rebuilding:
     def put_in_place(self) -> tuple[Path, ...]:
         """Put the new store where the old one was; give where the parts of that one are now. Closes the store.
 
-        A good store is in its place already. Raises Locked while somebody works with the old one.
+        A good store is in its place already, and so is one in a database. Raises Locked while somebody works with the
+        old one.
         """
+        if self.store.shared is not None:
+            remember(self.store.folder, SharedStore(self.store.name, self.store.secret("installation")))
+            return ()
         if not self.why:
             return ()
         folder, made = self.store.folder, self.store.file
@@ -61,7 +66,10 @@ def rebuilding(folder: Path, clock: Clock) -> Iterator[Rebuilding]:
     if not own.try_take():
         raise Locked(f"the store of {folder} is being rebuilt by another command", "wait for it")
     try:
-        good, why = _good(folder, clock)
+        good, why = _in_database(folder, clock) if works_with_another(folder) else _good(folder, clock)
+        if good is not None and good.shared is not None:
+            yield Rebuilding(good, why)
+            return
         if good is not None:
             yield Rebuilding(good, "")
             return
@@ -69,6 +77,12 @@ def rebuilding(folder: Path, clock: Clock) -> Iterator[Rebuilding]:
             yield Rebuilding(Store(folder, clock, file=place / damage.NAME), why)
     finally:
         own.let_go()
+
+
+def _in_database(folder: Path, clock: Clock) -> tuple[Store, str]:
+    """Open a store in a database: it is filled where it is, in one transaction."""
+    store = open_store(folder, clock, lost=True)
+    return store, "it has no record of anything" if is_blank(store) else ""
 
 
 def _good(folder: Path, clock: Clock) -> tuple[Store | None, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 from deployer.core.clock import Clock
 from deployer.store import damage, meta
@@ -15,6 +14,7 @@ from deployer.store.audit_chain import AuditLog
 from deployer.store.claims import Claims, KernelClaims
 from deployer.store.database import Database
 from deployer.store.events import Events
+from deployer.store.homes import Homes
 from deployer.store.jobs import Jobs
 from deployer.store.journal import Journal
 from deployer.store.loads import Loads
@@ -28,22 +28,10 @@ from deployer.store.requests import ControlRequests
 from deployer.store.rollouts import Rollouts
 from deployer.store.services import Services
 from deployer.store.sets import Sets
+from deployer.store.shared import SharedDatabase
 from deployer.store.sizes import Sizes
 from deployer.store.sqlite.database import SqliteDatabase
-
-
-class SharedDatabase(Protocol):
-    """A database that several hosts share, and the claims in it."""
-
-    @property
-    def database(self) -> Database:
-        """Return the database."""
-        ...
-
-    @property
-    def claims(self) -> Claims:
-        """Return the claims."""
-        ...
+from deployer.store.vault import Vault
 
 
 class Store:
@@ -69,12 +57,16 @@ class Store:
             private(folder)
         self.database: Database = shared.database if shared else SqliteDatabase(self.file, new=new)
         self.claims: Claims = shared.claims if shared else KernelClaims(folder)
+        self.shared = shared
+        self.name = shared.name if shared else str(self.file)
+        self.vault: Vault = shared.vault(folder) if shared else Vault(folder / "secrets")
         database, claims = self.database, self.claims
         installation = self.secret("installation")
         self.audit = audit = Audit(database, clock, Actor.here(whoami()))
         self.audit_log = AuditLog(database)
         self.locks = Locks(database, clock, audit, claims)
         self.services = Services(database, audit)
+        self.homes = Homes(database)
         self.sizes = Sizes(database, clock, audit)
         self.needs = Needs(database, clock)
         self.loads = Loads(database)

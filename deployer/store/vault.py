@@ -1,4 +1,7 @@
-"""Secret values of releases: one private file a release, so that a rollback brings back the values of its time."""
+"""Secret values of releases: one private file a release, so that a rollback brings back the values of its time.
+
+A store that hosts share keeps them itself, sealed (`store/postgres/vault.py`).
+"""
 
 from __future__ import annotations
 
@@ -26,33 +29,35 @@ class Vault:
         """Write the values of a release."""
         if not values:
             return
-        path = self._path(service, release)
-        files.folder(path.parent)
-        files.replace(path, json.dumps({name: value.reveal() for name, value in values.items()}))
+        self._write(service, release, json.dumps({name: value.reveal() for name, value in values.items()}))
 
     def load(self, service: str, release: int, names: frozenset[str]) -> dict[str, SecretText]:
         """Read the values of a release. Raises Refused when the file is gone or lacks one of `names`."""
         if not names:
             return {}
-        path = self._path(service, release)
+        place = self._place(service, release)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(self._read(service, release))
             if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
                 raise ValueError("not names with texts")
         except (OSError, ValueError, RecursionError) as error:
             raise Refused(
-                f"the secrets of {service} r{release} cannot be read: {path}: {type(error).__name__}",
+                f"the secrets of {service} r{release} cannot be read: {place}: {type(error).__name__}",
                 "deploy that version again, so that its secrets are read again",
             ) from None
         missing = names - values.keys()
         if missing:
-            raise Refused(f"{path} lacks {', '.join(sorted(missing))}", "deploy that version again")
+            raise Refused(f"{place} lacks {', '.join(sorted(missing))}", "deploy that version again")
         return {name: SecretText(values[name]) for name in names}
 
     def kept(self, service: str) -> frozenset[int]:
         """Give the numbers of the releases of which values are kept."""
         names = (path.name for path in (self._folder / service).glob("r*.json"))
         return frozenset(int(name[1:-5]) for name in names if re.fullmatch("[0-9]{1,18}", name[1:-5]))
+
+    def services(self) -> tuple[str, ...]:
+        """Give the services of which values are kept."""
+        return tuple(sorted(path.name for path in self._folder.glob("*") if path.is_dir()))
 
     def keep_key(self, key: str) -> None:
         """Keep the key of the hashes beside what it protects: a store that is rebuilt needs the same one."""
@@ -71,3 +76,19 @@ class Vault:
     def forget(self, service: str, release: int) -> None:
         """Delete the values of a release."""
         self._path(service, release).unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        """Make it ready to be read, where that needs a key."""
+
+    def _write(self, service: str, release: int, text: str) -> None:
+        path = self._path(service, release)
+        files.folder(path.parent)
+        files.replace(path, text)
+
+    def _read(self, service: str, release: int) -> str:
+        """Return what was written. Raise OSError and ValueError."""
+        return self._path(service, release).read_text(encoding="utf-8")
+
+    def _place(self, service: str, release: int) -> str:
+        """Say where the values of a release are."""
+        return str(self._path(service, release))

@@ -7,16 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.incus import incusd
-from tests.postgres import Server, running
 from tests.services import require
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """Run a PostgreSQL for all tests of this process."""
-    require("postgres")
-    with running() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

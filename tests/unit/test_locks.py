@@ -475,7 +475,7 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 Write = Callable[[Store, Lock, Any], object]
 TABLES = (
     *("services", "sizes", "needs", "loads", "releases", "rollouts", "journal"),
-    *("events", "requests", "ports", "approvals", "audit", "sets"),
+    *("events", "requests", "ports", "approvals", "audit", "sets", "homes"),
 )
 BESIDE = {
     "folder",
@@ -487,6 +487,9 @@ BESIDE = {
     "locks",
     "owed",
     "jobs",
+    "shared",
+    "name",
+    "vault",
 }  # no tables
 UNFENCED = {
     "secret": "belongs to the state folder, not to a service",
@@ -535,6 +538,7 @@ WRITES: dict[str, Write] = {
     "services.clear_warm": lambda s, lock, r: s.services.clear_warm(lock),
     "services.contracting": lambda s, lock, r: s.services.contracting(lock, 1),
     "services.taken_down": lambda s, lock, r: s.services.taken_down(lock),
+    "homes.note": lambda s, lock, r: s.homes.note(lock, "web-1:/srv/deployer"),
     "sizes.set": lambda s, lock, r: s.sizes.set(lock, 3, 0.0, "sale"),
     "needs.set": lambda s, lock, r: s.needs.set(lock, 3, "30 requests at once"),
     "sizes.clear": lambda s, lock, r: s.sizes.clear(lock, ""),

@@ -31,8 +31,7 @@ def leftovers(house: AppContext) -> Iterator[Discrepancy]:
 
 
 def _secrets(house: AppContext) -> Iterator[Discrepancy]:
-    folder = house.store.folder / "secrets"
-    for service in sorted(path.name for path in folder.glob("*") if path.is_dir()):
+    for service in house.vault.services():
         recorded = {r.number for r in house.store.releases.of(service)}
         for number in sorted(house.vault.kept(service) - recorded):
             text = f"secrets of {service} r{number} are kept, which is not recorded"

@@ -17,7 +17,7 @@ from deployer.core.errors import DeployError, MachinesSilent, StoreFailed, Unrea
 from deployer.core.host import Machines
 from deployer.drivers.ports import Runtime
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.store import Lock
+from deployer.store import Lock, Store
 from deployer.store.upkeep import latest
 from deployer.supervisor import unit
 from deployer.transport.certificates import Certificates
@@ -26,6 +26,7 @@ from deployer.views.text import plural
 FREE_BYTES = 200 * 1024**2  # less free space than this endangers the store and every image pull
 FREE_FILES = 10_000  # the same for names of files, where the file system has a limit
 CLOCK_SECONDS = 60.0  # what was recorded may be so much later than now
+SLOW_SECONDS = 0.25  # for an answer of the database: a rollout asks it some hundred times
 ANSWER_WITHIN = 5.0  # seconds for a team's proxy to say how it runs
 STATE = "state folder"
 ENDS_WITH_IT = "without live-restore all instances end when the engine does, also for an update of its package"
@@ -33,6 +34,8 @@ LET_LIVE = 'add "live-restore": true to /etc/docker/daemon.json, then systemctl 
 # What only its owner may read: folders, and files with secrets or records. Patterns below the state folder.
 _PRIVATE = (
     "deployer.db*",
+    "store.json",
+    "store.key",
     "secrets",
     "secrets/*",
     "secrets/*/*.json",
@@ -56,6 +59,7 @@ def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path())
     """Look at everything that belongs to no service; `folder` is that of the manifest."""
     yield from _disk(house.store.folder, house.store.database.unwritable)
     yield from _modes(house.store.folder)
+    yield from _shared(house.store)
     yield from _whole(house)
     yield _audit_log(house)
     yield from _clock(house)
@@ -114,6 +118,26 @@ def _chmod(path: Path, mode: int) -> Callable[[Lock | None], None]:
             raise StoreFailed(f"{path}: {error.strerror}", "do it as its owner") from None
 
     return do
+
+
+def _shared(store: Store) -> Iterator[Discrepancy]:
+    """Ask the database that several hosts share."""
+    if store.shared is None:
+        return
+    try:
+        look = store.shared.look()
+    except StoreFailed as error:
+        yield Discrepancy("bad", "store", error.message, error.hint)
+        return
+    text = f"{look.version}, {store.name}: {look.size / 1024**2:.0f} MiB, answers in {look.took * 1000:.0f} ms"
+    if look.took > SLOW_SECONDS:
+        yield Discrepancy("warn", "store", text, "each step waits for it several times: see its load, and the network")
+    else:
+        yield Discrepancy("ok", "store", text)
+    if abs(look.ahead) > CLOCK_SECONDS:
+        where = "ahead of" if look.ahead > 0 else "behind"
+        text = f"that of the database is {abs(look.ahead):.0f} s {where} this host's"
+        yield Discrepancy("bad", "clock", text, "set the one that is wrong; let both be kept right (NTP)")
 
 
 def _whole(house: AppContext) -> Iterator[Discrepancy]:

@@ -21,6 +21,7 @@ from deployer.store.adoption import LostStore, is_blank
 from deployer.store.adoption import adopt as write
 from deployer.store.damage import NAME
 from deployer.store.former import holders
+from deployer.store.opening import remembered
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,10 @@ def _choose(house: AppContext, found: Iterable[Found], asked: str) -> str:
             there = ", ".join(f"{i} ({home or 'unknown'})" for i, home in homes.items()) or "none"
             raise Refused(f"nothing is running of installation {asked}", f"running: {there}")
         return asked
-    here = [i for i, home in homes.items() if home == release_record.home(house.store.folder)]
+    known, own_home = remembered(house.store.folder), release_record.home(house.store.folder)
+    if known is not None and house.store.shared is not None:
+        return known.installation  # of several control hosts, the one that made an instance may be another one
+    here = [i for i, home in homes.items() if home == own_home]
     if len(here) > 1:
         raise Refused(
             f"instances of {len(here)} state databases of {house.store.folder} are running",

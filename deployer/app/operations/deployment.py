@@ -27,6 +27,7 @@ from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
 from deployer.model import PLACES, MeasuredTraffic, Observed, Release, SecretText, Signature
+from deployer.planning import reach, release_record
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.planning.steps import named
@@ -171,6 +172,8 @@ def record(house: AppContext, prepared: Prepared) -> None:
     release = house.store.releases.add(prepared.lock, prepared.proposal.release)
     if release.manifest.scale:
         note_need(house, prepared.lock, release)
+    if house.store.shared is not None and reach.only_from_one(release.manifest):
+        house.store.homes.note(prepared.lock, release_record.home(house.store.folder))
     house.vault.keep_key(house.store.secret("config-key"))
     house.vault.save(release.service, release.number, prepared.secrets)
     from deployer.app import forecast

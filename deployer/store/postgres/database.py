@@ -19,6 +19,7 @@ from psycopg import errors
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused, StoreDamaged, StoreFailed
+from deployer.store.address import EXAMPLE, without_password
 from deployer.store.postgres import schema
 from deployer.store.postgres.connection import PostgresConnection
 from deployer.store.schema import MIGRATIONS
@@ -44,7 +45,7 @@ class PostgresDatabase:
     def __init__(self, address: str, clock: Clock) -> None:
         self.address, self.name = address, without_password(address)
         self.unwritable: StoreFailed | None = None
-        self._clock = clock
+        self.clock = clock
         self._mutex = threading.RLock()
         self._open = True
         self._within = False  # a transaction
@@ -60,16 +61,18 @@ class PostgresDatabase:
 
     def _connect(self) -> PostgresConnection:
         """Open a connection; a database that is just being restarted is waited for."""
-        patience = Deadline.after(self._clock, BACK_SECONDS)
+        patience = Deadline.after(self.clock, BACK_SECONDS)
         who = f"deployer {os.getpid()}@{socket.gethostname()}"[:63]
         while True:
             try:
                 made = PostgresConnection(self.address, who, min(CONNECT_SECONDS, max(1.0, patience.left())))
                 break
+            except psycopg.ProgrammingError as error:
+                raise Refused(f"{self.name} cannot be read: {_said(error)}", f"write it like {EXAMPLE}") from None
             except psycopg.OperationalError as error:
                 if patience.left() <= 0 or not _passes(error):
                     raise
-                self._clock.sleep(0.2)
+                self.clock.sleep(0.2)
         row = made.execute(
             "select current_schema() as schema, current_setting('transaction_read_only') as no"
         ).fetchone()
@@ -253,12 +256,6 @@ class PostgresDatabase:
                     "see that it runs and is reached from here; `deploy rollback` and `deploy abort` work without it",
                 ) from error
         raise error
-
-
-def without_password(address: str) -> str:
-    """Return the address of a database as it may be shown."""
-    hidden = re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1@", address)
-    return re.sub(r"(?i)\bpassword=('[^']*'|[^\s&]+)", "password=***", hidden)
 
 
 def _passes(error: psycopg.OperationalError) -> bool:

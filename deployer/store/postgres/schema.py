@@ -23,6 +23,9 @@ FIRST = (
     )""",
     "create index claims_of_name on claims (name)",
     "create table claim_words (name text primary key, words text not null)",
+    """create table sealed (
+        service text not null, release bigint not null, text text not null, primary key (service, release)
+    )""",
     """create function json_extract(doc text, path text) returns text language sql immutable as $$
         select jsonb_path_query_first(doc::jsonb, path::jsonpath) #>> '{}'
     $$""",

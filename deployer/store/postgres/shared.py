@@ -1,12 +1,15 @@
-"""What several hosts share of a store: its tables, and the claims that say which of them does what."""
+"""What several hosts share of a store: its tables, the claims that say which of them does what, and secrets, sealed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from deployer.core.clock import Clock
 from deployer.store.postgres.claims import LeaseClaims
 from deployer.store.postgres.database import PostgresDatabase
+from deployer.store.postgres.vault import SealedVault
+from deployer.store.shared import DatabaseLook
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,28 @@ class PostgresStore:
 
     database: PostgresDatabase
     claims: LeaseClaims
+
+    @property
+    def name(self) -> str:
+        """Return its address as it may be shown."""
+        return self.database.name
+
+    def vault(self, folder: Path) -> SealedVault:
+        """Return the secrets in it, of which a state folder has the key."""
+        return SealedVault(folder, self.database, self.name)
+
+    def look(self) -> DatabaseLook:
+        """Ask the database how it is."""
+        clock = self.database.clock
+        with self.database.reading() as db:
+            began, now = clock.monotonic(), clock.now()
+            row = db.execute(
+                "select current_setting('server_version') as version, extract(epoch from clock_timestamp()) as now,"
+                " pg_database_size(current_database()) as size"
+            ).fetchone()
+            took = clock.monotonic() - began
+        ahead = float(row["now"]) - now - took / 2
+        return DatabaseLook(f"PostgreSQL {str(row['version']).partition(' ')[0]}", int(row["size"]), took, ahead)
 
 
 def opened(address: str, clock: Clock) -> PostgresStore:
