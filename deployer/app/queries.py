@@ -161,7 +161,7 @@ def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rol
     """Read what bounds the cost of a candidate that has users; the proxy counts, the recording knows the shielded."""
     if live is None or rollout is None or not live.share:
         return None
-    from deployer.evidence import recording
+    from deployer.evidence.shared_recording import shielded
 
     manifest = house.store.releases.get(rollout.service, rollout.release).manifest
     spent = drivers.traffic.spent(rollout.service) if live.budget else 0
@@ -170,7 +170,7 @@ def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rol
         budget=live.budget,
         spent=spent,
         shield=manifest.traffic.shield is not None,
-        shielded=recording.shielded(recording.file_of(house.store.folder, rollout.number)),
+        shielded=shielded(house.store, rollout.number),
         over=bool(live.budget) and spent >= live.budget,
     )
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployer.app.homes import elsewhere
 from deployer.app.operations import AppContext
 from deployer.core import later
 from deployer.core.clock import Clock, Deadline, SystemClock
@@ -17,7 +18,7 @@ from deployer.core.host import Host, Machines, Meant
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Drivers
 from deployer.drivers.tracing import Traces
-from deployer.planning import reach, release_record
+from deployer.planning import release_record
 from deployer.planning.orders import StopRequest
 from deployer.store import Store
 from deployer.store.opening import open_store
@@ -181,14 +182,8 @@ class _Wiring:
 
     def _refuse_elsewhere(self, manifest: Manifest) -> None:
         """Refuse to look from here for what is on another control host."""
-        if self._store.shared is None or not (why := reach.only_from_one(manifest)):
-            return
-        home = self._store.homes.of(manifest.service)
-        if home not in ("", release_record.home(self._state)):
-            raise Refused(
-                f"{manifest.service} is reached from its control host alone, {home}: {why}",
-                "run the command there; what a service needs to be on both is in docs/store.md",
-            )
+        if why := elsewhere(self._store, manifest):
+            raise Refused(why, "run the command there; what a service needs to be on both is in docs/store.md")
 
     def _sleeper(self, manifest: Manifest) -> Sleeper | None:
         """Return what puts a service to sleep and knows what sleeps, of any release."""

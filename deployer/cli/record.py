@@ -21,6 +21,7 @@ from deployer.core import files
 from deployer.core.errors import Exit, Refused
 from deployer.evidence import recording
 from deployer.evidence.recording import Recorder
+from deployer.evidence.shared_recording import brought
 from deployer.manifest.units import seconds
 from deployer.model import FULL, Counts, Sample
 from deployer.planning.steps import percent
@@ -63,7 +64,7 @@ def _span(given: str | None) -> float | None:
 
 def _export(opened: AppContext, number: int, out: Path | None) -> int:
     opened.store.rollouts.get(number)  # refuses a number that was never given
-    source = recording.file_of(opened.store.folder, number)
+    source = brought(opened.store, number)
     if not source.exists():
         raise Refused(f"rollout {number} has no recording", f"the last {recording.KEPT} that watched users have one")
     if out is None:

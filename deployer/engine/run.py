@@ -158,9 +158,13 @@ class Drive:
         """
         from deployer.engine.analysis import Analysis
         from deployer.evidence import live_sample, recording
+        from deployer.evidence.shared_recording import SharedRecording
 
         origin = self.release(self.rollout.origin) if self.rollout.origin else None
         folder, number = self.store.folder, self.rollout.number
+        shared = SharedRecording(self.store, self.lock, number, lambda text: self.tell_at_least("note", text=text))
+        shared.start()
+        self.closing.callback(shared.close)  # after the recorder
         recorder = recording.begin(folder, self.candidate, self.clock, rollout=number, origin=origin)
         self.closing.callback(recorder.close)
         latest = live_sample.Latest(live_sample.file_of(folder, number), self.clock)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from deployer.core import extras, files
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused, StoreDamaged, StoreFailed
-from deployer.store import damage
+from deployer.store import damage, meta
 from deployer.store.address import checked, without_password
 from deployer.store.adoption import is_blank
 from deployer.store.store import Store
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "DEPLOYER_STORE"
 FILE = "store.json"
+MOVED = "moved"  # in the table `meta`: where the records are now
 _NEEDED = ("psycopg", "cryptography")
 
 
@@ -50,7 +51,7 @@ def open_store(folder: Path, clock: Clock, environ: Mapping[str, str] = os.envir
     if known is None and (folder / damage.NAME).exists():
         raise Refused(
             f"{folder} has a store of its own, {damage.NAME}: it does not work with another one beside it",
-            "name another state folder by --state, or move its records first: `deploy store move`",
+            "name another state folder by --state, or move its records there: `deploy store move`",
         )
     shared = connected(checked(given) if given else known.address if known else "", clock)
     try:
@@ -84,6 +85,13 @@ def connected(address: str, clock: Clock) -> PostgresStore:
 
 def joined(store: Store, known: SharedStore | None, *, lost: bool = False) -> None:
     """Check that a folder may work with a store, and let it remember that it does."""
+    with store.database.reading() as db:
+        moved = meta.value(db, MOVED)
+    if moved:
+        raise Refused(
+            f"the records of {store.name} were moved to {moved}",
+            f"work there; or name an empty database. {store.folder / FILE} can be removed",
+        )
     here = SharedStore(store.name, store.secret("installation"))
     if known is not None and known.installation != here.installation and not lost:
         if is_blank(store):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from deployer.store.claims import Claims
 from deployer.store.database import Database
+from deployer.store.owner import Lock
 from deployer.store.vault import Vault
 
 
@@ -19,6 +21,30 @@ class DatabaseLook:
     size: int
     took: float
     ahead: float
+
+
+class Recordings(Protocol):
+    """The lines of recordings, in pieces that begin at a byte of the file."""
+
+    def size(self, rollout: int) -> int:
+        """Return the bytes that are there of a recording."""
+        ...
+
+    def add(self, lock: Lock, rollout: int, at: int, lines: str) -> None:
+        """Add the lines that begin at a byte. Raise LockLost for an owner who was overtaken."""
+        ...
+
+    def put(self, rollout: int, at: int, lines: str) -> None:
+        """Add lines of a rollout that is over."""
+        ...
+
+    def read(self, rollout: int, at: int) -> Iterator[str]:
+        """Give the lines from a byte on."""
+        ...
+
+    def prune(self, keep: int) -> None:
+        """Remove the oldest recordings until `keep` are left."""
+        ...
 
 
 class SharedDatabase(Protocol):
@@ -37,6 +63,11 @@ class SharedDatabase(Protocol):
     @property
     def claims(self) -> Claims:
         """Return the claims."""
+        ...
+
+    @property
+    def recordings(self) -> Recordings:
+        """Return the recordings in it."""
         ...
 
     def vault(self, folder: Path) -> Vault:

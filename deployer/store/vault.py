@@ -77,6 +77,19 @@ class Vault:
         """Delete the values of a release."""
         self._path(service, release).unlink(missing_ok=True)
 
+    def copy_to(self, other: Vault, service: str, release: int) -> None:
+        """Copy the values of a release, and read them back. Raise Refused."""
+        try:
+            text = self._read(service, release)
+            other._write(service, release, text)
+            same = other._read(service, release) == text
+        except (OSError, ValueError) as error:
+            raise Refused(
+                f"the secrets of {service} r{release} cannot be copied: {error}", "nothing was moved"
+            ) from None
+        if not same:
+            raise Refused(f"the secrets of {service} r{release} are not the same after they were copied", "try again")
+
     def unlock(self) -> None:
         """Make it ready to be read, where that needs a key."""
 

@@ -6,17 +6,24 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
+from deployer.app.keeper.keeper import Keeper, Opener
+from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Locked, LockLost, StoreFailed
+from deployer.engine import RolloutResult
+from deployer.planning.orders import StopRequest
+from deployer.planning.release_record import home
 from deployer.store import Lock, Store
 from deployer.store.postgres import claims
 from deployer.store.postgres.shared import opened
+from tests.house import Scene
+from tests.memory import World
 from tests.postgres import Server
 from tests.programs import program
 
@@ -68,6 +75,20 @@ def owner(hosts: Callable[[], Store], address: str, state: Path) -> Iterator[sub
     hosts()
     with program(OWNER, str(state / "far"), address, says="taken") as process:
         yield process
+
+
+def say(service: str, text: str, ended: RolloutResult | None) -> None:
+    """Say nothing."""
+
+
+def opener(house: AppContext) -> Opener:
+    """Give a house that stays open."""
+
+    @contextmanager
+    def opened(_stop: StopRequest) -> Iterator[AppContext]:
+        yield house
+
+    return opened
 
 
 def taken(store: Store) -> Lock:
@@ -259,3 +280,22 @@ def test_of_fifty_starts_on_two_hosts_one_gets_it(hosts: Callable[[], Store]) ->
         thread.join(60)
     assert (len(got), len(refused)) == (1, 49)
     assert all("is being changed by" in error.message for error in refused)
+
+
+def test_of_two_keepers_on_two_hosts_one_keeps_what_both_reach_and_each_what_is_its_own(
+    hosts: Callable[[], Store],
+) -> None:
+    first, second = hosts(), hosts()
+    world = World()
+    scene = Scene(first.folder, world, first)
+    scene.deploy("1.0")  # its instances run on the first host
+    here, there = (Keeper(opener(Scene(store.folder, world, store).house), say) for store in (first, second))
+    there.look()
+    assert not there.waits, "it keeps what both reach: there is nothing yet"
+    here.look()
+    assert here.waits
+    assert first.claims.is_held(f"locks/keeper@{home(first.folder)}"), "and yet its own service is kept"
+    there.stop()
+    here.look()
+    assert not here.waits
+    here.stop()

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
+from deployer.app.homes import is_elsewhere
 from deployer.app.jobs.runs import pass_over, run_due, take_over
 from deployer.app.jobs.times import Schedule, due
 from deployer.app.operations import AppContext
@@ -124,7 +125,7 @@ def _report(house: AppContext, run: JobRun) -> None:
 
 
 def _read(store: Store, service: ServiceRecord) -> tuple[_Scheduled, ...]:
-    if not service.stable:
+    if not service.stable or is_elsewhere(store, service.name):
         return ()
     release = store.releases.get(service.name, service.stable)
     return tuple((release, job, Schedule.of(settings)) for job, settings in jobs_of(release).items())

@@ -12,6 +12,7 @@ from functools import partial
 
 from deployer.app.attendance import KEEPER
 from deployer.app.due import due
+from deployer.app.homes import home_of
 from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
 from deployer.app.keeper.load_watch import LoadWatch, followed
 from deployer.app.keeper.pauses import COUNTED, not_before
@@ -24,6 +25,7 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Detached, Locked
 from deployer.engine import RolloutResult
 from deployer.model import Release
+from deployer.planning import release_record
 from deployer.planning.orders import StopRequest
 from deployer.planning.plan import Plan
 from deployer.store import Claim, Rollout
@@ -42,7 +44,8 @@ class Keeper:
     def __init__(self, opened: Opener, say: Say, woken: Woken = lambda _service, _text: None) -> None:
         self._opened, self._say, self._woken = opened, say, woken
         self._stop = StopRequest(detach=True)
-        self._alone: Claim | None = None
+        self._held: dict[str, Claim] = {}  # by the name of the claim
+        self._others = True  # another keeper is at work, as far as is known
         self._seen: dict[str, Plan] = {}
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
         self._loads = SideThreads[str](lambda service, text: say(service, text, None))
@@ -52,9 +55,10 @@ class Keeper:
         self._threads.prune()
         self._loads.prune()
         with self._opened(self._stop) as house:
-            if not self._is_alone(house):
-                return
+            self._others = not self._holds(house, KEEPER.claim)
             for service in house.store.services.all():
+                if not self._is_ours(house, service.name):
+                    continue
                 if service.name not in self._threads:
                     with self._threads.noted(service.name):
                         self._look_at(house, service.name)
@@ -65,7 +69,7 @@ class Keeper:
     @property
     def waits(self) -> bool:
         """Whether another keeper works, and this one waits for its end."""
-        return self._alone is None
+        return self._others
 
     def stop(self) -> None:
         """Look no more, and leave what is in progress where it is, for the next keeper."""
@@ -73,18 +77,29 @@ class Keeper:
         deadline = Deadline.after(SystemClock(), END_SECONDS)
         self._loads.join(deadline.left())
         self.join(deadline.left())
-        if self._alone is not None:
-            self._alone.let_go()
+        while self._held:
+            self._held.popitem()[1].let_go()
 
     def join(self, seconds: float) -> None:
         """Wait until nothing is in progress, but no longer than so."""
         self._threads.join(seconds)
 
-    def _is_alone(self, house: AppContext) -> bool:
-        if self._alone is None or not self._alone.stands():
-            claim = house.store.claims.claim(KEEPER.claim)
-            self._alone = claim if claim.try_take() else None
-        return self._alone is not None
+    def _is_ours(self, house: AppContext, service: str) -> bool:
+        """Return whether this keeper keeps a service: what one control host alone reaches is kept from there."""
+        home = home_of(house.store, service)
+        if not home:
+            return not self._others
+        return home == release_record.home(house.store.folder) and self._holds(house, f"{KEEPER.claim}@{home}")
+
+    def _holds(self, house: AppContext, name: str) -> bool:
+        held = self._held.get(name)
+        if held is None or not held.stands():
+            claim = house.store.claims.claim(name)
+            if not claim.try_take():
+                self._held.pop(name, None)
+                return False
+            self._held[name] = claim
+        return True
 
     def _look_at(self, house: AppContext, service: str) -> None:
         """Begin what is due of a service that nobody else is at work on."""

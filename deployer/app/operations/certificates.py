@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from deployer.app.homes import is_elsewhere
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
 from deployer.core.clock import Deadline
@@ -71,7 +72,7 @@ class AutoDomain:
 def auto_domains(house: AppContext, services: Sequence[str] = ()) -> Iterator[AutoDomain]:
     """Give the domains of what is live, of all services where none is named."""
     for record in house.store.services.all():
-        if not record.stable or (services and record.name not in services):
+        if not record.stable or (services and record.name not in services) or is_elsewhere(house.store, record.name):
             continue
         release = house.store.releases.get(record.name, record.stable)
         tls = release.manifest.traffic.tls

@@ -11,6 +11,7 @@ from deployer.app.reports.observations import StepTotals
 from deployer.app.reports.series import points, watched
 from deployer.core.errors import Refused
 from deployer.evidence import recording, replay
+from deployer.evidence.shared_recording import brought
 from deployer.manifest.portless import OF_WORKERS
 from deployer.manifest.shape import spelt
 from deployer.model import Release
@@ -69,7 +70,7 @@ def _counted(view: ReportView, events: Sequence[Mapping[str, Any]]) -> ReportVie
 
 def _measured(house: AppContext, view: ReportView) -> ReportView:
     """Add what the recording has: points over time, and what was seen in a watch that failed."""
-    file = recording.file_of(house.store.folder, view.rollout.number)
+    file = brought(house.store, view.rollout.number)
     if not file.exists():
         return view
     sides = StepTotals()

@@ -18,7 +18,7 @@ from deployer.core.errors import StoreFailed
 from deployer.store.postgres.database import PostgresDatabase
 
 LAPSE_SECONDS = 8.0
-BEAT_SECONDS = LAPSE_SECONDS / 4
+BEAT_SECONDS = LAPSE_SECONDS / 3  # three of them are missed before somebody else goes on
 _WHOLE = -1  # the place of a claim of the whole name
 _NOW = "extract(epoch from clock_timestamp())::double precision"
 

@@ -240,6 +240,11 @@ class PostgresDatabase:
                 ) from error
             case errors.ReadOnlySqlTransaction():
                 raise StoreFailed(f"the database {self.name} takes no writes now", "name its primary") from error
+            case errors.UndefinedTable():
+                raise StoreFailed(
+                    f"the records of {self.name} are not there any more: they were moved, or removed",
+                    "see which store this folder works with: `deploy doctor`",
+                ) from error
             case errors.InsufficientPrivilege():
                 raise StoreFailed(
                     f"the user of {self.name} may not do that: {_said(error)}", "let it own the schema of the tables"

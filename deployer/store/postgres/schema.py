@@ -23,6 +23,9 @@ FIRST = (
     )""",
     "create index claims_of_name on claims (name)",
     "create table claim_words (name text primary key, words text not null)",
+    """create table recordings (
+        rollout bigint not null, at bigint not null, lines text not null, primary key (rollout, at)
+    )""",
     """create table sealed (
         service text not null, release bigint not null, text text not null, primary key (service, release)
     )""",

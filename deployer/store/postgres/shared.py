@@ -8,6 +8,7 @@ from pathlib import Path
 from deployer.core.clock import Clock
 from deployer.store.postgres.claims import LeaseClaims
 from deployer.store.postgres.database import PostgresDatabase
+from deployer.store.postgres.recordings import SharedRecordings
 from deployer.store.postgres.vault import SealedVault
 from deployer.store.shared import DatabaseLook
 
@@ -23,6 +24,11 @@ class PostgresStore:
     def name(self) -> str:
         """Return its address as it may be shown."""
         return self.database.name
+
+    @property
+    def recordings(self) -> SharedRecordings:
+        """Return the recordings in it."""
+        return SharedRecordings(self.database)
 
     def vault(self, folder: Path) -> SealedVault:
         """Return the secrets in it, of which a state folder has the key."""

@@ -115,6 +115,7 @@ class SqliteDatabase:
             self.present()
             connection.execute("begin immediate")
             try:
+                self.present()  # once more: it may have been moved while this one waited for its turn
                 yield connection
                 connection.execute("commit")
             except BaseException:

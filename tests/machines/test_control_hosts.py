@@ -1,0 +1,77 @@
+"""Two control hosts on one database: each sees what the other does, and finishes what the other could not."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machines import Lab
+from tests.machines.edged import Edged, end_connections, lab_of_edges
+from tests.machines.farm import CONTROL, engine
+from tests.machines.test_proxies import PLAIN, Loads, agree
+from tests.ports import free_port
+from tests.postgres import Server
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Lab]:
+    with lab_of_edges() as made:
+        yield made
+
+
+@pytest.fixture
+def pair(machines: Lab, state: Path, postgres: Server) -> Iterator[tuple[Edged, Edged]]:
+    """Give a service as two control hosts see it: two state folders, one store, one key."""
+    with engine(machines[CONTROL]) as client:
+        folder = state / "s"
+        folder.mkdir()
+        first = Edged(folder, machines, client)
+        first.environ["DEPLOYER_STORE"] = postgres.schema()
+        second = copy.copy(first)
+        second.state = folder / "state2"
+        second.state.mkdir(mode=0o700)
+        try:
+            first.version("1.0")
+            first.deploy("up", "--version", "1.0")
+            shutil.copy(first.state / "store.key", second.state / "store.key")
+            yield first, second
+        finally:
+            machines.heal()
+            end_connections(second.state)
+            first.close()
+
+
+@contextmanager
+def serving(host: Edged) -> Iterator[None]:
+    """Let a control host look after its services."""
+    with host.start("serve", "--listen", f"127.0.0.1:{free_port()}"):
+        yield
+
+
+def test_who_is_killed_in_a_canary_is_followed_by_the_other(pair: tuple[Edged, Edged]) -> None:
+    first, second = pair
+    first.write(strategy={"canary": {"steps": [{"share": 50, "for": "15s"}], "bake": "1s"}})
+    first.version("2.0")
+    with serving(second), Loads(first, PLAIN) as loads:
+        with first.start("canary", "--version", "2.0") as driven:
+            second.wait(lambda status: status["share"] == 5000, "the other host sees half of the users on 2.0", 240)
+            driven.kill()
+        loads.mark("killed")
+        second.wait(lambda status: status["rollout"] is None, "the other host finishes it", 240)
+        loads.more(40, "requests after the end")
+        for report in loads.unfailing().values():
+            assert "2.0" in report.after("killed").by_version
+    assert agree(first) == "green,0"
+    assert [row["outcome"] for row in second.events("history")[0]["rollouts"]] == ["done", "done"]
+    assert first.events("history") == second.events("history")
+    report = first.deploy("report", "--format", "md").stdout  # with what the other host recorded
+    assert "cannot be read" not in report
+    second.deploy("rollback", "-m", "from the other host")
+    assert agree(first) == "blue,0"
