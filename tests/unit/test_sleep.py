@@ -28,6 +28,7 @@ from deployer.planning.plan import Plan
 from deployer.planning.scaling import GAP_SECONDS, IdleTime, LoadHistory
 from deployer.views.keeper import wanted
 from tests.house import Scene
+from tests.memory import Crash
 from tests.unit.test_haproxy_render import having, spec
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "haproxy_sleep"
@@ -141,6 +142,23 @@ def test_where_no_keeper_runs_it_is_said_what_that_means_for_a_service_that_slee
         "nothing does what `scale` of shop asks for between deploys: `deploy serve` does (docs/keeper.md); "
         "without it the service does not go to sleep, but a sleeping one still wakes"
     )
+
+
+@pytest.mark.parametrize("becomes", ["exited", "paused"])
+@pytest.mark.parametrize("when", ["before sleep", "after sleep"])
+def test_a_sleep_whose_keeper_was_killed_is_finished_by_the_next_one(shop: Sleepy, when: str, becomes: Any) -> None:
+    def killed(what: str) -> None:
+        if what == when:
+            raise Crash
+
+    shop.world.sleeps_as, shop.world.tick = becomes, killed
+    with pytest.raises(Crash):
+        shop.pass_by(11)
+    assert shop.house.store.rollouts.in_progress("shop") is not None
+    shop.world.tick = lambda _what: None
+    assert operations.resume(shop.house, "shop", reason="its process was gone").outcome == "done"
+    assert shop.states() == {"shop-r1-1": becomes}
+    assert shop.pass_by(11) == []
 
 
 # -- while it sleeps
