@@ -99,6 +99,37 @@ def test_a_database_that_is_down_is_said_and_used_again_when_it_is_back(
     assert keys(db) == ["a", "b"]
 
 
+def test_a_database_that_was_waited_for_in_vain_is_not_waited_for_again(
+    postgres: Server, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command ends soon after its database is gone, however often it asks on its way out."""
+
+    class Counting(SystemClock):
+        slept = 0
+
+        def sleep(self, seconds: float) -> None:
+            self.slept += 1
+            super().sleep(seconds)
+
+    monkeypatch.setattr(module, "BACK_SECONDS", 1.0)
+    clock = Counting()
+    db = PostgresDatabase(address, clock)
+    postgres.stop("immediate")
+    try:
+        with pytest.raises(StoreFailed, match="cannot be used"):
+            keys(db)
+        waited = clock.slept
+        assert waited > 0
+        for ask in (lambda: keys(db), lambda: put(db, "b")):
+            with pytest.raises(StoreFailed, match="cannot be used"):
+                ask()
+        assert clock.slept == waited
+    finally:
+        postgres.start()
+    put(db, "b")
+    db.close()
+
+
 def test_a_restart_is_waited_for(postgres: Server, db: PostgresDatabase) -> None:
     postgres.stop("immediate")
     back = threading.Thread(target=postgres.start)

@@ -49,6 +49,7 @@ class PostgresDatabase:
         self._mutex = threading.RLock()
         self._open = True
         self._within = False  # a transaction
+        self._gone = False  # it was waited for in vain: who asks next is told at once
         with self._told():
             self._connection = self._connect()
             try:
@@ -60,8 +61,8 @@ class PostgresDatabase:
     # -- the connection
 
     def _connect(self) -> PostgresConnection:
-        """Open a connection; a database that is just being restarted is waited for."""
-        patience = Deadline.after(self.clock, BACK_SECONDS)
+        """Open a connection; a database that is just being restarted is waited for, once."""
+        patience = Deadline.after(self.clock, 0.0 if self._gone else BACK_SECONDS)
         who = f"deployer {os.getpid()}@{socket.gethostname()}"[:63]
         while True:
             try:
@@ -71,6 +72,7 @@ class PostgresDatabase:
                 raise Refused(f"{self.name} cannot be read: {_said(error)}", f"write it like {EXAMPLE}") from None
             except psycopg.OperationalError as error:
                 if patience.left() <= 0 or not _passes(error):
+                    self._gone = True
                     raise
                 self.clock.sleep(0.2)
         row = made.execute(
@@ -79,7 +81,7 @@ class PostgresDatabase:
         if row["schema"] is None:
             made.close()
             raise Refused(f"{self.name} has no schema for the tables", "create it, or change search_path of its user")
-        self.unwritable = None
+        self.unwritable, self._gone = None, False
         if row["no"] == "on":
             why = f"the database {self.name} takes no writes: it is a standby, or set to be read only"
             self.unwritable = StoreFailed(why, "name the primary; with several hosts: target_session_attrs=read-write")
