@@ -36,7 +36,7 @@ pytestmark = pytest.mark.live
 
 BODY = os.urandom(1_000_000)
 SHA = hashlib.sha256(BODY).hexdigest()
-SLEEPS = int(os.environ.get("DEPLOYER_TEST_SLEEPS", "200"))  # of the long test
+SLEEPS = int(os.environ.get("DEPLOYER_TEST_SLEEPS", "50"))  # of each of the four cases of the long test
 
 
 @contextmanager
