@@ -1,4 +1,4 @@
-"""The store in PostgreSQL as users meet it: the same commands, the records elsewhere."""
+"""The store in PostgreSQL as users meet it: the same commands, the records elsewhere; and a database that goes away."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import json
 import psycopg
 import pytest
 
+from deployer.core.errors import Exit
 from tests.live.conftest import Make
 from tests.live.shop import Shop
-from tests.postgres import Server
+from tests.load import Load, Options
+from tests.postgres import Server, running
+from tests.services import require
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("postgres")]
 
 PASSWORD, SECRET = "geheim-0815", "opensesame-42"
+USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
 
 
 @pytest.fixture
@@ -54,3 +58,31 @@ def test_releases_come_and_go_with_the_records_in_a_database(shop: Shop) -> None
     assert not kept
     there = json.loads((shop.state / "store.json").read_text())
     assert there["address"] == url.replace(f":{PASSWORD}@", "@")
+
+
+@pytest.mark.long("a rollout whose database goes away")
+def test_a_database_that_goes_away_loses_nobody(make_shop: Make) -> None:
+    require("postgres")
+    with running() as server:
+        shop = make_shop("process")
+        shop.environ["DEPLOYER_STORE"] = server.schema()
+        for version in ("1.0", "2.0"):
+            shop.version(version)
+        shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
+        shop.write(strategy={"canary": {"steps": [{"share": 50, "for": "60s"}], "bake": "0s"}})
+        with Load(shop.url, USERS) as load, shop.start("canary", "--version", "2.0") as rollout:
+            shop.wait(lambda status: status["share"] == 5000, "half of the users are on 2.0")
+            server.stop("immediate")
+            _, err = rollout.communicate(timeout=150)
+            assert rollout.returncode not in (0, Exit.INTERNAL), err
+            assert "cannot be used" in err
+            refused = shop.deploy("up", "--version", "2.0", expect=Exit.REFUSED)
+            assert "see that it runs and is reached from here" in refused.stderr
+            gone = shop.deploy("abort", expect=Exit.NEEDS_PERSON)
+            assert "users are safe: they were moved before this" in gone.stderr
+            assert {shop.get().text.strip() for _ in range(20)} == {"1.0"}
+            server.start()
+            shop.deploy("resume", expect=Exit.ABORTED)
+            report = load.stop()
+        assert report.failed == 0, report.text()
+        assert shop.status()["share"] == 0
