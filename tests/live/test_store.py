@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -60,29 +61,36 @@ def test_releases_come_and_go_with_the_records_in_a_database(shop: Shop) -> None
     assert there["address"] == url.replace(f":{PASSWORD}@", "@")
 
 
-@pytest.mark.long("a rollout whose database goes away")
-def test_a_database_that_goes_away_loses_nobody(make_shop: Make) -> None:
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """Give a server that a test may stop; it runs until the services of the test are taken down."""
     require("postgres")
-    with running() as server:
-        shop = make_shop("process")
-        shop.environ["DEPLOYER_STORE"] = server.schema()
-        for version in ("1.0", "2.0"):
-            shop.version(version)
-        shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
-        shop.write(strategy={"canary": {"steps": [{"share": 50, "for": "60s"}], "bake": "0s"}})
-        with Load(shop.url, USERS) as load, shop.start("canary", "--version", "2.0") as rollout:
-            shop.wait(lambda status: status["share"] == 5000, "half of the users are on 2.0")
-            server.stop("immediate")
-            _, err = rollout.communicate(timeout=150)
-            assert rollout.returncode not in (0, Exit.INTERNAL), err
-            assert "cannot be used" in err
-            refused = shop.deploy("up", "--version", "2.0", expect=Exit.REFUSED)
-            assert "see that it runs and is reached from here" in refused.stderr
-            gone = shop.deploy("abort", expect=Exit.NEEDS_PERSON)
-            assert "users are safe: they were moved before this" in gone.stderr
-            assert {shop.get().text.strip() for _ in range(20)} == {"1.0"}
-            server.start()
-            shop.deploy("resume", expect=Exit.ABORTED)
-            report = load.stop()
-        assert report.failed == 0, report.text()
-        assert shop.status()["share"] == 0
+    with running() as started:
+        yield started
+
+
+@pytest.mark.long("a rollout whose database goes away")
+def test_a_database_that_goes_away_loses_nobody(own_server: Server, make_shop: Make) -> None:
+    server = own_server
+    shop = make_shop("process")
+    shop.environ["DEPLOYER_STORE"] = server.schema()
+    for version in ("1.0", "2.0"):
+        shop.version(version)
+    shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 50, "for": "60s"}], "bake": "0s"}})
+    with Load(shop.url, USERS) as load, shop.start("canary", "--version", "2.0") as rollout:
+        shop.wait(lambda status: status["share"] == 5000, "half of the users are on 2.0")
+        server.stop("immediate")
+        _, err = rollout.communicate(timeout=150)
+        assert rollout.returncode not in (0, Exit.INTERNAL), err
+        assert "cannot be used" in err
+        refused = shop.deploy("up", "--version", "2.0", expect=Exit.REFUSED)
+        assert "see that it runs and is reached from here" in refused.stderr
+        gone = shop.deploy("abort", expect=Exit.NEEDS_PERSON)
+        assert "users are safe: they were moved before this" in gone.stderr
+        assert {shop.get().text.strip() for _ in range(20)} == {"1.0"}
+        server.start()
+        shop.deploy("resume", expect=Exit.ABORTED)
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert shop.status()["share"] == 0
