@@ -43,13 +43,16 @@ def test_who_was_killed_while_asking_asked_for_nothing() -> None:
         assert forked.received(here) is None
 
 
-def test_a_command_that_closes_its_streams_and_does_not_end_is_out_of_time(state: Path) -> None:
+def test_a_command_that_closes_its_streams_and_does_not_end_is_out_of_time(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forks = forked.Forks()
     with socket.socket(socket.AF_UNIX) as listening:
         path = state / "forks"
         listening.bind(str(path))
         listening.listen(1)
-        forks._socket = path
+        listening.settimeout(10)
+        monkeypatch.setattr(forks, "_door", lambda: path)
         over = threading.Event()
 
         def never_answer() -> None:
