@@ -92,12 +92,13 @@ def story(scene: Scene) -> None:
 
 
 def contents(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """Read all tables, without what differs from run to run."""
+    """Read all tables, without what differs from run to run, and without homes: only a shared store needs them."""
     names = [*OF_A_RUN, "services", "sizes", "releases", "rollouts", "journal", "control_requests", "owed_notices"]
     names += ["approvals", "events", "ports", "job_runs", "job_times"]
     found = {}
     for name in names:
         rows = sorted((dict(row) for row in store.database.rows(f"select * from {name}")), key=str)
+        rows = [row for row in rows if not str(row.get("key", "")).startswith("home:")]
         found[name] = [{k: v for k, v in row.items() if k not in OF_A_RUN.get(name, ())} for row in rows]
     return found
 

@@ -291,11 +291,12 @@ def test_of_two_keepers_on_two_hosts_one_keeps_what_both_reach_and_each_what_is_
     scene.deploy("1.0")  # its instances run on the first host
     here, there = (Keeper(opener(Scene(store.folder, world, store).house), say) for store in (first, second))
     there.look()
-    assert not there.waits, "it keeps what both reach: there is nothing yet"
     here.look()
-    assert here.waits
+    assert [keeper.waits for keeper in (there, here)] == [False, True], (
+        "one keeps what both reach: there is nothing yet"
+    )
     assert first.claims.is_held(f"locks/keeper@{home(first.folder)}"), "and yet its own service is kept"
     there.stop()
     here.look()
-    assert not here.waits
+    assert [here.waits] == [False]
     here.stop()

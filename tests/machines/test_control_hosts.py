@@ -66,8 +66,8 @@ def test_who_is_killed_in_a_canary_is_followed_by_the_other(pair: tuple[Edged, E
         loads.mark("killed")
         second.wait(lambda status: status["rollout"] is None, "the other host finishes it", 240)
         loads.more(40, "requests after the end")
-        for report in loads.unfailing().values():
-            assert "2.0" in report.after("killed").by_version
+        for seen in loads.unfailing().values():
+            assert "2.0" in seen.after("killed").by_version
     assert agree(first) == "green,0"
     assert [row["outcome"] for row in second.events("history")[0]["rollouts"]] == ["done", "done"]
     assert first.events("history") == second.events("history")
