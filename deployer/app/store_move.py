@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER
 from deployer.core import files
 from deployer.core.clock import Clock
-from deployer.core.errors import Locked, Refused, StoreFailed
+from deployer.core.errors import Locked, Refused
 from deployer.evidence.recording import file_of
 from deployer.evidence.shared_recording import PIECE, brought
 from deployer.planning import reach, release_record
-from deployer.store import AuditEntry, Store, damage, meta
+from deployer.store import AuditEntry, Store, damage, homes, meta
 from deployer.store.address import checked
 from deployer.store.adoption import is_blank
+from deployer.store.beside import place_beside
 from deployer.store.copying import copy
 from deployer.store.database import Connection
 from deployer.store.opening import FILE, MOVED, VARIABLE, SharedStore, connected, open_store, remember, remembered
@@ -67,13 +66,13 @@ def into_database(folder: Path, clock: Clock, environ: Mapping[str, str] = os.en
             with target.database.transaction() as new:
                 new.execute(_PATIENT)
                 _refuse_busy(source, old)
-                _refuse_full(target, new)
+                _refuse_full(source, target, new)
                 counts = copy(old, new)
                 target.vault.unlock()
                 secrets = _secrets(source.vault, target.vault)
                 recordings = _recordings_there(source, target)
                 for service in _bound(source):
-                    meta.put(new, f"home:{service}", release_record.home(folder))
+                    homes.put(new, service, release_record.home(folder))
             # From here on the database has them; the file is still ours alone.
             remember(folder, SharedStore(target.name, target.secret("installation")))
             aside = damage.move_aside(folder)
@@ -90,7 +89,12 @@ def into_file(folder: Path, clock: Clock, environ: Mapping[str, str] = os.enviro
     if (folder / damage.NAME).exists():
         raise Refused(f"{folder / damage.NAME} is there already", "move it to another place")
     here = release_record.home(folder)
-    with closing(open_store(folder, clock, environ)) as source, _place(folder) as place, ExitStack() as late:
+    with (
+        closing(open_store(folder, clock, environ)) as source,
+        place_beside(folder, _PREFIX) as room,
+        ExitStack() as late,
+    ):
+        place = room / damage.NAME
         target = late.enter_context(closing(Store(folder, clock, file=place)))
         with source.database.transaction() as old:
             old.execute(_PATIENT)
@@ -134,9 +138,17 @@ def _refuse_busy(store: Store, db: Connection) -> None:
             )
 
 
-def _refuse_full(target: Store, db: Connection) -> None:
-    if not is_blank(target) or db.last_number("audit"):
-        raise Refused(f"{target.name} has records already", "name an empty database, or a schema of its own in one")
+def _refuse_full(source: Store, target: Store, db: Connection) -> None:
+    if is_blank(target) and not db.last_number("audit"):
+        return
+    if target.secret("installation") == source.secret("installation"):
+        raise Refused(
+            f"{target.name} has a copy of these records already, from a move that was interrupted or from before the"
+            " state folder was restored",
+            f"see which of both is newer: `deploy history` here uses {source.name}; then empty the database and move"
+            " again, or put the file away and name the database",
+        )
+    raise Refused(f"{target.name} has records already", "name an empty database, or a schema of its own in one")
 
 
 def _refuse_elsewhere(store: Store, here: str) -> None:
@@ -193,21 +205,6 @@ def _recordings_here(source: Store, db: Connection) -> int:
     for number in there:
         brought(source, number)
     return len(there)
-
-
-@contextmanager
-def _place(folder: Path) -> Iterator[Path]:
-    """Give a place for a file that is filled before it gets its name."""
-    for left in folder.glob(f"{_PREFIX}*"):
-        shutil.rmtree(left)
-    try:
-        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    except OSError as error:
-        raise StoreFailed(f"{folder} cannot be written: {error.strerror}", "check its permissions and space") from None
-    try:
-        yield place / damage.NAME
-    finally:
-        shutil.rmtree(place)
 
 
 # -- in words

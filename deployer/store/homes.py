@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deployer.store import meta
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 
@@ -23,7 +23,12 @@ class Homes:
         """Write down where a service is bound to from now on."""
         with self._database.transaction() as db:
             check(db, lock)
-            meta.put(db, _key(lock.service), home)
+            put(db, lock.service, home)
+
+
+def put(db: Connection, service: str, home: str) -> None:
+    """Write down where a service is bound to, within a transaction of the caller."""
+    meta.put(db, _key(service), home)
 
 
 def _key(service: str) -> str:

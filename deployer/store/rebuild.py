@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.store import damage
 from deployer.store.adoption import is_blank
+from deployer.store.beside import place_beside
 from deployer.store.opening import SharedStore, open_store, remember, works_with_another
 from deployer.store.privacy import private
 from deployer.store.store import Store
@@ -73,7 +72,7 @@ def rebuilding(folder: Path, clock: Clock) -> Iterator[Rebuilding]:
         if good is not None:
             yield Rebuilding(good, "")
             return
-        with _beside(folder) as place:
+        with place_beside(folder, _PREFIX) as place:
             yield Rebuilding(Store(folder, clock, file=place / damage.NAME), why)
     finally:
         own.let_go()
@@ -102,17 +101,3 @@ def _good(folder: Path, clock: Clock) -> tuple[Store | None, str]:
         return store, ""
     store.database.close()
     return None, "it has no record of anything"
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    for left in folder.glob(f"{_PREFIX}*"):  # by a command that was killed: ours is the only one
-        shutil.rmtree(left)
-    try:
-        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    except OSError as error:
-        raise StoreFailed(f"{folder} cannot be written: {error.strerror}", "check its permissions and space") from None
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place)

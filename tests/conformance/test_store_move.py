@@ -173,6 +173,24 @@ def test_a_database_with_records_is_refused(folder: Path, environ: dict[str, str
         into(folder / "other", environ)
 
 
+def test_who_was_killed_between_the_copy_and_the_switch_is_told_that_there_are_two(
+    folder: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_move, "remember", killed)
+    with pytest.raises(KeyboardInterrupt):
+        into(folder, environ)
+    monkeypatch.undo()
+    with opened(folder) as store:
+        assert store.shared is None, "the file is the store as before"
+        assert store.services.get("shop").stable
+    with pytest.raises(Refused, match="a copy of these records already") as failed:
+        into(folder, environ)
+    assert "deployer.db" in failed.value.hint
+
+
 def test_what_is_not_the_same_after_it_was_copied_is_not_moved(
     folder: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,8 @@ def test_a_held_rollout_waits_for_a_person(scene: Scene, origin: Origin, follow:
     assert follow().word == "synced"
 
 
-def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
+def leave(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
+    """Have an agent that is stopped while the candidate has users."""
     origin.commit()
     follow()
     origin.commit(image="shop:2.0")
@@ -220,6 +221,10 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
         follow()
     scene.world.tick = lambda _what: None
     scene.house.stop.asked.clear()
+
+
+def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
+    leave(scene, origin, follow)
     assert follow().word == "synced"
     assert [r.outcome for r in scene.house.store.rollouts.of("shop")] == ["done", "done"]
 
@@ -227,17 +232,8 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
 def test_a_rollout_that_is_held_as_soon_as_it_goes_on_is_left_to_people(
     scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
 ) -> None:
-    origin.commit()
-    follow()
-    origin.commit(image="shop:2.0")
-    scene.house.stop.detach = True
-    scene.world.tick = lambda what: scene.house.stop.asked.set() if what.startswith("after set_traffic") else None
-    with pytest.raises(Detached):
-        follow()
-    scene.house.stop.asked.clear()
-    left = scene.house.store.rollouts.get(2)
-    scene.house.store.requests.add(left, "pause", "ann", "")
-    scene.world.tick = lambda _what: None
+    leave(scene, origin, follow)
+    scene.house.store.requests.add(scene.house.store.rollouts.get(2), "pause", "ann", "")
     state = follow()
     assert state.word == "paused"
     assert state.text.startswith("rollout 2 is paused: ")
