@@ -218,8 +218,9 @@ def _alive(folder: Path) -> bool:
 
 
 def _running(folder: Path) -> bool:
+    """Tell whether the process runs. It may serve a moment before its supervisor has written that down."""
     status = supervisor.read_status(folder)
-    return status is not None and status.state == "running"
+    return status is not None and bool(status.pid) and status.state != "paused"
 
 
 def _listening(spec: InstanceSpec) -> dict[str, str]:
