@@ -110,7 +110,10 @@ def answered(app: App, order: Order, sink: Sink, stop: StopRequest) -> tuple[Rol
     if order.set_name:
         proposed = app.sets.plan(order)
         services = {each.plan.service: {"same": each.same, **each.plan.to_dict()} for each in proposed}
-        return RolloutResult("done", Exit.DONE, f"a release of {', '.join(services)}", 0), {"services": services}
+        text = f"a release of {', '.join(services)}"
+        if all(each.same for each in proposed):
+            text = f"{', '.join(services)}: what is asked for is live already, nothing to deploy"
+        return RolloutResult("done", Exit.DONE, text, 0), {"services": services}
     found = app.plan(order)
     text = f"{found.plan.strategy} of {found.plan.version}"
     if found.same:

@@ -13,7 +13,7 @@ from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import ProblemAnswer
 from deployer.server.page import assets, login, rollout, services, sets
-from deployer.server.page.deploy_form import choices, deploy_dialog
+from deployer.server.page.deploy_form import choices, deploy_dialog, set_dialog
 from deployer.server.page.dialogs import Dialog, asks
 from deployer.server.page.frame import page
 from deployer.server.query_routes import row_of
@@ -22,6 +22,7 @@ from deployer.store import Store
 from deployer.views.progress import ServiceRow
 from deployer.views.reduce import KINDS
 from deployer.views.report.markup import tag
+from deployer.views.set_data import SetView
 from deployer.views.text import release as named
 
 router = APIRouter()
@@ -52,7 +53,8 @@ def of_set(desk: AtDesk, caller: By, members: SeenSet) -> HTMLResponse:
         data = _live(desk, app, f"/api/v1/sets/{members.name}/events")
         view, now = app.sets.status(released(members)), desk.clock.now()
         history = app.sets.history(members.name)
-        main = sets.main(view, history, sets.asks(app.context, view, caller), now)
+        asked = (*sets.asks(app.context, view, caller), *_set_deploys(desk, app.context.store, view, caller))
+        main = sets.main(view, history, asked, now)
     return page(f"{sets.title(view)} · {members.name}", main, caller, data=data, now=now)
 
 
@@ -109,6 +111,14 @@ def _deploys(desk: ServerContext, store: Store, service: str, caller: Caller) ->
         given = choices(desk, store, service)
         if given is not None:
             yield deploy_dialog(service, given)
+
+
+def _set_deploys(desk: ServerContext, store: Store, view: SetView, caller: Caller) -> Iterator[Dialog]:
+    """Let an operator release a set that rests, by the release file that this server has of it."""
+    if caller.token.may("operator") and not any(store.rollouts.in_progress(each.service) for each in view.members):
+        asked = set_dialog(desk, store, view.name)
+        if asked is not None:
+            yield asked
 
 
 @router.get("/services/{service}/logs")

@@ -180,7 +180,7 @@ document.addEventListener("submit", async (event) => {
   problem.textContent = "";
   button.disabled = true;
   try {
-    const given = Object.fromEntries(new FormData(form));
+    const given = fields(form);
     const told = !form.dataset.plan ? await act(form, given) : form.dataset.planned ? await deploy(form, given) : await plan(form, given);
     if (told) problem.textContent = told;
   } catch (error) {
@@ -190,6 +190,20 @@ document.addEventListener("submit", async (event) => {
     if (form.dataset.planned && !problem.textContent) button.focus();
   }
 });
+
+// A field `versions.shop` is that of one service; where it is empty nothing is said about that service.
+function fields(form) {
+  const given = {};
+  for (const [name, text] of new FormData(form)) {
+    const [group, key] = name.split(".");
+    if (key === undefined) given[name] = text;
+    else {
+      given[group] ??= {};
+      if (text) given[group][key] = text;
+    }
+  }
+  return given;
+}
 
 // Each of these gives the reason when it was refused.
 
@@ -211,8 +225,9 @@ async function plan(form, { reason, ...choice }) {
   const run = answer.ok ? await until(told, answer.headers.get("location"), (run) => run.ended) : told;
   shown.replaceChildren();
   if (!answer.ok || run.exit) return why(run);
-  if (run.plan.same) return run.text;
-  shown.replaceChildren(...sentences(run.plan));
+  const plans = Object.entries(run.plan.services ?? { "": run.plan });
+  if (plans.every(([, one]) => one.same)) return run.text;
+  shown.replaceChildren(...plans.flatMap(([service, one]) => (service ? [folded(service, one)] : sentences(one))));
   form.dataset.planned = JSON.stringify(choice);
   form.querySelector("[type=submit]").textContent = "Deploy";
 }
@@ -223,7 +238,11 @@ async function deploy(form, given) {
   if (!answer.ok) return why(told);
   const run = await until(told, answer.headers.get("location"), (run) => run.rollout || run.ended);
   if (!run.rollout) return why(run);
-  location.assign(`/rollouts/${run.rollout}`);
+  if (!run.set_name) return location.assign(`/rollouts/${run.rollout}`);
+  form.reset();
+  forget(form);
+  form.closest("dialog").close();
+  refresh();
 }
 
 // What was planned is no more what would be done.
@@ -254,6 +273,13 @@ function sentences({ strategy, changes, forward, back, notes }) {
   if (notes.length) parts.push(list("ul", notes));
   const rollback = made("details", made("summary", "If it fails"), list("ol", back));
   return back.length ? [...parts, rollback] : parts;
+}
+
+function folded(service, plan) {
+  if (plan.same) return made("p", `${service}: its release is live already`);
+  const part = made("details", made("summary", service), ...sentences(plan));
+  part.open = true;
+  return part;
 }
 
 function open(dialog) {
