@@ -82,6 +82,13 @@ def _iptables() -> str:
     return f"not installed: {' '.join(missing)}" if missing else ""
 
 
+def _cgroups() -> str:
+    roots = (Path("/sys/fs/cgroup/cgroup.controllers"), Path("/sys/fs/cgroup/memory/cgroup.procs"))
+    return (
+        "" if any(os.access(path, os.W_OK) for path in roots) else "the cgroups of the host are not to be changed here"
+    )
+
+
 def _openssl() -> str:
     return "" if shutil.which("openssl") else "openssl is not installed"
 
@@ -204,6 +211,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "haproxy": _haproxy,
     "keepalived": _keepalived,
     "ansible": _ansible,
+    "cgroups": _cgroups,
     "gcc": _gcc,
     "iptables": _iptables,
     "openssl": _openssl,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core.errors import Refused
 from deployer.manifest import schema
-from deployer.model import SecretText
+from deployer.model import GuestTerms, SecretText
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -42,11 +42,15 @@ _NOT_CONFIG = frozenset(
 GIT_SECONDS = 5
 
 
-def config_hash(image_id: str, manifest: Manifest, secrets: Mapping[str, SecretText], key: str) -> str:
+def config_hash(
+    image_id: str, manifest: Manifest, secrets: Mapping[str, SecretText], key: str, terms: GuestTerms | None = None
+) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
     if not config.get("migrate"):  # what changes the database is part of a release, where there is something
         config.pop("migrate", None)
+    if not config.pop("tenant", None):
+        terms = None
     ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
     config["secrets"] = {name: source for name, source in config["secrets"].items() if name not in ours}
     sealed = {
@@ -54,7 +58,8 @@ def config_hash(image_id: str, manifest: Manifest, secrets: Mapping[str, SecretT
         for name, value in sorted(secrets.items())
         if name not in ours
     }
-    text = json.dumps({"image": image_id, "config": config, "secrets": sealed}, sort_keys=True)
+    guest = {"terms": terms.of_instances()} if terms else {}
+    text = json.dumps({"image": image_id, "config": config, "secrets": sealed, **guest}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -178,6 +178,7 @@ class _Wiring:
             builder=later.made(lambda: _builder(folder)),
             jobs=later.made(lambda: self._jobs(manifest, machines)),
             sleeper=self._sleeper(manifest),
+            guests=self._docker(machines).guests if manifest.tenant else None,
         )
 
     def _refuse_elsewhere(self, manifest: Manifest) -> None:

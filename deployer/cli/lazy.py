@@ -55,6 +55,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "doctor": here("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
     "certs": here("Set up", "List, renew and import TLS certificates", "deployer.cli.certs:certs"),
     "hosts": here("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
+    "tenants": here("Set up", "List to whom hosts are lent, and their services", "deployer.cli.guests:tenants"),
     "store": here("Set up", "Move the records into a database, or back", "deployer.cli.store:group"),
     "notify": here("Set up", "Test notifications", "deployer.cli.notify:group"),
     "proxy": here("Set up", "(internal) Serve the proxy of this host over ssh", "deployer.cli.proxy:proxy"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from deployer.manifest.judge import Judge
     from deployer.manifest.scale import ScaleSettings
-    from deployer.manifest.sections import Health, Limits, Log, Mount, StopSettings
+    from deployer.manifest.sections import Health, Limits, Log, Mount, Secret, StopSettings
     from deployer.manifest.traffic import TrafficSettings
 
 
@@ -17,6 +17,10 @@ class Described(Protocol):
 
     @property
     def runtime(self) -> str: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def secrets(self) -> Mapping[str, Secret]: ...
     @property
     def verbs(self) -> str | None: ...
     @property

@@ -69,7 +69,8 @@ def load(
     if root is None:
         raise ManifestRefused(tuple(problems))
     folder = file.absolute().parent
-    known = envfile.Variables(environ, folder)
+    # A guest is read by the deployer of somebody else, whose variables are not for it.
+    known = envfile.Variables({} if "tenant" in root.entries else environ, folder)
     root = _overridden(_filled(root, known, problems), overrides or {})
     root = _secrets_by_name(root, problems)
     root = envfile.merged(root, folder, known, problems)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import chain, image, migrations, portless, runtimes, scaled, schedule, single
+from deployer.manifest import chain, guest, image, migrations, portless, runtimes, scaled, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -48,6 +48,7 @@ from deployer.manifest.text import (
     ImageName,
     Name,
     NetworkName,
+    TenantName,
     Text,
     User,
     Version,
@@ -139,6 +140,9 @@ class Manifest(Model):
         "built-in one, in which every group is this host.",
     )
     twin: Twin | None = Field(None, description="Separate hosts for the green environment.")
+    tenant: TenantName | None = Field(
+        None, description="Tenant whose service it is: a guest on hosts that `tenants.yml` lends (docs/guests.md)."
+    )
     replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
     scale: ScaleSettings | None = Field(None, description="The number of instances follows the load (with a keeper).")
     max_unavailable: Count = Field(
@@ -244,6 +248,7 @@ class Manifest(Model):
         yield from schedule.conflicts(self.schedule, self.runtime, self.secrets)
         yield from migrations.conflicts(self.migrate, self.runtime)
         yield from runtimes.conflicts(self)
+        yield from guest.conflicts(self)
         if self.twin and self.hosts == "local":
             needs = ("twin", "hosts")
             yield Conflict("twin", "`hosts` is this host", "name a group of the inventory in `hosts`", needs)

@@ -12,13 +12,13 @@ from pydantic import Field, ValidationError, field_validator
 
 from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest import document, envfile
-from deployer.manifest.base import Conflict, Conflicts, Model
+from deployer.manifest.base import Conflict, Model
 from deployer.manifest.fingerprint import fingerprint as file_fingerprint
 from deployer.manifest.load import Loaded, at
 from deployer.manifest.strategy import Strategy
-from deployer.manifest.tree import Table, data, node_at, place_of, spell, unspell
+from deployer.manifest.tree import Table, data, place_of, spell
+from deployer.manifest.validate import problems_of
 from deployer.manifest.variables import substitute
-from deployer.manifest.words import Wrong, explain
 
 FILE = "release.yml"
 _NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -136,16 +136,4 @@ def _checked(path: Path, root: Table) -> ReleaseFile:
     try:
         return ReleaseFile.model_validate(data(root))
     except ValidationError as errors:
-        raise ManifestRefused(tuple(_problems(root, errors)), _file(path).name) from None
-
-
-def _problems(root: Table, errors: ValidationError) -> Iterator[Problem]:
-    for error in errors.errors(include_url=False):
-        path, context = tuple(part for part in error["loc"] if part != "[key]"), error.get("ctx", {})
-        if isinstance(context.get("error"), Conflicts):
-            found = context["error"].found
-            yield from (Problem(str(place_of(root, unspell(c.at))), c.at, c.message, c.hint) for c in found)
-            continue
-        wrong = Wrong(error["type"], path, context, error["input"], node_at(root, path), error["msg"], ReleaseFile)
-        words = explain(wrong)
-        yield Problem(str(place_of(root, path)), spell(path), words.message, words.hint)
+        raise ManifestRefused(tuple(problems_of(root, errors, ReleaseFile)), _file(path).name) from None

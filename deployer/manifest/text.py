@@ -186,6 +186,15 @@ Name = Annotated[
         "name", SERVICE, f"a name: lower-case letters, digits and -, a letter first, {SERVICE_LETTERS} at most", "shop"
     ),
 ]
+TenantName = Annotated[
+    str,
+    Spelt(
+        "tenant",
+        r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?",
+        "the name of a tenant: lower-case letters, digits and -, a letter first, 32 at most",
+        "acme",
+    ),
+]
 EnvName = Annotated[
     str,
     Spelt(

@@ -6,13 +6,14 @@ person sees everything in one go, what is wrong is taken out and the rest is loo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from deployer.core.errors import Problem
-from deployer.manifest.base import Conflicts
+from deployer.manifest.base import Conflicts, Model
 from deployer.manifest.models import Manifest
 from deployer.manifest.tree import Path, Table, data, node_at, place_of, spell, unspell
 from deployer.manifest.words import Wrong, explain
@@ -46,6 +47,20 @@ def check(root: Table) -> Checked:
             if not _take_out(checked, root, values, errors):
                 break
     return checked
+
+
+def problems_of(root: Table, errors: ValidationError, model: type[Model]) -> Iterator[Problem]:
+    """Give what is wrong with a file that is no manifest, and has this model."""
+    for error in errors.errors(include_url=False):
+        path, context = tuple(part for part in error["loc"] if part != "[key]"), error.get("ctx", {})
+        if isinstance(context.get("error"), Conflicts):
+            for conflict in context["error"].found:
+                at = (*path, *unspell(conflict.at))
+                yield Problem(str(place_of(root, at)), spell(at), conflict.message, conflict.hint)
+            continue
+        wrong = Wrong(error["type"], path, context, error["input"], node_at(root, path), error["msg"], model)
+        words = explain(wrong)
+        yield Problem(str(place_of(root, path)), spell(path), words.message, words.hint)
 
 
 def _take_out(checked: Checked, root: Table, values: dict[str, Any], errors: ValidationError) -> bool:

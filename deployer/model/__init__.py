@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from deployer.core import later
 from deployer.core.secret import SecretText
+from deployer.model.guests import GuestTerms
 from deployer.model.instance import (
     MOST_INSTANCES,
     Environment,
@@ -50,6 +51,7 @@ __all__ = [
     "Colour",
     "Counts",
     "Environment",
+    "GuestTerms",
     "Instance",
     "InstanceSpec",
     "Live",

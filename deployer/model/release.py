@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.core.host import Host
+from deployer.model.guests import GuestTerms
 from deployer.model.places import Colour
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class Release:
     its green environment where that has its own; both are empty for this host alone. `proxies` are the machines that
     have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
-    the strategy promised that brought it out. `scaled` is the number of instances on each machine that a person
-    wants now (`deploy scale`), whatever the manifest says; 0 where nobody said one. `needed` is the number on all
-    machines together that the load needs, where the manifest has `scale`. Both are the service's, not recorded.
+    the strategy promised that brought it out. `terms` are those of the tenant whose guest it is. `scaled` is the number
+    of instances on each machine that a person wants now (`deploy scale`), whatever the manifest says; 0 where nobody
+    said one. `needed` is the number on all machines together that the load needs, where the manifest has `scale`. Both
+    are the service's, not recorded.
     """
 
     service: str
@@ -67,6 +69,7 @@ class Release:
     proxies: tuple[Host, ...] = ()
     spare: int = field(default=0, compare=False)
     alone: bool = False
+    terms: GuestTerms | None = None
     scaled: int = field(default=0, compare=False)
     needed: int = field(default=0, compare=False)
 
@@ -119,17 +122,22 @@ class Release:
         return next((each.address for each in self.fleet if each.name == host), here)
 
     def machines_record(self) -> dict[str, Any]:
-        """Give its machines as plain data that `read_machines` reads; nothing for this host alone."""
+        """Give its machines, and under which terms it is a guest there, as plain data that `read_machines` reads.
+
+        Nothing for this host alone.
+        """
         named = {what: getattr(self, what) for what in _GROUPS}
-        return {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
+        found: dict[str, Any] = {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
+        return {**found, "terms": self.terms.record()} if self.terms else found
 
 
 _GROUPS = ("machines", "twin", "proxies")
 
 
-def read_machines(record: Mapping[str, Any]) -> dict[str, tuple[Host, ...]]:
+def read_machines(record: Mapping[str, Any]) -> dict[str, Any]:
     """Read what `Release.machines_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
-    return {what: tuple(_host(data) for data in record.get(what, ())) for what in _GROUPS}
+    found: dict[str, Any] = {what: tuple(_host(data) for data in record.get(what, ())) for what in _GROUPS}
+    return {**found, "terms": GuestTerms.read(record["terms"])} if "terms" in record else found
 
 
 def _host(data: Mapping[str, Any]) -> Host:

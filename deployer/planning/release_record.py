@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from deployer.model import Release
+from deployer.model import GuestTerms, Release
 
 FORMAT = 1
 _PLAIN = {
@@ -39,6 +39,7 @@ def write(release: Release) -> str:
     """Write the record of a release as one line of JSON."""
     plain = {name: getattr(release, name) for name in _PLAIN}
     plain |= {"alone": True} if release.alone else {}
+    plain |= {"terms": release.terms.record()} if release.terms else {}
     return json.dumps({"format": FORMAT, **plain, "manifest": release.manifest.record()}, separators=(",", ":"))
 
 
@@ -62,4 +63,8 @@ def read(text: str) -> Release:
     if not isinstance(manifest, dict):
         raise ValueError("its record has no manifest")
     plain: dict[str, Any] = {name: kind(data[name]) for name, kind in _PLAIN.items()}
-    return Release(**plain, manifest=Manifest.from_record(manifest), alone=data.get("alone") is True)
+    try:
+        terms = GuestTerms.read(data["terms"]) if "terms" in data else None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"its record has terms of a tenant that cannot be read: {error}") from None
+    return Release(**plain, manifest=Manifest.from_record(manifest), alone=data.get("alone") is True, terms=terms)

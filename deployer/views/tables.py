@@ -310,6 +310,7 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "JudgementView": ("judgement", "judgement"),
     "AuditView": ("audit", "audit"),
     "ChainView": ("audit", "chain"),
+    "TenantsView": ("guests", "tenants"),
     "MachinesView": ("machines", "machines"),
     "CheckView": ("machines", "check"),
     "PlayedView": ("machines", "played"),

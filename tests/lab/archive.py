@@ -30,6 +30,7 @@ class Image:
     user: str = ""
     health: Sequence[str] = ()
     health_interval: float = 0.5  # seconds
+    volumes: Sequence[str] = ()
     architecture: str = ARCHITECTURES[platform.machine()]
 
     def config(self) -> bytes:
@@ -40,6 +41,7 @@ class Image:
             "ExposedPorts": {f"{self.port}/tcp": {}},
             "Labels": dict(self.labels),
             "User": self.user,
+            **({"Volumes": {path: {} for path in self.volumes}} if self.volumes else {}),
         }
         if self.health:
             nanoseconds = int(self.health_interval * 1e9)

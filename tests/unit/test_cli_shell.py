@@ -85,7 +85,7 @@ def test_every_declared_command_exists(name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        (["statsu"], "did you mean status?"),
+        (["statsu"], "did you mean status"),
         (["role-back"], "rollback"),
         (["zzzzzz"], "there is no command 'zzzzzz'\n"),
         (["--nonsense"], "--nonsense"),

@@ -19,7 +19,7 @@ import yaml
 from deployer.cli.lazy import COMMANDS, group
 from deployer.cli.reference import reference
 from deployer.core.errors import Exit
-from deployer.manifest import release_file
+from deployer.manifest import release_file, tenants
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.reference import reference as manifest_reference
@@ -222,6 +222,10 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     if "release" in data:
         (tmp_path / "release.yml").write_text(block.text)
         assert release_file.read(tmp_path, {}).release == data["release"]
+        return
+    if "tenants" in data:
+        (tmp_path / "tenants.yml").write_text(block.text)
+        assert set(tenants.read(tmp_path / "tenants.yml").tenants) == set(data["tenants"])
         return
     text = block.text if "service" in data else f"{MINIMAL}{block.text}"
     (tmp_path / "deploy.yml").write_text(text)

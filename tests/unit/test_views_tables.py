@@ -42,6 +42,7 @@ from deployer.views.data import (
     TokensView,
     View,
 )
+from deployer.views.guest_data import TenantsView, TenantView
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
@@ -213,6 +214,9 @@ MACHINES = MachinesView(
         MachineView("localhost", "127.0.0.1", "local", ()),
     ),
 )
+MIB = 1024 * 1024
+ACME = TenantView("acme", "web", 2, 4096 * MIB, 0, 256, 3, ("blog", "chat"), "container", "out", 10, NOW + 864_000, "")
+BETA = TenantView("beta", "local", 0.5, 96 * MIB, 1024 * MIB, 64, 1, (), "gvisor", "none", 90, 0, "its time is over")
 CHECK = CheckView(
     "/srv/shop/inventory",
     (
@@ -300,6 +304,7 @@ COST = CostView(
 )
 VIEWS: dict[str, View] = {
     "cost": CostsView(NOW - 864_000, NOW, (COST, CostView("blog", NOW - 864_000, NOW))),
+    "tenants": TenantsView("/srv/shop/tenants.yml", (ACME, BETA)),
     "cost-none": CostsView(NOW - 864_000, NOW),
     "scaling": ScalingReplayView(
         "shop.jsonl",

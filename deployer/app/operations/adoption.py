@@ -256,4 +256,4 @@ def _fits(house: AppContext, release: Release, key: str) -> bool:
         secrets = house.vault.load(release.service, release.number, names)
     except Refused:
         return True  # it cannot be tried without its secrets
-    return config_hash(release.image_id, release.manifest, secrets, key) == release.config_hash
+    return config_hash(release.image_id, release.manifest, secrets, key, release.terms) == release.config_hash

@@ -13,6 +13,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way, stop_running
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
+from deployer.app.operations.guests import terms_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
 from deployer.app.operations.needs import needed_now, note_need
@@ -26,7 +27,7 @@ from deployer.core.errors import Exit, Locked, Refused
 from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
-from deployer.model import PLACES, MeasuredTraffic, Observed, Release, SecretText, Signature
+from deployer.model import PLACES, GuestTerms, MeasuredTraffic, Observed, Release, SecretText, Signature
 from deployer.planning import reach, release_record
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import PROXY_SECONDS
@@ -64,12 +65,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a request was answered: the values of its secrets, its image, who signed that, which machines are meant."""
+    """What a request was answered: the values of its secrets, its image, who signed that, which machines are meant.
+
+    `terms` are those of the tenant whose guest it is.
+    """
 
     secrets: Mapping[str, SecretText]
     image: Image
     signature: Signature | None
     meant: Meant = NOT_SAID
+    terms: GuestTerms | None = None
 
 
 # -- deploy
@@ -91,10 +96,11 @@ def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brough
     manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
     meant = machines_of(house, manifest, folder)
+    terms = terms_of(house, manifest, folder, meant)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
     image = pinned_image(house, request, drivers, secrets)
     signature = signature_of(house, request, drivers, image)
-    return drivers, Brought(secrets, image, signature, meant)
+    return drivers, Brought(secrets, image, signature, meant, terms)
 
 
 @dataclass(frozen=True)
@@ -143,14 +149,17 @@ def prepare(house: AppContext, lock: Lock, checked: CheckedRequest) -> Prepared:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     _refuse_open(house, request)
     meant = machines_of(house, manifest, folder)
+    terms = terms_of(house, manifest, folder, meant)
     drivers = hands(house, lock, house.wire(manifest, folder, house.meant(service, meant)))
+    if terms and drivers.guests:
+        drivers.guests.check(terms)
     if house.store.services.get(service).stable:
         serve_again(house, drivers, service)
     image = pinned_image(house, request, drivers, secrets)
     signature = proven_signature(house, request, drivers, image)
     _settle_open(house, service, lock)
     record_rollback(house, lock, drivers, service)
-    brought = Brought(secrets, image, signature, meant)
+    brought = Brought(secrets, image, signature, meant, terms)
     proposal = _propose(house, request, checked.strategy, checked.options, drivers, brought)
     return Prepared(request, lock, drivers, secrets, proposal)
 
@@ -242,7 +251,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         image=image.reference,
         image_id=image.id,
         manifest=manifest,
-        config_hash=config_hash(image.id, manifest, brought.secrets, key),
+        config_hash=config_hash(image.id, manifest, brought.secrets, key, brought.terms),
         git=request.bundle.git if request.bundle else git_revision(request.loaded.folder),
         created_by=whoami(),
         message=request.message,
@@ -250,6 +259,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         machines=brought.meant.machines,
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
+        terms=brought.terms,
         spare=spare,
         scaled=size.instances if (size := house.store.sizes.get(service)) else 0,
         needed=needed_now(house, observed),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
+from deployer.app.operations.guests import admitted
 from deployer.app.operations.restored import refuse_half_restored
 from deployer.app.releases import built_version, version_of
 from deployer.core.errors import Refused
@@ -62,6 +63,7 @@ def fit(house: AppContext, request: DeployRequest) -> DeployRequest:
     """Refuse what the manifest alone shows."""
     loaded = _anchored(request.loaded)
     _same_house(house.store, loaded.manifest)
+    loaded = admitted(house, loaded)
     version = built_version(
         loaded.manifest, loaded.folder, loaded.files, request.version or loaded.manifest.version, dirty=request.dirty
     )
@@ -93,6 +95,7 @@ def _same_house(store: Store, manifest: Manifest) -> None:
         ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
         ("traffic.mode", stable.traffic.mode, manifest.traffic.mode),
         ("having a port", stable.port is not None, manifest.port is not None),
+        ("tenant", stable.tenant, manifest.tenant),
     ):
         if old != new:
             raise Refused(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from deployer.drivers.jobs import JobRuntime
     from deployer.drivers.ports.certificates import ShownCertificates
     from deployer.drivers.ports.checks import Checks, MetricSources
+    from deployer.drivers.ports.guests import Guests
     from deployer.drivers.ports.images import Builder, Signatures
     from deployer.drivers.ports.playbooks import Playbooks
     from deployer.drivers.ports.runtime import Runtime, RuntimeCare
@@ -76,3 +77,4 @@ class Drivers:
     jobs: JobRuntime
     certificates: ShownCertificates | None = None  # of the proxies; None where there are none
     sleeper: Sleeper | None = None  # of a service that sleeps while nobody comes
+    guests: Guests | None = None  # of a service of a tenant

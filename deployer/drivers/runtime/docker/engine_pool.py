@@ -9,6 +9,7 @@ from deployer.core.host import LOCAL, Host, Machines
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet import DockerFleet
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.ground import HostGround, by_ssh
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 from deployer.drivers.runtime.docker.tls_engine import TlsEngine
@@ -45,12 +46,13 @@ class EnginePool:
             return self._members[host]
 
     def _made(self, host: Host) -> FleetHost:
-        engine = Engine(call=READ_SECONDS)
+        engine, ground = Engine(call=READ_SECONDS), None
         if host.engine or host.connection != "local":
             link = TlsEngine(host) if host.engine else SshEngine(host, self._clock)
             self._links.append(link)
             to = host.engine or host.ssh_host
             where = host.name if to == host.name else f"{host.name} ({to})"
             engine = Engine(link.connect, where, READ_SECONDS)
-        runtime = DockerRuntime(self._clock, self._installation, engine, self._home)
+            ground = None if host.engine else HostGround(by_ssh(host), host.name)
+        runtime = DockerRuntime(self._clock, self._installation, engine, self._home, ground)
         return FleetHost(host.name, engine, runtime, self._clock)

@@ -11,6 +11,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import ImageGone, MachinesSilent, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
+from deployer.drivers.runtime.docker.fleet_guests import FleetGuests
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.fleet_jobs import FleetJobs
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
@@ -81,6 +82,11 @@ class DockerFleet:
     def _restore(self, member: FleetHost, release: Release, deadline: Deadline) -> bool:
         """Bring the image of a release to a host that has lost it; return whether another host had it."""
         return self._supply.restore(member, release, self.members, deadline)
+
+    @property
+    def guests(self) -> FleetGuests:
+        """Guests on these hosts."""
+        return FleetGuests(self._wanted)
 
     @property
     def jobs(self) -> FleetJobs:

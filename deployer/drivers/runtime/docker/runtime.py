@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock, Deadline
@@ -14,6 +15,8 @@ from deployer.drivers.runtime import log_lines
 from deployer.drivers.runtime.docker import commands, images, options
 from deployer.drivers.runtime.docker.creation import create
 from deployer.drivers.runtime.docker.engine import CALL, Engine, discard, find_container, readable
+from deployer.drivers.runtime.docker.ground import HostGround
+from deployer.drivers.runtime.docker.guests import DockerGuests, refuse_unbounded
 from deployer.drivers.runtime.docker.jobs import DockerJobs
 from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.drivers.runtime.identity import labels, same
@@ -30,15 +33,23 @@ class DockerRuntime:
     """The runtime `docker`. `installation` names the store: two of them on one engine never meet.
 
     `home` says on which machine and in which state folder it lies, for whoever has to find it again. Without an engine
-    it is the one that DOCKER_HOST names, else that of this host.
+    it is the one that DOCKER_HOST names, else that of this host. `ground` is the host of the engine, for guests.
     """
 
-    def __init__(self, clock: Clock, installation: str, engine: Engine | None = None, home: str = "") -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        installation: str,
+        engine: Engine | None = None,
+        home: str = "",
+        ground: HostGround | None = None,
+    ) -> None:
         self._clock = clock
         self._installation = installation
         self._home = home
         self._engine = engine or Engine()
         self._shelf = images.Shelf(self._engine, installation)
+        self.guests = DockerGuests(self._engine, ground)
 
     @property
     def jobs(self) -> DockerJobs:
@@ -73,6 +84,9 @@ class DockerRuntime:
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the container run as specified; one that runs already so is left alone."""
+        refuse_unbounded(spec.release)
+        if spec.release.terms:
+            self.guests.prepare(spec.release.terms)
         with self._engine.client(spec.name, min(CALL, deadline.left())) as client:
             container = find_container(client, spec.name)
             if container is not None and not self._mine(container.attrs):
@@ -85,7 +99,8 @@ class DockerRuntime:
                 container = None
             if container is None:
                 container = self._create(client, spec)
-            _start(container, spec)
+            with self.guests.raised() if spec.release.terms else nullcontext():
+                _start(container, spec)
             container.reload()
             return options.observed(container.attrs)
 
@@ -179,6 +194,8 @@ class DockerRuntime:
     def _create(self, client: docker.DockerClient, spec: InstanceSpec) -> Container:
         self._shelf.keep(client, spec.release)
         arguments = options.create(spec, self._installation, self._home)
+        if terms := spec.release.terms:
+            arguments = self.guests.confined(client, arguments, spec.release.service, terms)
         networks, files = spec.release.manifest.networks, chosen_secrets(spec, "file")
         return create(client, arguments, networks, files, spec.release.service)
 

@@ -1,0 +1,30 @@
+"""What a host does for the services of tenants beside those of its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployer.model import GuestTerms
+
+
+@dataclass(frozen=True)
+class GuestUse:
+    """What a tenant uses on a host: seconds of processors since its group was made, bytes of memory, processes."""
+
+    cpu: float
+    memory: int
+    processes: int
+
+
+class Guests(Protocol):
+    """Keeps the instances of tenants apart on the hosts of a service, each named; "" is this host."""
+
+    def check(self, terms: GuestTerms) -> None:
+        """Raise Refused where a host on which a release is to stand cannot keep a tenant to its terms."""
+        ...
+
+    def use(self, terms: GuestTerms) -> Mapping[str, GuestUse]:
+        """Return what a tenant uses on each host that has something of it."""
+        ...

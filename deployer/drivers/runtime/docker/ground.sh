@@ -1,0 +1,146 @@
+# What a host does for its guests, as root: one group of all of them with the lowest weight and a limit of memory, one
+# in it for each tenant, and rules of nftables for their networks. Every verb may be repeated. POSIX sh.
+#   bound DRIVER GROUP_MEMORY GROUP_CPUS TENANT MEMORY CPUS PIDS    make or change the groups (0 CPUS: no limit)
+#   weight DRIVER low|high                                         of all guests against the owner
+#   fence BRIDGE none|out                                          what a network of a tenant reaches
+#   weighs DRIVER                                                  that weight
+#   used DRIVER TENANT                                             CPU in µs, bytes of memory, processes
+#   forget DRIVER TENANT                                           its groups, once nothing is in them
+#   room                                                           bytes of memory that the host can give
+set -eu
+root=${DEPLOYER_CGROUPS:-/sys/fs/cgroup}
+unified=; [ ! -e "$root/cgroup.controllers" ] || unified=1
+
+path_of() { # DRIVER [TENANT]: below the root, or below each controller
+    case $1 in
+    systemd) echo "deployer.slice/deployer-guests.slice${2:+/$(slice_of "$2")}" ;;
+    *) echo "deployer-guests${2:+/$2}" ;;
+    esac
+}
+slice_of() { echo "deployer-guests-$(echo "$1" | tr - _).slice"; } # a dash in a slice's name is a level
+must() { # FILE VALUE
+    [ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
+    echo "$2" > "$1" || { echo "$1 takes no $2" >&2; exit 1; }
+}
+may() { # FILE VALUE: not every kernel has it
+    [ ! -e "$1" ] || echo "$2" > "$1" 2>/dev/null || :
+}
+quota() { awk -v cpus="$1" 'BEGIN { printf "%d", cpus * 100000 }'; }
+
+v1() { # GROUP MEMORY CPUS PIDS
+    for controller in cpu cpuacct memory pids; do
+        [ -e "$root/$controller/cgroup.procs" ] || { echo "there are no cgroups of $controller in $root" >&2; exit 1; }
+        mkdir -p "$root/$controller/$1"
+    done
+    [ ! -e "$root/blkio/cgroup.procs" ] || mkdir -p "$root/blkio/$1"
+    quota=-1; [ "$3" = 0 ] || quota=$(quota "$3")
+    must "$root/cpu/$1/cpu.cfs_quota_us" "$quota"
+    may "$root/memory/$1/memory.memsw.limit_in_bytes" -1 # never below the other
+    must "$root/memory/$1/memory.limit_in_bytes" "$2"
+    may "$root/memory/$1/memory.memsw.limit_in_bytes" "$2"
+    must "$root/pids/$1/pids.max" "$4"
+}
+v2() { # GROUP MEMORY CPUS PIDS
+    mkdir -p "$root/$1"
+    above="$root/$1"
+    while [ "$above" != "$root" ]; do
+        above=${above%/*}
+        for controller in cpu memory pids io; do
+            echo "+$controller" > "$above/cgroup.subtree_control" 2>/dev/null || :
+        done
+    done
+    quota=max; [ "$3" = 0 ] || quota=$(quota "$3")
+    must "$root/$1/cpu.max" "$quota 100000"
+    must "$root/$1/memory.max" "$2"
+    may "$root/$1/memory.swap.max" 0
+    must "$root/$1/pids.max" "$4"
+}
+slice() { # SLICE MEMORY CPUS PIDS
+    quota=; [ "$3" = 0 ] || quota=$(awk -v cpus="$3" 'BEGIN { printf "%d%%", cpus * 100 }')
+    systemctl start "$1"
+    systemctl set-property "$1" MemoryMax="$2" MemorySwapMax=0 CPUQuota="$quota" TasksMax="$4"
+}
+limited() { # DRIVER TENANT MEMORY CPUS PIDS
+    case $1 in
+    systemd) name=deployer-guests.slice; [ -z "$2" ] || name=$(slice_of "$2"); slice "$name" "$3" "$4" "$5" ;;
+    *) if [ -n "$unified" ]; then v2 "$(path_of "$1" "$2")" "$3" "$4" "$5"; else v1 "$(path_of "$1" "$2")" "$3" "$4" "$5"; fi ;;
+    esac
+}
+weigh() { # DRIVER low|high: all guests against the owner
+    group=$(path_of "$1")
+    shares=2 weight=1 blkio=10
+    [ "$2" = low ] || { shares=1024 weight=100 blkio=500; }
+    [ "$1" != systemd ] || systemctl set-property --runtime deployer.slice CPUWeight="$weight" IOWeight="$weight"
+    while [ "$group" != . ]; do # a slice lies in another one, which weighs what is in it
+        if [ -n "$unified" ]; then
+            must "$root/$group/cpu.weight" "$weight"
+            may "$root/$group/io.weight" "$weight"
+        else
+            must "$root/cpu/$group/cpu.shares" "$shares"
+            may "$root/blkio/$group/blkio.weight" "$blkio"
+        fi
+        group=$(dirname "$group")
+    done
+}
+fence() { # BRIDGE none|out
+    command -v nft >/dev/null || { echo "nft is not installed" >&2; exit 3; }
+    other=none; [ "$2" = out ] || other=out
+    nft -f - <<RULES
+add table inet deployer_guests
+add set inet deployer_guests out { type ifname; }
+add set inet deployer_guests none { type ifname; }
+add element inet deployer_guests $2 { "$1" }
+add element inet deployer_guests $other { "$1" }
+delete element inet deployer_guests $other { "$1" }
+add chain inet deployer_guests guest
+add chain inet deployer_guests input { type filter hook input priority -10; policy accept; }
+add chain inet deployer_guests forward { type filter hook forward priority -10; policy accept; }
+flush chain inet deployer_guests guest
+flush chain inet deployer_guests input
+flush chain inet deployer_guests forward
+add rule inet deployer_guests input iifname "dg-*" ct state established,related accept
+add rule inet deployer_guests input iifname "dg-*" drop
+add rule inet deployer_guests forward iifname "dg-*" goto guest
+add rule inet deployer_guests guest ct state established,related accept
+add rule inet deployer_guests guest meta nfproto ipv6 drop
+add rule inet deployer_guests guest ip daddr { 0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3 } drop
+add rule inet deployer_guests guest iifname @out accept
+add rule inet deployer_guests guest drop
+RULES
+}
+weighs() { # DRIVER
+    cat "$root/$(path_of "$1")/cpu.weight" 2>/dev/null || cat "$root/cpu/$(path_of "$1")/cpu.shares"
+}
+forget() { # DRIVER TENANT
+    group=$(path_of "$1" "$2")
+    [ "$1" != systemd ] || systemctl stop "$(slice_of "$2")"
+    for each in "$root/$group" "$root"/*/"$group"; do
+        [ ! -d "$each" ] || rmdir "$each" 2>/dev/null || :
+    done
+}
+used() { # DRIVER TENANT
+    group=$(path_of "$1" "$2")
+    if [ -n "$unified" ]; then
+        awk '$1 == "usage_usec" { print $2 }' "$root/$group/cpu.stat"
+        cat "$root/$group/memory.current" "$root/$group/pids.current"
+    else
+        awk '{ printf "%d\n", $1 / 1000 }' "$root/cpuacct/$group/cpuacct.usage"
+        cat "$root/memory/$group/memory.usage_in_bytes" "$root/pids/$group/pids.current"
+    fi
+}
+
+verb=$1; shift
+case $verb in
+bound)
+    limited "$1" "" "$2" "$3" 100000
+    limited "$1" "$4" "$5" "$6" "$7"
+    weigh "$1" low
+    ;;
+weight) weigh "$1" "$2" ;;
+fence) fence "$1" "$2" ;;
+weighs) weighs "$1" ;;
+forget) forget "$1" "$2" ;;
+used) used "$1" "$2" ;;
+room) awk '$1 == "MemAvailable:" { printf "%d\n", $2 * 1024 }' /proc/meminfo ;;
+*) echo "no verb $verb" >&2; exit 2 ;;
+esac

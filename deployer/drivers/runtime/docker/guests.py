@@ -1,0 +1,194 @@
+"""Instances of tenants on one engine: what they may not have, their group, their network."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.ports.guests import GuestUse
+from deployer.drivers.runtime.docker.engine import Engine
+from deployer.drivers.runtime.docker.ground import HostGround
+from deployer.model import GuestTerms, Release
+from deployer.planning.tenancy import current
+
+if TYPE_CHECKING:
+    import docker
+
+GROUP = "deployer-guests"
+RUNTIMES = {"gvisor": "runsc"}  # by isolation, the name in the engine's configuration
+# Without NET_RAW, which forges packets, MKNOD, AUDIT_WRITE, SETFCAP, SETPCAP and SYS_CHROOT of what engines give
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+TMP_BYTES = 64 * 1024 * 1024  # of /tmp and of each volume of an image: memory of the tenant
+FILES = 16_384  # descriptors of a process
+NOWHERE = "192.0.2.1"  # of TEST-NET-1: names are asked of nobody
+
+
+class DockerGuests:
+    """What one engine and its host do for tenants; without `ground`, the host is this one if the engine's socket is."""
+
+    def __init__(self, engine: Engine, ground: HostGround | None = None) -> None:
+        self._engine, self._ground = engine, ground
+        self._driver = ""
+
+    def check(self, terms: GuestTerms) -> None:
+        """Raise Refused where the host cannot keep a tenant to its terms; its group and its rules are there then."""
+        with self._engine.client("what it can do for guests") as client:
+            said = client.info()
+        if self._ground is None and said.get("Name") != socket.gethostname():
+            raise _no_shell()
+        wanted = RUNTIMES.get(terms.isolation, "")
+        if wanted and wanted not in (said.get("Runtimes") or {}):
+            raise Refused(
+                f"{terms.tenant} is to be isolated by {terms.isolation}, and the engine has no runtime {wanted}",
+                "install it there (docs/guests.md, gVisor), or `isolation: container`",
+            )
+        if terms.disk and not _bounds_disk(said):
+            raise Refused(
+                f"{terms.tenant}: the engine cannot limit the disk of a container: {_storage(said)}",
+                "overlay2 on xfs with pquota can; or leave out `disk`, and instances write to memory only",
+            )
+        try:
+            self.prepare(terms)
+        except DriverFailed as error:
+            raise Refused(error.message, error.hint) from error
+
+    def prepare(self, terms: GuestTerms) -> None:
+        """See to the group of a tenant and to what its network reaches, as its terms are now. Raise DriverFailed."""
+        terms = current(terms)
+        lent, own = (terms.lent_memory, terms.lent_cpus), (terms.memory, terms.cpus, terms.pids)
+        numbers = ([f"{each:.12g}" for each in some] for some in (lent, own))
+        self._grounded().do("bound", self._cgroups(), *next(numbers), terms.tenant, *next(numbers))
+        self._grounded().do("fence", bridge(terms.tenant), terms.network)
+        with self._engine.client(f"network of {terms.tenant}") as client:
+            _network(client, terms)
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Let guests have their part for a moment: at the lowest weight, on a host without idle processors, they are
+        neither started nor frozen nor killed. Raise DriverFailed.
+        """
+        self._grounded().do("weight", self._cgroups(), "high")
+        try:
+            yield
+        finally:
+            self._grounded().do("weight", self._cgroups(), "low")
+
+    def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
+        """Return what a tenant uses here."""
+        cpu, memory, processes = self._grounded().do("used", self._cgroups(), terms.tenant)
+        return {"": GuestUse(int(cpu) / 1e6, int(memory), int(processes))}
+
+    def confined(
+        self, client: docker.DockerClient, arguments: Mapping[str, Any], service: str, terms: GuestTerms
+    ) -> dict[str, Any]:
+        """Return the arguments of `containers.create` with what a guest is held to; others of its tenant find it by
+        the name of its service.
+
+        It does not come back with its engine or its host: who starts it again sees to its group and network first.
+        """
+        volumes = client.images.get(arguments["image"]).attrs["Config"].get("Volumes") or {}
+        endpoint = client.api.create_endpoint_config(aliases=[service])
+        memory = min(arguments.get("mem_limit") or terms.memory, terms.memory)
+        cpus = min(arguments.get("nano_cpus") or int(terms.cpus * 1e9), int(terms.cpus * 1e9))
+        out = terms.network == "out"
+        held = {
+            "cgroup_parent": self._parent(terms.tenant),
+            "network": network(terms.tenant),
+            "networking_config": {network(terms.tenant): endpoint},
+            "dns": list(terms.dns) if out else [NOWHERE],
+            "nano_cpus": cpus,
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            "pids_limit": min(arguments.get("pids_limit") or terms.pids, terms.pids),
+            "cap_drop": ["ALL"],
+            "cap_add": list(CAPABILITIES),
+            "log_config": {"type": "local", "config": {"max-size": "10m", "max-file": "3"}},
+            "ulimits": [_ulimit("core", 0), _ulimit("nofile", FILES)],
+            "restart_policy": {"Name": "on-failure"},
+            "read_only": not terms.disk or bool(arguments.get("read_only")),
+            "tmpfs": dict.fromkeys(("/tmp", *volumes), f"size={TMP_BYTES},mode=1777"),  # noqa: S108 - in it
+        }
+        disk = {"storage_opt": {"size": str(terms.disk)}} if terms.disk else {}
+        runtime = {"runtime": RUNTIMES[terms.isolation]} if terms.isolation in RUNTIMES else {}
+        return {**arguments, **held, **disk, **runtime}
+
+    def _cgroups(self) -> str:
+        if not self._driver:
+            with self._engine.client("its driver of cgroups") as client:
+                self._driver = str(client.info().get("CgroupDriver") or "none")
+        if self._driver not in ("cgroupfs", "systemd"):
+            raise Refused(
+                f"the engine limits nothing (cgroup driver {self._driver})", "guests need one that runs as root"
+            )
+        return self._driver
+
+    def _parent(self, tenant: str) -> str:
+        """Return where the engine makes the groups of containers of a tenant."""
+        if self._cgroups() == "systemd":
+            return f"{GROUP}-{tenant.replace('-', '_')}.slice"
+        return f"/{GROUP}/{tenant}"
+
+    def _grounded(self) -> HostGround:
+        if self._ground is None and not self._engine.address.startswith("unix://"):
+            raise _no_shell()
+        return self._ground or HostGround()
+
+
+def _no_shell() -> Refused:
+    return Refused("guests need a shell of the host of the engine", "reach it by ssh, or lend this host")
+
+
+def refuse_unbounded(release: Release) -> None:
+    """Raise DriverFailed for a release of a guest of which no terms are known: nothing would hold it."""
+    if release.manifest.tenant and release.terms is None:
+        raise DriverFailed(
+            f"{release.name} is a guest of {release.manifest.tenant}, and its terms are not recorded",
+            "deploy it again",
+        )
+
+
+def network(tenant: str) -> str:
+    """Return the name of a tenant's network."""
+    return f"{GROUP}-{tenant}"
+
+
+def bridge(tenant: str) -> str:
+    """Return the name of the bridge of a tenant's network, by which the rules of the host know it."""
+    return f"dg-{hashlib.sha256(tenant.encode()).hexdigest()[:10]}"
+
+
+def _network(client: docker.DockerClient, terms: GuestTerms) -> None:
+    """Make the network of a tenant where it is not there. Raise DriverFailed for one that is another."""
+    import docker.errors
+
+    name = network(terms.tenant)
+    # Published ports are not reached in a network that is `internal`: the rules of the host keep what is in it apart.
+    options = {"com.docker.network.bridge.name": bridge(terms.tenant)}
+    with suppress(docker.errors.APIError):  # another process makes it, or has made it
+        if not client.networks.list(names=[name]):
+            client.networks.create(name, driver="bridge", options=options, check_duplicate=True)
+    found = [each for each in client.networks.list(names=[name]) if each.name == name]
+    if not found:
+        raise DriverFailed(f"the network {name} cannot be made", "see the log of the engine")
+    if found[0].attrs["Options"].get("com.docker.network.bridge.name") != bridge(terms.tenant):
+        raise DriverFailed(f"the network {name} is not deployer's", f"remove it: docker network rm {name}")
+
+
+def _ulimit(name: str, most: int) -> dict[str, Any]:
+    return {"Name": name, "Soft": most, "Hard": most}
+
+
+def _bounds_disk(said: Mapping[str, Any]) -> bool:
+    """Tell whether an engine can limit the disk of a container, from what it says of itself."""
+    status = {str(key): str(value) for key, value in said.get("DriverStatus") or ()}
+    driver = said.get("Driver")
+    return driver in ("btrfs", "zfs") or (driver == "overlay2" and status.get("Backing Filesystem") == "xfs")
+
+
+def _storage(said: Mapping[str, Any]) -> str:
+    status = {str(key): str(value) for key, value in said.get("DriverStatus") or ()}
+    return f"{said.get('Driver')} on {status.get('Backing Filesystem', 'an unknown file system')}"

@@ -1,0 +1,41 @@
+"""Tenants and their guests, as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deployer.core.amounts import span
+from deployer.views.guest_data import TenantsView, TenantView
+from deployer.views.text import columns, moment, one_line
+
+Ink = Callable[[str, str], str]
+_MIB = 1024 * 1024
+
+
+def tenants(view: TenantsView, _: float, ink: Ink) -> list[str]:
+    """Write the tenants of a file, each with what it may have on a host and what is live of it."""
+    heads = ("tenant", "hosts", "cpus", "memory", "disk", "pids", "isolation", "network", "evict", "until", "services")
+    rows = [[ink(head, "dim") for head in heads], *(_row(each, ink) for each in view.tenants)]
+    notes = [f"{each.name}: {each.refused}" for each in view.tenants if each.refused]
+    return [one_line(view.file), "", *columns(rows, right=range(2, 6)), *([""] if notes else []), *notes]
+
+
+def _row(tenant: TenantView, ink: Ink) -> list[str]:
+    return [
+        ink(one_line(tenant.name), "bold"),
+        one_line(tenant.hosts),
+        f"{tenant.cpus:g}",
+        size(tenant.memory),
+        size(tenant.disk) if tenant.disk else "–",
+        str(tenant.pids),
+        tenant.isolation,
+        tenant.network,
+        span(tenant.evict),
+        moment(tenant.until) if tenant.until else "–",
+        f"{len(tenant.services)} of {tenant.most}" + (f": {', '.join(tenant.services)}" if tenant.services else ""),
+    ]
+
+
+def size(number: int) -> str:
+    """Write a number of bytes in MiB."""
+    return f"{number / _MIB:,.0f} MiB"

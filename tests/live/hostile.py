@@ -1,0 +1,95 @@
+"""Tenants on a real engine, each with a hostile service, beside an owner."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import docker
+import docker.errors
+
+from deployer.drivers.runtime.docker import DockerRuntime
+from deployer.drivers.runtime.docker.ground import HostGround
+from deployer.drivers.runtime.docker.guests import network
+from deployer.model import GuestTerms, Instance
+from tests.conformance.runtimes import DockerBench, wait_until_it_answers
+from tests.lab import image
+from tests.lab.archive import Image, layer
+from tests.waiting import within
+
+PROGRAM = "/hostile"
+_numbers = itertools.count(1)
+MEMORY, PIDS = 96 * 1024 * 1024, 64
+
+
+class HostileBench(DockerBench):
+    """A service of the test app with a program beside it that tries what it may not."""
+
+    def reference(self, version: str) -> str:
+        name, app, program = f"{self.service}:{version}", image.binary(), image.binary("hostile")
+        assert app is not None
+        assert program is not None
+        made = Image(
+            (layer([(app, "/app"), (program, PROGRAM)]),),
+            ("/app",),
+            {"PATH": "/", "VERSION": version},
+            {"reference": name},
+            volumes=("/data",),
+        )
+        assert len(self.engine.images.load(made.archive(name))) == 1
+        return name
+
+    def guest(self, terms: GuestTerms, **settings: Any) -> Instance:
+        """Run an instance as one of a tenant, and wait until it answers; guests are not starved from then on."""
+        release = replace(self.release(tenant=terms.tenant, **settings), terms=terms)
+        instance = self.runtime.ensure(self.spec(release), within(60))
+        # A host that tests load starves guests.
+        HostGround().do("weight", str(self.engine.info()["CgroupDriver"]), "high")
+        wait_until_it_answers(instance)
+        return instance
+
+    def tries(self, instance: Instance, *words: str) -> tuple[int, str]:
+        """Have the program in an instance try something; 0 where it worked, and what it said."""
+        return self.runtime.run(instance, (PROGRAM, *words), within(60))
+
+    def address(self, instance: Instance) -> str:
+        """Return where an instance is within its network."""
+        networks = self.engine.containers.get(instance.runtime_id).attrs["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
+
+def terms(tenant: str, **changes: Any) -> GuestTerms:
+    """Return small terms of a tenant."""
+    small = GuestTerms(tenant, cpus=0.5, memory=MEMORY, pids=PIDS, lent_memory=4 * MEMORY)
+    return replace(small, **changes)
+
+
+@contextmanager
+def tenants(engine: docker.DockerClient, number: int) -> Iterator[list[str]]:
+    """Give names of tenants that nobody else has, and remove what hosts keep for them."""
+    names = [f"t{os.getpid()}-{next(_numbers)}" for _ in range(number)]
+    try:
+        yield names
+    finally:
+        for name in names:
+            with suppress(docker.errors.NotFound):
+                made = engine.networks.get(network(name))
+                for container in made.containers:
+                    container.remove(force=True, v=True)
+                made.remove()
+            HostGround().do("forget", str(engine.info()["CgroupDriver"]), name)
+
+
+@contextmanager
+def bench(engine: docker.DockerClient) -> Iterator[HostileBench]:
+    """Give a service on the engine."""
+    made = HostileBench(engine)
+    assert isinstance(made.runtime, DockerRuntime)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,182 @@
+"""Guests on a real engine: what a hostile one tries is refused, and its limits hold."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.runtime.docker import DockerRuntime
+from deployer.drivers.runtime.docker.ground import HostGround
+from deployer.drivers.runtime.docker.guests import GROUP, network
+from deployer.model import Instance
+from tests.conformance.runtimes import answers
+from tests.live.hostile import MEMORY, PIDS, HostileBench, bench, tenants, terms
+from tests.services import require
+
+pytestmark = pytest.mark.live
+
+# What each tries of the kernel and of its host, by name
+OF_THE_HOST = {
+    "the engine's socket": ("socket", "/var/run/docker.sock"),
+    "the engine's socket at its other place": ("socket", "/run/docker.sock"),
+    "containerd's socket": ("socket", "/run/containerd/containerd.sock"),
+    "how core dumps are written": ("change", "/proc/sys/kernel/core_pattern"),
+    "the keys of the kernel by hand": ("change", "/proc/sysrq-trigger"),
+    "its own limit of memory": ("change", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    "its own limit of memory, cgroup v2": ("change", "/sys/fs/cgroup/memory.max"),
+    "memory of the host": ("read", "/dev/mem"),
+    "a disk of the host": ("read", "/dev/vda"),
+    "a device of its own": ("device",),
+    "a mount": ("mount",),
+    "a user namespace": ("user",),
+    "a network namespace": ("network",),
+    "forged packets": ("raw",),
+    "packets of others": ("packet",),
+    "another root": ("root",),
+    "a module of the kernel": ("module",),
+    "another kernel": ("kexec",),
+    "a program in the kernel": ("bpf",),
+    "keys of others": ("keys",),
+    "the log of the kernel": ("log",),
+    "the clock": ("clock",),
+    "the name of the host": ("name",),
+    "the power": ("reboot",),
+    "a higher priority": ("priority",),
+    "a higher limit": ("limit",),
+}
+# What each takes too much of
+TOO_MUCH = {
+    "processes": ("fork", str(2 * PIDS)),
+    "memory": ("eat", str(3 * MEMORY)),
+    "descriptors": ("open", "20000"),
+    "disk": ("write", "/file", str(1 << 20)),
+    "disk of a volume of its image": ("write", "/data/file", str(128 << 20)),
+    "disk for what is temporary": ("write", "/tmp/file", str(128 << 20)),
+}
+
+
+@pytest.fixture
+def service(engine: docker.DockerClient) -> Iterator[HostileBench]:
+    require("docker", "gcc", "root", "nft", "cgroups")
+    with bench(engine) as made:
+        yield made
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    """Have a program of the owner listen on every address of the host; give its port."""
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.SimpleHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield int(server.server_address[1])
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+
+
+def gateway(engine: docker.DockerClient, name: str) -> str:
+    """Return the address of the host in a network."""
+    return str(engine.networks.get(name).attrs["IPAM"]["Config"][0]["Gateway"])
+
+
+@pytest.mark.long("three services and forty tries", every_change=True)
+def test_what_a_hostile_guest_tries_is_refused(service: HostileBench, engine: docker.DockerClient) -> None:
+    with tenants(engine, 2) as (ours, theirs), bench(engine) as other, bench(engine) as owner, listening() as port:
+        guest, neighbour = service.guest(terms(ours)), other.guest(terms(theirs))
+        owned: Instance = owner.start()
+        hosts = {gateway(engine, "bridge"), gateway(engine, network(ours))}
+        published = owned.address.rpartition(":")[2]
+        reached = {
+            f"a neighbour at {other.address(neighbour)}": ("connect", other.address(neighbour), "8080"),
+            f"the owner at {owner.address(owned)}": ("connect", owner.address(owned), "8080"),
+            **{f"a program of the owner at {host}": ("connect", host, str(port)) for host in hosts},
+        }
+        more = {
+            **{f"the owner's published port at {host}": ("connect", host, published) for host in hosts},
+            "the metadata of a cloud": ("connect", "169.254.169.254", "80"),
+            "the Internet": ("connect", "198.41.0.4", "53"),
+            "names, by the engine": ("ask", "127.0.0.11"),
+            "names, by a server of its own": ("ask", "198.41.0.4"),
+        }
+        # An owner reaches these: what is refused below would have worked.
+        for what, words in list(reached.items())[1:]:
+            assert owner.tries(owned, *words)[0] == 0, what
+        assert service.tries(guest, "connect", service.address(guest), "8080")[0] == 0
+
+        escapes = [
+            f"{what}: {words}, {said}"
+            for what, words in {**OF_THE_HOST, **reached, **more, **TOO_MUCH}.items()
+            if (said := service.tries(guest, *words))[0] == 0
+        ]
+        assert escapes == []
+        assert len({**OF_THE_HOST, **reached, **more, **TOO_MUCH}) >= 40
+        assert answers(guest)
+        assert answers(owned)
+
+
+def test_a_guest_is_in_the_group_of_its_tenant_and_has_its_limits(
+    service: HostileBench, engine: docker.DockerClient
+) -> None:
+    with tenants(engine, 1) as (tenant,):
+        guest = service.guest(terms(tenant), limits={"memory": "32m"})
+        found = engine.containers.get(guest.runtime_id).attrs
+        host = found["HostConfig"]
+        assert tenant.replace("-", "_") in host["CgroupParent"].replace("-", "_")
+        assert GROUP in host["CgroupParent"]
+        assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (32 * 1024**2, 32 * 1024**2, PIDS)
+        assert host["NanoCpus"] == 500_000_000
+        assert (host["Privileged"], host["CapDrop"], host["ReadonlyRootfs"]) == (False, ["ALL"], True)
+        assert host["RestartPolicy"]["Name"] == "on-failure"
+        assert set(found["NetworkSettings"]["Networks"]) == {network(tenant)}
+        assert not [each for each in found["Mounts"] if each["Type"] != "tmpfs"]
+        assert isinstance(service.runtime, DockerRuntime)
+        used = service.runtime.guests.use(terms(tenant))[""]
+        assert used.cpu > 0
+        assert used.memory > 0
+        assert used.processes >= 1
+
+
+def test_all_guests_together_have_the_lowest_weight_that_there_is(
+    service: HostileBench, engine: docker.DockerClient
+) -> None:
+    with tenants(engine, 1) as (tenant,):
+        service.guest(terms(tenant))
+        driver = str(engine.info()["CgroupDriver"])
+        assert isinstance(service.runtime, DockerRuntime)
+        service.runtime.guests.prepare(terms(tenant))
+        assert HostGround().do("weighs", driver) in (["2"], ["1"])  # of cgroup v1, and of v2
+
+
+def test_an_engine_without_the_runtime_of_gvisor_is_refused(service: HostileBench, engine: docker.DockerClient) -> None:
+    if "runsc" in engine.info()["Runtimes"]:
+        pytest.skip("the engine has gVisor")
+    assert isinstance(service.runtime, DockerRuntime)
+    with pytest.raises(Refused, match="isolated by gvisor, and the engine has no runtime runsc"):
+        service.runtime.guests.check(terms("acme", isolation="gvisor"))
+
+
+def test_a_limit_of_disk_is_refused_where_the_engine_has_none(
+    service: HostileBench, engine: docker.DockerClient
+) -> None:
+    status = dict(engine.info()["DriverStatus"])
+    if status.get("Backing Filesystem") == "xfs":
+        pytest.skip("the engine can limit the disk of a container")
+    assert isinstance(service.runtime, DockerRuntime)
+    with pytest.raises(Refused, match="cannot limit the disk"):
+        service.runtime.guests.check(terms("acme", disk=1 << 30))
+
+
+def test_cgroups_that_are_not_there_are_refused_and_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(DriverFailed, match="there are no cgroups of cpu"):
+        HostGround(lambda words: ["env", f"DEPLOYER_CGROUPS={tmp_path}", *words]).do(
+            "bound", "cgroupfs", "1000000", "0", "acme", "1000000", "1", "10"
+        )
