@@ -258,16 +258,20 @@ class _Wiring:
         return self._docker(machines)
 
     def _docker(self, machines: Machines) -> DockerRuntime | DockerFleet:
+        if machines.every:
+            return self._engines().fleet(machines)
         from deployer.drivers.runtime.docker import DockerRuntime
 
-        installation, home = self._store.secret("installation"), release_record.home(self._state)
-        if not machines.every:
-            return DockerRuntime(self._clock, installation, home=home)
+        home = release_record.home(self._state)
+        return DockerRuntime(self._clock, self._store.secret("installation"), home=home)
+
+    def _engines(self) -> EnginePool:
         from deployer.drivers.runtime.docker.engine_pool import EnginePool
 
+        installation, home = self._store.secret("installation"), release_record.home(self._state)
         with self._making:
             self._reach = pool = self._reach or EnginePool(self._clock, installation, home)
-        return pool.fleet(machines)
+        return pool
 
     def _jobs(self, manifest: Manifest, machines: Machines) -> JobRuntime:
         if manifest.runtime == "process":
@@ -290,23 +294,30 @@ class _Wiring:
 
     def data(self, manifest: Manifest, folder: Path) -> ServiceData:
         """Return where the data of a service is. Raise Refused where nothing can be known of it."""
-        scratch, found = self._state / "data", self.find(manifest, folder).machines
+        scratch, meant = self._state / "data", self.find(manifest, folder)
+        if manifest.runtime == "process":
+            from deployer.drivers.runtime.process.data import ProcessData
+
+            runtime, jobs = self._runtime(manifest, folder, Machines()), self._jobs(manifest, Machines())
+            return ProcessData(manifest, runtime, jobs, scratch)
+        if manifest.runtime == "incus":
+            raise Refused(f"{manifest.service}: runtime incus goes into no bundle", "save its data by a command")
+        if meant.twin:
+            names = ", ".join(host.name for host in (*meant.machines, *meant.twin))
+            raise Refused(f"{manifest.service} runs on {names} by turns: which data is the service's?", "see `twin`")
         if manifest.runtime == "ansible":
             from deployer.drivers.runtime.ansible.data import AnsibleData
 
-            if found[1:]:
-                names = ", ".join(host.name for host in found)
+            if meant.machines[1:]:
+                names = ", ".join(host.name for host in meant.machines)
                 raise Refused(f"{manifest.service} runs on {names}: which data is the service's?", "name one host")
-            return AnsibleData(manifest, folder, found[0] if found else None, _player(manifest, folder), scratch)
-        if manifest.runtime == "docker" and not found:
-            from deployer.drivers.runtime.docker.data import DockerData
+            host = meant.machines[0] if meant.machines else None
+            return AnsibleData(manifest, folder, host, _player(manifest, folder), scratch)
+        if meant.machines:
+            return self._engines().data(meant.machines, manifest.mounts, scratch)
+        from deployer.drivers.runtime.docker.data import DockerData
 
-            return DockerData(manifest.mounts, scratch)
-        why = "it is on the hosts of `hosts`" if found else f"runtime {manifest.runtime} has no `mounts`"
-        raise Refused(
-            f"the data of {manifest.service} cannot be packed here: {why}",
-            "save it by a command, and add what that wrote: --include (docs/bundles.md, Data)",
-        )
+        return DockerData(manifest.mounts, scratch)
 
     def find(self, manifest: Manifest, folder: Path) -> Meant:
         """Read from the inventory which machines a manifest means. Raises Refused."""

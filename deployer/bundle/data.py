@@ -6,40 +6,79 @@ are whole seconds.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol, cast
 
 from deployer.bundle.layers import Region
 
 FOLDER = "deployer-data"  # of which the archive is, with all below it
 _XATTR = "SCHILY.xattr."
 _KINDS = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
+Member = tuple[tarfile.TarInfo, IO[bytes] | None]  # with the content of a file
 
 
-def normalise(archive: Iterable[bytes], target: IO[bytes]) -> int:
+class ByteSink(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some more."""
+        ...
+
+
+def normalise(archive: Iterable[bytes], target: ByteSink) -> int:
     """Write an archive as bundles have it; return how many files and folders are below its own folder.
 
     Raise ValueError for what no bundle has: devices, named pipes, names outside of the folder.
     """
+    return write(members(archive), target)
+
+
+def write(found: Iterable[Member], target: ByteSink) -> int:
+    """Write members as bundles have them; return how many files and folders are below the folder of the archive.
+
+    Raise ValueError as `normalise` does.
+    """
     count = -1
-    with (
-        tarfile.open(fileobj=_Reading(archive), mode="r|") as source,
-        tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as written,
-    ):
-        for member in source:
+    with tarfile.open(fileobj=cast("IO[bytes]", target), mode="w|", format=tarfile.PAX_FORMAT) as written:
+        for member, content in found:
             _refuse_strange(member)
-            written.addfile(_plain(member), source.extractfile(member) if member.isreg() else None)
+            written.addfile(_plain(member), content)
             count += 1
     return count
+
+
+def members(archive: Iterable[bytes]) -> Iterator[Member]:
+    """Read an archive that comes in pieces."""
+    with tarfile.open(fileobj=_Reading(archive), mode="r|") as source:
+        for member in source:
+            yield member, source.extractfile(member) if member.isreg() else None
 
 
 def holds_something(archive: Iterable[bytes]) -> bool:
     """Return whether there is anything below the folder of an archive, of which no more is read than that takes."""
     with tarfile.open(fileobj=_Reading(archive), mode="r|") as source:
         return any(member.name != FOLDER for member in source)
+
+
+class Hashed:
+    """Takes the bytes of an archive and keeps their sum."""
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Take some more."""
+        self._sum.update(data)
+        return len(data)
+
+    @property
+    def digest(self) -> str:
+        """The digest of all that was written."""
+        return f"sha256:{self._sum.hexdigest()}"
 
 
 def check(file: BinaryIO, size: int) -> None:

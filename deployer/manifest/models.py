@@ -172,7 +172,11 @@ class Manifest(Model):
         default_factory=dict,
         description="Secrets by name; a plain list takes each from the environment variable of the same name.",
     )
-    mounts: tuple[Mount, ...] = Field((), description="Volumes and directories of the host inside the instances.")
+    mounts: tuple[Mount, ...] = Field(
+        (),
+        description="Volumes and directories of the host inside the instances. Runtime process: the folders that they "
+        "write to, each with one path as source and target.",
+    )
     networks: tuple[NetworkName, ...] = Field((), description="Networks of the engine to join besides its default.")
     limits: Limits = Field(Limits(), description="What an instance may use.")
     user: User | None = Field(None, description="User in the instance; else the user of the image.")

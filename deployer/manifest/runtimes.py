@@ -30,7 +30,15 @@ def _of_process(manifest: Described) -> Iterator[Conflict]:
     yield from _given(manifest)
     limited = [f"limits.{k}" for k in Limits.model_fields if getattr(manifest.limits, k) is not None]
     hosts = ["hosts"] * (manifest.hosts != "local")
-    yield from _unsupported(manifest, OF_CONTAINERS, [*limited, *hosts])
+    for n, mount in enumerate(manifest.mounts):
+        at = f"mounts[{n}]"
+        if not mount.source.startswith("/") or mount.source != mount.target:
+            why = "a process sees the folders of its host where they are"
+            yield Conflict(at, why, "write one path as source and target", ("runtime", at))
+        elif mount.read_only:
+            why = "runtime process cannot keep an instance from writing"
+            yield Conflict(f"{at}.read_only", why, "remove it", ("runtime", at))
+    yield from _unsupported(manifest, [key for key in OF_CONTAINERS if key != "mounts"], [*limited, *hosts])
 
 
 def _of_ansible(manifest: Described) -> Iterator[Conflict]:

@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.bundle import data, tape
-from deployer.core import files
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
-from deployer.core.filelock import FileLock
 from deployer.core.undo import undone
 from deployer.drivers.ports.data import Restoring, SavedData
+from deployer.drivers.runtime.data_lock import alone
 from deployer.drivers.runtime.docker.engine import Engine, find_container
 from deployer.drivers.runtime.docker.room import told_full
 from deployer.manifest.sections import Mount
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.volumes import Volume
 
-LOCK_SECONDS = 600.0  # another command may be copying a large volume
 _LABEL = "io.deployer.data"  # on the containers through which data goes
 
 
@@ -50,7 +48,7 @@ class DockerData:
     def save(self, name: str, image: str, target: Path, deadline: Deadline) -> None:
         """Copy what is mounted there into a file; nothing may be running that mounts it."""
         source = self.source(name)
-        with self._alone(deadline), self._engine.client(f"save {source}", deadline.left()) as client:
+        with alone(self._folder, deadline), self._engine.client(f"save {source}", deadline.left()) as client:
             _refuse_used(client, source)
             if not source.startswith("/") and _volume(client, source) is None:
                 raise Refused(f"the engine has no volume {source}", f"there is nothing to save for {name}")
@@ -63,13 +61,13 @@ class DockerData:
         source = self.source(name)
         if overwrite and not source.startswith("/"):
             return True
-        with self._alone(deadline), self._engine.client(f"look into {source}", deadline.left()) as client:
+        with alone(self._folder, deadline), self._engine.client(f"look into {source}", deadline.left()) as client:
             return self._is_empty(client, source, image, deadline)
 
     def restore(self, name: str, image: str, saved: SavedData, deadline: Deadline, how: Restoring) -> None:
         """Fill a volume or a folder and read it back; a volume that was not filled to the end is removed."""
         source = self.source(name)
-        with self._alone(deadline), self._engine.client(f"restore {source}", deadline.left()) as client:
+        with alone(self._folder, deadline), self._engine.client(f"restore {source}", deadline.left()) as client:
             _refuse_used(client, source)
             replaced = (how.overwrite or how.begun) and not source.startswith("/")
             if replaced:
@@ -110,9 +108,9 @@ class DockerData:
         return self._sources[name]
 
     def _digest(self, client: docker.DockerClient, source: str, image: str, deadline: Deadline) -> str:
-        hashed = _Hashed()
+        hashed = data.Hashed()
         self._read(client, source, image, hashed, deadline)
-        return f"sha256:{hashed.sum.hexdigest()}"
+        return hashed.digest
 
     def _is_empty(self, client: docker.DockerClient, source: str, image: str, deadline: Deadline) -> bool:
         if not source.startswith("/") and _volume(client, source) is None:
@@ -120,7 +118,9 @@ class DockerData:
         with self._archive(client, source, image, deadline) as archive:
             return not data.holds_something(archive)
 
-    def _read(self, client: docker.DockerClient, source: str, image: str, file: Any, deadline: Deadline) -> None:
+    def _read(
+        self, client: docker.DockerClient, source: str, image: str, file: data.ByteSink, deadline: Deadline
+    ) -> None:
         try:
             with self._archive(client, source, image, deadline) as archive:
                 data.normalise(archive, file)
@@ -162,23 +162,6 @@ class DockerData:
             yield made
         finally:
             made.remove(force=True, v=True)
-
-    @contextmanager
-    def _alone(self, deadline: Deadline) -> Iterator[None]:
-        files.folder(self._folder)
-        with FileLock(self._folder / ".lock").held(min(LOCK_SECONDS, deadline.left())):
-            yield
-
-
-class _Hashed:
-    """Takes bytes and keeps their sum."""
-
-    def __init__(self) -> None:
-        self.sum = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sum.update(data)
-        return len(data)
 
 
 def _name(source: str) -> str:

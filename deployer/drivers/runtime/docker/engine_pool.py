@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.core.clock import Clock
 from deployer.core.host import LOCAL, Host, Machines
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet import DockerFleet
+from deployer.drivers.runtime.docker.fleet_data import FleetData
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.ground import HostGround, by_ssh
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 from deployer.drivers.runtime.docker.tls_engine import TlsEngine
+
+if TYPE_CHECKING:
+    from deployer.manifest.sections import Mount
 
 READ_SECONDS = 10.0  # for a call that only asks: with an ssh that has to be opened first it stays below the promised 20
 
@@ -30,6 +37,10 @@ class EnginePool:
         """Give the runtime on these machines; images come from the engine of this one where there is one."""
         members = [self._member(host) for host in machines.every]
         return DockerFleet(members, {host.name for host in machines.wanted}, self._member(LOCAL))
+
+    def data(self, hosts: Sequence[Host], mounts: Sequence[Mount], folder: Path) -> FleetData:
+        """Give the data of a service on these hosts; `folder` is for a lock."""
+        return FleetData([self._member(host) for host in hosts], self._member(LOCAL), mounts, folder)
 
     def close(self) -> None:
         """End all links."""

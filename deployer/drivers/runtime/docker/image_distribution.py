@@ -53,6 +53,12 @@ class ImageDistribution:
         """Let a machine have the image: pulled by it, else copied to it. Raises DriverFailed when it then has not."""
         self._bring(self._source, member, image, deadline)
 
+    def lend(self, member: FleetHost, identity: str, deadline: Deadline) -> None:
+        """Let a machine have an image that the engine of this one has. Raise DriverFailed when it then has not."""
+        self._source, image = self._control, Image(identity, identity)
+        if self._control is not member and self.is_missing(member, image):
+            self.bring(member, image, deadline)
+
     def restore(self, member: FleetHost, release: Release, others: Sequence[FleetHost], deadline: Deadline) -> bool:
         """Let a machine have the image of an earlier release; tell whether any other one has it."""
         for other in (*([self._control] if self._control else []), *others):

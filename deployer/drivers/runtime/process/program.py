@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core import files
-from deployer.core.errors import Refused
+from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.runtime.environ import OfRelease, chosen_secrets
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ def check(manifest: Manifest, deployed: Path) -> None:
         raise Refused(f"command: {name} is not among the files of {deployed}", f"did you build it? {place} is missing")
     if not os.access(place, os.X_OK):
         raise Refused(f"command: {name} is not executable", f"chmod +x {place}")
+
+
+def check_folders(manifest: Manifest) -> None:
+    """Raise DriverFailed where a folder is not there that instances write to."""
+    for mount in manifest.mounts:
+        if not Path(mount.source).is_dir():
+            raise DriverFailed(f"mounts: there is no folder {mount.source}", f"make it: mkdir -p {mount.source}")
 
 
 def secret_files(folder: Path, spec: OfRelease) -> Path:

@@ -190,6 +190,7 @@ class ProcessRuntime:
         """Make the folder of an instance with its secrets; give what is to run."""
         manifest = spec.release.manifest
         artifact = self._snapshots.of(spec.release.service).path(spec.release)
+        program.check_folders(manifest)
         secrets = program.secret_files(folder, spec)
         return ProcessSpec(
             argv=manifest.command or (),
