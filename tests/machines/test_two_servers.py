@@ -8,16 +8,21 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from tests.conftest import state_folder
 from tests.documents import REPOSITORY
+from tests.lab import image
 from tests.lab.machines import Lab, Machine
-from tests.load import Load, Options
+from tests.live.volumes import ROWS, Volume
+from tests.load import Counters, Load, Options
 from tests.machines.farm import CONTROL, Farm, engine
 from tests.services import require
 from tests.waiting import within
@@ -44,10 +49,24 @@ Description: something to update
 """
 
 
+FOR_GOOD = ["deploy canary --version 2.1", "deploy rollback"]
+WITH_DATA = [
+    "deploy bundle make -o shop.bundle",
+    "deploy plan --from shop.bundle",
+    "deploy down --yes",
+    "deploy bundle make --with data --since shop.bundle -o data.bundle",
+    "deploy up --from data.bundle",
+]
+
+
 def commands_of_the_page() -> list[str]:
     page = (REPOSITORY / "docs/two-servers.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     return [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_page_has_the_commands_that_are_run_here() -> None:
+    assert commands_of_the_page() == [*COMMANDS, *FOR_GOOD, *WITH_DATA]
 
 
 def package(machine: Machine, version: str, *, installed: bool) -> None:
@@ -109,7 +128,6 @@ def farm(lab: Lab) -> Iterator[Farm]:
 
 
 def test_the_commands_of_the_page_bring_everyone_from_a_to_b_and_back_and_nobody_notices(farm: Farm, lab: Lab) -> None:
-    assert commands_of_the_page() == COMMANDS
     assert sorted(p.name for p in (EXAMPLE / "playbooks").iterdir()) == ["switch-off.yml", "updates.yml"]
     for version in ("1.0", "2.0", "2.1"):
         farm.version(version)
@@ -153,3 +171,68 @@ def test_the_commands_of_the_page_bring_everyone_from_a_to_b_and_back_and_nobody
         report = load.stop()
     assert report.failed == 0, report.text()
     assert farm.get().text == "2.1\n"
+
+
+def moving(farm: Farm, **settings: object) -> None:
+    """Have the service stand where `hosts` says, without a twin and without updates."""
+    for key in ("twin", "update"):
+        farm.manifest.pop(key, None)
+    farm.write(hosts="server_a", **settings)
+    farm.version("2.1")
+    farm.deploy("up", "--version", "2.1")
+    assert set(farm.hosts().values()) == {A}
+
+
+def test_a_service_moves_for_good_by_a_canary_on_another_host(farm: Farm) -> None:
+    moving(farm)
+    with Load(farm.url, USERS) as load:
+        load.until(lambda now: now.answered > 40, "the load runs")
+        farm.write(hosts="server_b")
+        for place, command in zip((B, A), FOR_GOOD, strict=True):
+            farm.deploy(*shlex.split(command)[1:])
+            before = served(farm, place)
+            load.until(partial(answered, load.counters().answered + 40), "requests there", 60)
+            assert served(farm, place) > before, f"users are on {place}"
+        report = load.stop()
+    assert report.failed == 0, report.text()
+
+
+def answered(wanted: int, now: Counters) -> bool:
+    return now.answered >= wanted
+
+
+def served(farm: Farm, place: str) -> int:
+    """Return how many requests the instance on a server has seen."""
+    (name,) = (name for name, host in farm.hosts().items() if host == place)
+    (found,) = (i for e in farm.status()["environments"] for i in e["instances"] if i["name"] == name)
+    return int(requests.get(f"http://{found['address']}/stats", timeout=20).json()["n"])
+
+
+@pytest.mark.long("two bundles, and a deploy to each server")
+def test_a_single_writer_moves_with_its_data_and_a_pause(
+    farm: Farm, lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moving(farm, single=True, strategy="recreate", mounts=[{"source": "rows", "target": "/rows"}], version="2.1")
+    with engine(lab[A]) as on_a, engine(lab[B]) as on_b:
+        mine, theirs = (Volume(client, next(iter(image.named(on_a))), "rows") for client in (on_a, on_b))
+        mine.write(*ROWS)
+        (farm.folder / f"{farm.name}.here.yml").write_text("hosts: server_b\n")
+        try:
+            for command in WITH_DATA:
+                if command.startswith("deploy down"):
+                    assert farm.get().text == "2.1\n"
+                    began = time.monotonic()
+                farm.deploy(*shlex.split(command)[1:])
+            assert farm.get().text == "2.1\n"
+            pause = time.monotonic() - began
+            assert set(farm.hosts().values()) == {B}
+            assert theirs.read() == mine.read()
+            (farm.folder / f"{farm.name}.here.yml").unlink()
+            farm.write(hosts="server_b")
+            assert "nothing to do" in farm.deploy("up").stdout
+        finally:
+            farm.deploy("down", "--yes")
+            mine.remove()
+            theirs.remove()
+    with capsys.disabled():
+        print(f"\nmoved with its data in {pause:.1f} s")
