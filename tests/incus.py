@@ -21,15 +21,23 @@ from tests.lab import image
 from tests.waiting import within
 
 DAEMON = "/usr/libexec/incus/incusd"
-SHELL = ("sh", "ip", "cat", "kill", "sleep")
-# What makes it a system: its own way to stop, a loopback that is up, and the app as its one service.
+SHELL = ("sh", "ip", "cat", "dpkg", "kill", "sleep")
+# What makes it a system: its own way to stop, a loopback that is up, and the app as its one service, which is started
+# again once a package has brought settings for it.
 INIT = """#!/bin/sh
 trap 'kill -TERM $app; wait $app; exit 0' PWR TERM
 ip link set lo up
 export VERSION=${{VERSION:-{version}}}
 export {settings}
-/app & app=$!
-wait $app
+while
+  [ ! -e /etc/app.env ] || . /etc/app.env
+  /app & app=$!
+  echo $app >/run/app.pid
+  wait $app
+  code=$?
+  [ -e /etc/app.env ]
+do :; done
+exit $code
 """
 METADATA = "architecture: x86_64\ncreation_date: 1\nproperties: {{description: {alias}}}\n"
 
@@ -82,7 +90,7 @@ def build(environ: Mapping[str, str], alias: str, version: str, env: Mapping[str
 def _write(archive: tarfile.TarFile, metadata: str, init: str) -> None:
     program, busybox = image.binary(), Path(shutil.which("busybox") or "/bin/busybox")
     assert program is not None, "gcc is not installed"
-    for name in ("", "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "var"):
+    for name in ("", "bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "var", "var/lib/dpkg/info"):
         archive.addfile(_entry(f"rootfs/{name}".rstrip("/"), tarfile.DIRTYPE, 0o755))
     for name in SHELL:
         link = _entry(f"rootfs/bin/{name}", tarfile.SYMTYPE, 0o777)
@@ -92,6 +100,8 @@ def _write(archive: tarfile.TarFile, metadata: str, init: str) -> None:
     files |= {"sbin/init": init.encode()}
     for name, data in files.items():
         _add(archive, f"rootfs/{name}", data, 0o755)
+    for name in ("status", "available"):
+        _add(archive, f"rootfs/var/lib/dpkg/{name}", b"", 0o644)
     _add(archive, "metadata.yaml", metadata.encode(), 0o644)
 
 
