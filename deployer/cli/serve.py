@@ -30,6 +30,7 @@ from deployer.store import AuditEntry
 from deployer.views.data import TokenRow, TokensView
 
 if TYPE_CHECKING:
+    from deployer.app.operations import AppContext
     from deployer.server.runner import Endpoint
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -220,7 +221,9 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
     """
     with house(common) as opened:
         scope = tuple(dict.fromkeys(map(service_name, services)))
-        made, text = Tokens(opened.store.folder, opened.clock).create(name, role, scope, lasts, whoami())
+        tokens = _tokens(opened)
+        made, text = tokens.create(name, role, scope, lasts, whoami())
+        tokens.share(opened.store)
         opened.store.audit.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
     sys.stdout.write(f"{text}\n")
     sys.stderr.write(f"{_told(made)}; it cannot be shown again\n")
@@ -234,7 +237,7 @@ def list_(common: Common, every: bool) -> int:
     """List tokens (never the secrets)."""
     with house(common) as opened:
         now = opened.clock.now()
-        found = Tokens(opened.store.folder, opened.clock).all()
+        found = _tokens(opened).all()
     rows = tuple(_row(one, now) for one in found if every or one.stands(now))
     print_result(TokensView(rows), common.output)
     return int(Exit.DONE)
@@ -246,10 +249,19 @@ def list_(common: Common, every: bool) -> int:
 def revoke(common: Common, which: str) -> int:
     """Revoke a token now; open event streams are closed."""
     with house(common) as opened:
-        ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
+        tokens = _tokens(opened)
+        ended = tokens.revoke(which, whoami())
+        tokens.share(opened.store)
         opened.store.audit.record(AuditEntry("token revoke", detail=_told(ended), service=""))
     sys.stdout.write(f"revoked {ended.id} ({ended.name})\n")
     return int(Exit.DONE)
+
+
+def _tokens(opened: AppContext) -> Tokens:
+    """Return the tokens of a state folder, with those of other hosts that share its store."""
+    tokens = Tokens(opened.store.folder, opened.clock)
+    tokens.share(opened.store)
+    return tokens
 
 
 def _row(one: Token, now: float) -> TokenRow:

@@ -26,6 +26,7 @@ from deployer.server.jobs import JobRunner
 from deployer.server.keeper import KeeperLoop
 from deployer.server.reconciler import Reconciler
 from deployer.server.renewals import Renewals
+from deployer.server.token_sharing import TokenSharing
 
 END_SECONDS = 5  # for answers that are in progress when the server ends
 MOST_CLIENTS = 4096
@@ -147,7 +148,7 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
     sockets = listening(address, door)
     try:
         keeper = KeeperLoop(desk.log, desk.opened)
-        desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk), keeper)
+        desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk), TokenSharing(desk), keeper)
         _Server(config, desk, agents, door, endpoint.url).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
         raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None

@@ -1,7 +1,8 @@
 """Tokens of the HTTP API: who may do what with which services, until when.
 
-They lie in one private file beside the store. Only hashes are kept: a token has 256 random bits, so that a plain
-SHA-256 is as good as a slow hash, and is shown once, when it is made.
+They lie in one private file beside the store. Of a store that several hosts share each has such a file, and what they
+have in common is sealed in the database: whoever can write there makes no token by that. Only hashes are kept: a token
+has 256 random bits, so that a plain SHA-256 is as good as a slow hash, and is shown once, when it is made.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +23,14 @@ from deployer.core.clock import Clock
 from deployer.core.errors import Refused
 from deployer.core.filelock import FileLock
 from deployer.core.secret import SecretText
+from deployer.store import Store
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 FOLDER = "server"  # in the state folder
 WRITE_SECONDS = 10.0
 FORMAT = 1
+SHARED = "api-tokens"  # the name of the text in a store that hosts share
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,59}")
 _TOKEN = re.compile(r"deploy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
@@ -114,14 +117,38 @@ class Tokens:
         now = self._tokens().get(token.id)
         return now is not None and now.hash == token.hash and now.stands(self._clock.now())
 
+    def share(self, store: Store) -> None:
+        """Have the same tokens as the other hosts of a store: each that was made, and each that was ended.
+
+        A store that is of this host alone has none besides. Raise StoreFailed, and Refused.
+        """
+        if store.shared is None:
+            return
+        texts = store.shared.texts(store.folder)
+        with self._locked():
+            here, there = dict(self._tokens()), self._shared(texts.read(SHARED))
+            if here == there:
+                return
+            with store.database.transaction():  # from here on no other host changes them
+                there = self._shared(texts.read(SHARED))
+                both = _merged(here, there)
+                if both != there:
+                    texts.write(SHARED, _text(both))
+            if both != here:
+                files.replace(self.path, _text(both))
+
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Token]]:
-        files.folder(self.path.parent)
-        with FileLock(self.path.with_name("tokens.lock")).held(WRITE_SECONDS):
+        with self._locked():
             tokens = dict(self._tokens())
             yield tokens
-            data = {"tokens": FORMAT, "all": [asdict(token) for token in tokens.values()]}
-            files.replace(self.path, json.dumps(data, indent=1) + "\n")
+            files.replace(self.path, _text(tokens))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        files.folder(self.path.parent)
+        with FileLock(self.path.with_name("tokens.lock")).held(WRITE_SECONDS):
+            yield
 
     def _tokens(self) -> dict[str, Token]:
         try:
@@ -137,20 +164,48 @@ class Tokens:
 
     def _load(self) -> dict[str, Token]:
         try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-            if data["tokens"] != FORMAT:
-                raise ValueError(f"format {data['tokens']!r}")
-            made = [Token(**{**one, "services": tuple(one["services"])}) for one in data["all"]]
-            if wrong := [token.role for token in made if token.role not in ROLES]:
-                raise ValueError(f"role {wrong[0]!r}")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return _parsed(self.path.read_text(encoding="utf-8"))
+        except _ILLEGIBLE as error:
             raise self._unreadable(f"{type(error).__name__}: {error}") from None
-        return {token.id: token for token in made}
+
+    def _shared(self, text: str) -> dict[str, Token]:
+        try:
+            return _parsed(text) if text else {}
+        except _ILLEGIBLE as error:
+            raise Refused(
+                f"the tokens that the control hosts share cannot be read: {type(error).__name__}: {error}",
+                "have the same version of deployer on all of them",
+            ) from None
 
     def _unreadable(self, why: str) -> Refused:
         return Refused(
             f"the tokens in {self.path} cannot be read: {why}", "restore the file, or remove it and make new tokens"
         )
+
+
+_ILLEGIBLE = (OSError, ValueError, KeyError, TypeError, RecursionError)
+
+
+def _parsed(text: str) -> dict[str, Token]:
+    """Read tokens, by their ids. Raise what is `_ILLEGIBLE`."""
+    data = json.loads(text)
+    if data["tokens"] != FORMAT:
+        raise ValueError(f"format {data['tokens']!r}")
+    made = [Token(**{**one, "services": tuple(one["services"])}) for one in data["all"]]
+    if wrong := [token.role for token in made if token.role not in ROLES]:
+        raise ValueError(f"role {wrong[0]!r}")
+    return {token.id: token for token in made}
+
+
+def _text(tokens: Mapping[str, Token]) -> str:
+    data = {"tokens": FORMAT, "all": [asdict(token) for token in tokens.values()]}
+    return json.dumps(data, indent=1) + "\n"
+
+
+def _merged(here: Mapping[str, Token], there: Mapping[str, Token]) -> dict[str, Token]:
+    """Return all tokens of both, in the order of their making; one that was ended at either is."""
+    ended = {one.id: one for one in (*here.values(), *there.values()) if one.revoked_at}
+    return {one.id: one for one in sorted({**here, **there, **ended}.values(), key=lambda one: one.created_at)}
 
 
 def _hash(secret: str) -> str:

@@ -16,7 +16,7 @@ _NUMBERED = tuple(
     name for name in TABLES if re.search(rf"create table {name} \(\s*\w+ integer primary key auto", MIGRATIONS[0])
 )
 _FLAGS = {("job_runs", "owed")}  # booleans, where a database knows them
-_OF_ONE = re.compile("moved|key-hash|home:.*")  # keys of `meta` that say something of their database alone
+_OF_ONE = re.compile("moved|key-hash|home:.*|sealed:.*")  # keys of `meta` that say something of their database alone
 _NUL = "\\x00"  # what PostgreSQL, whose text has no NUL, is given for one
 
 

@@ -47,6 +47,18 @@ class Recordings(Protocol):
         ...
 
 
+class SealedTexts(Protocol):
+    """Texts that only hosts with the key of the store can read, or could have written."""
+
+    def read(self, name: str) -> str:
+        """Return a text; "" where there is none. Raise StoreDamaged for one that this key did not seal."""
+        ...
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text. Raise StoreFailed."""
+        ...
+
+
 class SharedDatabase(Protocol):
     """A database that several hosts share, the claims in it, and the secrets."""
 
@@ -72,6 +84,10 @@ class SharedDatabase(Protocol):
 
     def vault(self, folder: Path) -> Vault:
         """Return the secrets in it, of which a state folder has the key."""
+        ...
+
+    def texts(self, folder: Path) -> SealedTexts:
+        """Return the sealed texts in it, of which a state folder has the key."""
         ...
 
     def look(self) -> DatabaseLook:

@@ -9,7 +9,7 @@ from deployer.core.clock import Clock
 from deployer.store.postgres.claims import LeaseClaims
 from deployer.store.postgres.database import PostgresDatabase
 from deployer.store.postgres.recordings import SharedRecordings
-from deployer.store.postgres.vault import SealedVault
+from deployer.store.postgres.vault import SealedRows, SealedVault
 from deployer.store.shared import DatabaseLook
 
 
@@ -33,6 +33,10 @@ class PostgresStore:
     def vault(self, folder: Path) -> SealedVault:
         """Return the secrets in it, of which a state folder has the key."""
         return SealedVault(folder, self.database, self.name)
+
+    def texts(self, folder: Path) -> SealedRows:
+        """Return the sealed texts in it, of which a state folder has the key."""
+        return SealedRows(folder, self.database, self.name)
 
     def look(self) -> DatabaseLook:
         """Ask the database how it is."""

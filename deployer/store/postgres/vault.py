@@ -1,7 +1,8 @@
 """Secret values of releases in a database that hosts share: encrypted, by a key that only the hosts have.
 
 Each value is sealed by AES-256-GCM together with the release that it belongs to, so that nobody who can write to the
-database can give one release the secrets of another. What the database knows of the key is its hash.
+database can give one release the secrets of another. The same key seals what only these hosts may have written. What
+the database knows of the key is its hash.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from pathlib import Path
 
 from deployer.core import files
-from deployer.core.errors import Refused, StoreFailed
+from deployer.core.errors import Refused, StoreDamaged, StoreFailed
 from deployer.store import meta
 from deployer.store.database import Database
 from deployer.store.vault import Vault
@@ -22,7 +23,7 @@ from deployer.store.vault import Vault
 KEY_FILE = "store.key"  # in the state folder
 BITS, NONCE = 256, 12
 _KEY = re.compile("[0-9a-f]{64}")
-_ROW = "key-hash"  # in the table `meta`
+_ROW, SEALED = "key-hash", "sealed:"  # in the table `meta`
 
 
 class SealedVault(Vault):
@@ -84,32 +85,62 @@ class SealedVault(Vault):
             db.execute("delete from sealed where service = ? and release = ?", (service, release))
 
     def _write(self, service: str, release: int, text: str) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        nonce = os.urandom(NONCE)
-        sealed = nonce + AESGCM(self._key).encrypt(nonce, text.encode(), _belongs(service, release))
+        sealed = _seal(self._key, text, _belongs(service, release))
         with self._database.transaction() as db:
             db.execute(
                 "insert into sealed values (?, ?, ?) on conflict (service, release) do update set text = excluded.text",
-                (service, release, base64.b64encode(sealed).decode("ascii")),
+                (service, release, sealed),
             )
 
     def _read(self, service: str, release: int) -> str:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         rows = self._database.rows("select text from sealed where service = ? and release = ?", service, release)
         if not rows:
             raise FileNotFoundError
-        sealed = base64.b64decode(rows[0]["text"], validate=True)
-        try:
-            opened = AESGCM(self._key).decrypt(sealed[:NONCE], sealed[NONCE:], _belongs(service, release))
-        except InvalidTag:
-            raise ValueError("it was sealed by another key, or for another release") from None
-        return opened.decode()
+        return _unseal(self._key, rows[0]["text"], _belongs(service, release))
 
     def _place(self, service: str, release: int) -> str:
         return f"the table sealed of {self._name}, {service} r{release}"
+
+
+class SealedRows:
+    """Texts in the table `meta`, sealed by the key of a store that is open: the key is there, and the right one."""
+
+    def __init__(self, folder: Path, database: Database, name: str) -> None:
+        self._key = bytes.fromhex((folder / KEY_FILE).read_text(encoding="ascii").strip())
+        self._database, self._name = database, name
+
+    def read(self, name: str) -> str:
+        """Return a text; "" where there is none."""
+        with self._database.reading() as db:
+            sealed = meta.value(db, SEALED + name)
+        try:
+            return _unseal(self._key, sealed, name.encode()) if sealed else ""
+        except ValueError as error:
+            raise StoreDamaged(f"{name} in {self._name} cannot be read: {error}", "restore a backup") from None
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text."""
+        with self._database.transaction() as db:
+            meta.put(db, SEALED + name, _seal(self._key, text, name.encode()))
+
+
+def _seal(key: bytes, text: str, belongs: bytes) -> str:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(NONCE)
+    return base64.b64encode(nonce + AESGCM(key).encrypt(nonce, text.encode(), belongs)).decode("ascii")
+
+
+def _unseal(key: bytes, text: str, belongs: bytes) -> str:
+    """Return what was sealed. Raise ValueError."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    sealed = base64.b64decode(text, validate=True)
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], belongs).decode()
+    except InvalidTag:
+        raise ValueError("it was sealed by another key, or for something else") from None
 
 
 def _belongs(service: str, release: int) -> bytes:
