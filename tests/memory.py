@@ -25,6 +25,7 @@ from deployer.core.events import Tell
 from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
 from deployer.drivers.ports.sleeping import Wake
+from deployer.drivers.traffic.turns import refuse_older
 from deployer.engine import Drive
 from deployer.engine.lease_renewer import beat
 from deployer.manifest.build import Build
@@ -439,6 +440,7 @@ class MemoryTraffic:
 
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         self.world.touch(f"before set_traffic {live}")
+        refuse_older(service, live, self.world.live.get(service))
         if taken_back(given, self.world.live.get(service)):
             raise TakenBack("users were taken off the candidate at the proxy")
         if live.share + live.baseline > FULL:

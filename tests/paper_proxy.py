@@ -11,6 +11,7 @@ from deployer.core.errors import TakenBack
 from deployer.drivers.ports import NOTHING, Drift
 from deployer.drivers.traffic.haproxy.request_stream import Feed
 from deployer.drivers.traffic.haproxy.spec import configured
+from deployer.drivers.traffic.turns import refuse_older
 from deployer.manifest.models import Manifest
 from deployer.model import INITIAL, Live, Place, Release, Server, Waiting, taken_back
 from deployer.planning.certificates import ServedCertificate
@@ -74,6 +75,7 @@ class Paper:
 
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         self._do("set_traffic")
+        refuse_older(service, live, self.live)
         if taken_back(given, self.live):
             raise TakenBack(f"{self.name}: users were taken off")
         self.live = live

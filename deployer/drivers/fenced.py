@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, cast
 
+from deployer.core.clock import Deadline
+from deployer.core.errors import LockLost
 from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
 from deployer.drivers.ports.sleeping import Sleeper
+from deployer.model import Live
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -37,19 +40,45 @@ CHANGES = {
 }
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whoever has the lock of a service: `changing` is entered before a change."""
+
+    lock: object
+    token: int
+    changing: Fence
+    outlive: Callable[[int], None]  # give later owners greater tokens than this; raise LockLost without the lock
+
+
 class _Fenced:
     """Stands for a driver and has all that it has."""
 
-    def __init__(self, driver: object, changes: frozenset[str], fence: Fence, owner: object) -> None:
-        self._driver, self._changes, self._fence, self._owner = driver, changes, fence, owner
+    def __init__(self, driver: Any, changes: frozenset[str], owner: Owner) -> None:
+        self._driver, self._changes, self._owner = driver, changes, owner
 
-    def is_of(self, owner: object) -> bool:
+    def is_of(self, owner: Owner) -> bool:
         """Return whether it stands behind the fence of an owner."""
-        return bool(self._owner == owner)
+        return bool(self._owner.lock == owner.lock)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
-        return _inside(self._fence, found) if name in self._changes else found
+        return _inside(self._owner.changing, found) if name in self._changes else found
+
+
+class _FencedTraffic(_Fenced):
+    """Stands for a proxy: each live value that is written has the token of its owner."""
+
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        """Write the value. Raise LockLost when a later owner has written, be it that the fence was passed before."""
+        with self._owner.changing():
+            try:
+                self._driver.set_traffic(service, replace(live, token=self._owner.token), deadline, given)
+            except LockLost:
+                # Whoever has the lock all the same has a store that is older than what runs: it was lost, or restored.
+                there = self._driver.read(service)
+                token = there.token if there else 0
+                self._owner.outlive(token)
+                self._driver.set_traffic(service, replace(live, token=token), deadline, given)
 
 
 def _inside(fence: Fence, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,7 +90,7 @@ def _inside(fence: Fence, call: Callable[..., Any]) -> Callable[..., Any]:
     return fenced
 
 
-def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
+def fenced(drivers: Drivers, owner: Owner) -> Drivers:
     """Return the same drivers, each of whose changes is made inside the fence of an owner; once is enough."""
     changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.upkeep, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
@@ -69,11 +98,11 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
     shown, sleeper = drivers.certificates, drivers.sleeper
     return replace(
         drivers,
-        runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
-        traffic=cast(Traffic, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
-        upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], fence, owner)),
-        jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], fence, owner)),
-        certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], fence, owner)),
-        sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], fence, owner)),
-        playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
+        runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
+        traffic=cast(Traffic, _FencedTraffic(drivers.traffic, CHANGES["traffic"], owner)),
+        upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], owner)),
+        jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], owner)),
+        certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], owner)),
+        sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], owner)),
+        playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
     )

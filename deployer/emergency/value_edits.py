@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 STABLE, SHARE, LEASE, BASELINE, WARM = 0, 1, 2, 6, 7  # places among the fields
-FIELDS = 8
+FIELDS = (8, 9)  # without and with the token of the lock under which it was written, which an emergency leaves
 LONGEST = 15  # digits of a number
 
 
 def fields(text: str) -> list[str] | None:
-    """Split a value into its eight fields; None for one that somebody else wrote."""
+    """Split a value into its fields; None for one that somebody else wrote."""
     parts = text.split(",")
-    known = len(parts) == FIELDS and parts[STABLE] in ("blue", "green") and all(map(_is_number, parts[1:]))
+    known = len(parts) in FIELDS and parts[STABLE] in ("blue", "green") and all(map(_is_number, parts[1:]))
     return parts if known else None
 
 

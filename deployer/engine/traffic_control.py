@@ -82,7 +82,7 @@ class TrafficControl:
                     raise DeadlinePassed(f"{error.message}; not within {deadline.seconds:g} s", error.hint) from error
             self._clock.sleep(AGAIN)
         said = asdict(live)
-        said.pop("rollout")  # each event names it
+        del said["rollout"], said["token"]  # each event names the one, and nobody is told of the other
         self._tell("traffic.changed", **said)
 
     def _put(self, live: Live, deadline: Deadline) -> None:

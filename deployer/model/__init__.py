@@ -20,7 +20,16 @@ from deployer.model.load import Load
 from deployer.model.observed import Observed
 from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
 from deployer.model.release import Release, Signature, newest_good, read_machines
-from deployer.model.traffic import CLOCKS, INITIAL, Live, LostProxy, MeasuredTraffic, Server, taken_back
+from deployer.model.traffic import (
+    CLOCKS,
+    INITIAL,
+    Live,
+    LostProxy,
+    MeasuredTraffic,
+    Server,
+    moved_at_proxy,
+    taken_back,
+)
 
 if TYPE_CHECKING:
     from deployer.model.samples import (
@@ -72,6 +81,7 @@ __all__ = [
     "join",
     "latency_bucket",
     "merged",
+    "moved_at_proxy",
     "newest_good",
     "numbers_of",
     "other",

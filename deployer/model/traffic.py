@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from deployer.model.places import FULL, Colour, Place, other
 
@@ -25,6 +25,9 @@ class Live:
     responses of the candidate seen by users in this rollout the share ends by itself; 0 is no budget. `baseline` is the
     part of the traffic, in basis points, that goes to the fresh instances of the stable release. `warm` is the release
     that stands ready in the other colour, so that going back to it is one write; 0 is none.
+
+    `token` is that of the lock under which it was written, 0 for none. It says who may write after that, and nothing
+    of what the proxy does: values that differ in it alone are equal.
     """
 
     stable: Colour
@@ -34,6 +37,7 @@ class Live:
     budget: int = 0
     baseline: int = 0
     warm: int = 0
+    token: int = field(default=0, compare=False, repr=False)
 
     @property
     def candidate(self) -> Colour:
@@ -119,3 +123,10 @@ def taken_back(given: Live | None, now: Live | None) -> bool:
     if given is None or now is None or not given.share:
         return False
     return (now.stable, now.share, now.rollout) == (given.stable, 0, given.rollout)
+
+
+def moved_at_proxy(before: Live, now: Live) -> bool:
+    """Tell whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
+    warm = bool(before.warm) and not before.share and not before.baseline
+    gone_back = replace(before, stable=before.candidate, lease=0, warm=0)
+    return taken_back(before, now) or (warm and now == gone_back)

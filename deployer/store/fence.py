@@ -38,11 +38,16 @@ def last_token(db: Connection, service: str) -> int:
     return max(int(row["token"]) if row else 0, int(meta.value(db, f"token:{service}") or 0))
 
 
+def outlive(db: Connection, service: str, token: int) -> None:
+    """Give each later owner of a service a greater token than this."""
+    meta.put(db, f"token:{service}", str(max(token, last_token(db, service))))
+
+
 def drop(db: Connection, lock: Lock) -> None:
     """Delete a lock; its token outlives it, so that a later owner's is always greater."""
     # An earlier owner that comes back to give up what it had lost changes nothing.
     if db.execute("delete from locks where service = ? and token = ?", (lock.service, lock.token)).rowcount:
-        meta.put(db, f"token:{lock.service}", str(lock.token))
+        outlive(db, lock.service, lock.token)
 
 
 def note_loss(db: Connection, lock: Lock, by: str, why: str) -> None:

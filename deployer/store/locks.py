@@ -117,6 +117,12 @@ class Locks:
         finally:
             change.let_go()
 
+    def outlive(self, lock: Lock, token: int) -> None:
+        """Give later owners greater tokens than this one, which a proxy has. Raise LockLost without the lock."""
+        with self._database.transaction() as db:
+            fence.check(db, lock)
+            fence.outlive(db, lock.service, token)
+
     def release(self, lock: Lock) -> None:
         """Give the lock back; one that was lost is no error."""
         try:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
 from deployer.core.errors import Exit
+from deployer.supervisor.proc import Process
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.postgres import Server, running
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("postgres")]
 
@@ -94,3 +101,68 @@ def test_a_database_that_goes_away_loses_nobody(own_server: Server, make_shop: M
         report = load.stop()
     assert report.failed == 0, report.text()
     assert shop.status()["share"] == 0
+
+
+STOPPED = """\
+import os, signal, sys
+from deployer.drivers.traffic.haproxy import division, driver
+real = driver.HAProxyTraffic.set_traffic
+def late(self, service, live, *rest):
+    if live.share == 5000 and not os.path.exists("went-on"):
+        os.kill(os.getpid(), signal.SIGSTOP)  # the fence was passed; nothing is written yet
+    return real(self, service, live, *rest)
+driver.HAProxyTraffic.set_traffic = late
+if "PLANTED" in os.environ:
+    division.refuse_older = lambda *_given: None
+from deployer.start import main
+sys.argv[0] = "deploy"
+sys.exit(main())
+"""
+
+
+@pytest.mark.long("an owner that is stopped at its write, overtaken, and goes on")
+@pytest.mark.parametrize("planted", [False, True])
+def test_who_was_overtaken_at_its_write_moves_nobody(shop: Shop, planted: bool) -> None:
+    shop.deploy("up", "--version", "1.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 50, "for": "1s"}], "bake": "0s"}})
+    state = shop.state / "proxy" / "maps" / "state.map"
+    with overtaken(shop, {"PLANTED": "1"} if planted else {}) as late:
+        within(60).until(lambda: paused(late.pid), "it is stopped at its write")
+        ended = shop.deploy("promote", "-m", "the other goes on")  # 8 s later at the earliest
+        assert "2.0" in shop.get().text, ended.stderr
+        before = state.read_text()
+        (shop.folder / "went-on").touch()
+        os.kill(late.pid, signal.SIGCONT)
+        _, err = late.communicate(timeout=120)
+    if planted:
+        assert state.read_text() != before, "what the check is for"
+        return
+    assert state.read_text() == before
+    assert late.returncode == Exit.LOCKED, err
+    assert "was overtaken" in err
+    assert {shop.get().text.strip() for _ in range(20)} == {"2.0"}
+    assert shop.status()["share"] == 0
+
+
+@contextmanager
+def overtaken(shop: Shop, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Start a canary of 2.0 that is stopped as it gives half of the users."""
+    command = [sys.executable, "-c", STOPPED, "canary", "--version", "2.0", "--state", str(shop.state)]
+    with subprocess.Popen(
+        command,
+        cwd=shop.folder,
+        env={**shop.environment(), **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def paused(pid: int) -> bool:
+    """Tell whether a process is stopped."""
+    found = Process.of(pid)
+    return found is not None and found.paused()

@@ -40,6 +40,7 @@ LIVES = st.builds(
     budget=st.integers(0, 10**8),
     baseline=st.integers(0, FULL // 2),
     warm=st.integers(0, 10**6),
+    token=st.integers(0, 10**12),
 )
 
 
@@ -57,6 +58,7 @@ def test_the_edits_of_the_text_are_those_of_the_value(live: Live, spent: int) ->
         live, stable=other(live.stable), share=0, lease=0, baseline=0, warm=0
     )
     assert live_value.spent(back) == live_value.spent(gone) == spent
+    assert {live_value.decode("shop", text).token for text in (back, gone)} == {live.token}, "its owner is the same"
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,8 @@ def test_the_mode_of_a_service_cannot_change() -> None:
         "blue,1,0,0,0,0,0,0 x",
         "blue,9000,0,0,0,0,1001,0",
         "blue,1,2,3,4,5,6",
-        "blue,1,2,3,4,5,6,7,8",
+        "blue,1,2,3,4,5,6,7,8,9",
+        "blue,1,2,3,4,5,6,7,-8",
     ],
 )
 def test_a_live_value_of_somebody_else_is_refused(text: str) -> None:
@@ -336,6 +337,13 @@ def test_live_values_survive() -> None:
     assert live_value.encode(live, 4) == "green,10,1764000000,17,60,4,500,16"
     assert live_value.decode("shop", live_value.encode(live, 4)) == live
     assert live_value.spent(live_value.encode(live, 4)) == 4
+
+
+def test_a_live_value_has_the_token_of_who_wrote_it() -> None:
+    live = Live("green", 10, 1764000000, 17, 60, 500, 16, token=35)
+    assert live_value.encode(live, 4) == "green,10,1764000000,17,60,4,500,16,35"
+    assert live_value.decode("shop", live_value.encode(live, 4)).token == 35
+    assert live == Live("green", 10, 1764000000, 17, 60, 500, 16), "it says nothing of what the proxy does"
 
 
 @pytest.mark.parametrize(

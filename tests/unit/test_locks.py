@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from deployer.core.events import Event
 from deployer.core.filelock import is_held
 from deployer.core.secret import SecretText
 from deployer.drivers import ports
-from deployer.drivers.fenced import CHANGES
+from deployer.drivers.fenced import CHANGES, Owner, fenced
 from deployer.drivers.ports.sleeping import Sleeper
 from deployer.engine import lease_renewer
 from deployer.evidence import live_sample
@@ -686,6 +686,34 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
         assert calls == harmless[name] | CHANGES.get(name, frozenset()), name
 
 
+def test_a_value_has_the_token_of_the_lock_and_an_older_one_is_refused(scene: Scene) -> None:
+    """Whoever passed the fence, was stopped and overtaken then, is refused where the value is."""
+    scene.deploy("1.0")
+    store, world = scene.house.store, scene.world
+    old = store.locks.take("shop", "old")
+    soon = Deadline.after(world.clock, 5)
+    passed = Owner(old, old.token, nullcontext, lambda token: store.locks.outlive(old, token))  # before it was stopped
+    store.locks.break_("shop", "it hangs")
+    new = store.locks.take("shop", "new")
+    hands(scene.house, new, world.drivers()).traffic.set_traffic("shop", Live("blue"), soon)
+    assert world.live["shop"].token == new.token
+    with pytest.raises(LockLost, match="this process was overtaken"):
+        fenced(world.drivers(), passed).traffic.set_traffic("shop", Live("green"), soon)
+    assert world.live["shop"] == Live("blue")
+
+
+def test_a_store_that_was_restored_gives_tokens_that_the_proxy_takes(scene: Scene) -> None:
+    scene.deploy("1.0")
+    store, world = scene.house.store, scene.world
+    world.live["shop"] = replace(world.live["shop"], token=700)  # by owners that this store knows nothing of
+    lock = store.locks.take("shop", "mine")
+    soon = Deadline.after(world.clock, 5)
+    hands(scene.house, lock, world.drivers()).traffic.set_traffic("shop", world.live["shop"], soon)
+    assert world.live["shop"].token == 700
+    store.locks.release(lock)
+    assert store.locks.take("shop", "mine").token == 701
+
+
 def test_an_overtaken_owner_changes_nothing_of_the_world(scene: Scene) -> None:
     scene.deploy("1.0")
     store, soon = scene.house.store, Deadline.after(scene.world.clock, 5)
@@ -696,8 +724,9 @@ def test_an_overtaken_owner_changes_nothing_of_the_world(scene: Scene) -> None:
     scene.world.tick = seen.append
     for driver, names in CHANGES.items():
         for name in names:
+            value = (Live("blue"),) if name == "set_traffic" else ()
             with pytest.raises(LockLost):
-                getattr(getattr(drivers, driver), name)("shop", soon)
+                getattr(getattr(drivers, driver), name)("shop", *value, soon)
     assert seen == []
     assert drivers.traffic.read("shop") == scene.live, "it may look"
 

@@ -268,6 +268,16 @@ def test_it_joins_with_the_certificates_of_the_others(three: Three) -> None:
     assert three.each["c"].calls.index("install") < three.each["c"].calls.index("join")
 
 
+def test_one_that_a_later_owner_moved_joins_all_the_same(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(replace(three.share(), token=35))
+    back(three)
+    three.each["c"].live = replace(BLUE, token=40)  # and was killed before it came to the others
+    three.one.upkeep.bring_back("shop", three.deadline)
+    assert three.lost() == {}
+    assert three.each["c"].live.token == 40
+
+
 def test_one_that_cannot_join_stays_lost(three: Three) -> None:
     three.silence("c")
     three.set_traffic(three.share())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deployer.core import errors
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DriverFailed, Refused, TakenBack, Unreachable
+from deployer.core.errors import DriverFailed, LockLost, Refused, TakenBack, Unreachable
 from deployer.core.host import Host
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
@@ -129,6 +129,16 @@ def test_a_share_is_given_by_all_with_the_budget_divided(two: Two) -> None:
     assert (two.a.live, two.b.live) == (replace(SHARE, budget=30), replace(SHARE, budget=20))
     assert two.one.read("shop") == SHARE
     assert two.one.spent("shop") == 10
+
+
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_where_one_has_a_later_owner_the_other_gets_back_what_it_had(two: Two, newer: str) -> None:
+    mine, others = (two.b, two.a) if newer == "a" else (two.a, two.b)
+    others.live, mine.live = replace(BLUE, token=35), replace(BLUE, token=33)
+    with pytest.raises(LockLost, match="later owner of the lock"):
+        two.set_traffic(replace(SHARE, token=34))
+    assert (mine.live, others.live) == (BLUE, BLUE)
+    assert two.one.read("shop").token == 35  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("failing", ["a", "b"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deployer.app.operations.context import AppContext
-from deployer.drivers.fenced import fenced
+from deployer.drivers.fenced import Owner, fenced
 from deployer.drivers.ports import Drivers
 from deployer.engine import Drive
 from deployer.model import Release, SecretText
@@ -30,7 +30,10 @@ def locked(house: AppContext, service: str, purpose: str) -> Iterator[Lock]:
 
 def hands(house: AppContext, lock: Lock, drivers: Drivers) -> Drivers:
     """Give the drivers with which the owner of a lock changes the world: as long as the lock is its own."""
-    return fenced(drivers, lambda: house.store.locks.changing(lock), lock)
+    locks = house.store.locks
+    return fenced(
+        drivers, Owner(lock, lock.token, lambda: locks.changing(lock), lambda token: locks.outlive(lock, token))
+    )
 
 
 def begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollout) -> Drive:

@@ -64,7 +64,8 @@ class Traffic(Protocol):
 
         Raises NoServerUp, changing nothing, when a place that is to get users has no server that is up. What
         was spent of the budget is kept as long as the rollout is the same. `given` is what the caller wrote before:
-        raises TakenBack, changing nothing, when somebody has ended that share since.
+        raises TakenBack, changing nothing, when somebody has ended that share since. Raises LockLost, changing nothing,
+        when the value that is there has a greater token.
         """
         ...
 

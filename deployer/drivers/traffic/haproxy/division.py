@@ -10,6 +10,7 @@ from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.places import Places
+from deployer.drivers.traffic.turns import refuse_older
 from deployer.model import FULL, Live, Place, taken_back
 
 if TYPE_CHECKING:
@@ -27,17 +28,27 @@ class Division:
         self._clock = clock
 
     def write(self, service: str, live: Live, given: Live | None, deadline: Deadline) -> None:
-        """Write the value to file and to every worker, and read it back, unless the share that was `given` is ended."""
-        if given and given.share:
-            _refuse_taken_back(service, given, self._live.read(service, deadline))
-        values = live_value.load(self._home.state)
+        """Write the value to file and to every worker, and read it back.
+
+        Raise LockLost, changing nothing, when a later owner of the lock has written, and TakenBack when the share that
+        was `given` is ended, or an emergency moves users meanwhile.
+        """
+        had, values = self._live.seen(service, deadline), live_value.load(self._home.state)
         now = live_value.decode(service, values[service]) if service in values else None
+        refuse_older(service, live, now)
+        if given and given.share and taken_back(given, self._live.agreed(service, had)):
+            raise _taken_back(service)
         if not self._moves_nobody(now, live):
             self._places.refuse_nowhere(service, live, deadline)
         spent = self._live.spent(service, values[service], deadline) if now and now.rollout == live.rollout else 0
         live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
         able = self._places.able
-        self._live.write(service, live, spent, deadline, lambda worker: able(worker, service, live, deadline))
+        moved = self._live.write(
+            service, live, spent, deadline, lambda worker: able(worker, service, live, deadline), had
+        )
+        if moved:
+            live_value.save(self._home.state, {**values, service: moved})
+            raise _taken_back(service)
 
     def spent(self, service: str, deadline: Deadline) -> tuple[str, int]:
         """Return the value in the file, and how many failed responses of its candidate users have seen."""
@@ -89,6 +100,5 @@ class Division:
         return 0 if live.lease and live.lease <= self._clock.now() else live.share
 
 
-def _refuse_taken_back(service: str, given: Live, now: Live) -> None:
-    if taken_back(given, now):
-        raise TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` shows by whom")
+def _taken_back(service: str) -> TakenBack:
+    return TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` shows by whom")

@@ -10,12 +10,12 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import budget, live_value
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker
-from deployer.model import Live
+from deployer.model import Live, moved_at_proxy
 
 # Seconds for the last answers of a worker that was replaced. Those of clients that are idle now are counted later, as
 # long as it lives.
 LAST_ANSWERS = 0.5
-_FOUND = re.compile(r'found=yes.*value="([^"]*)"')
+_FOUND = re.compile(r'found=(?:yes.*value="([^"]*)"|no)')
 
 
 class LiveMap:
@@ -31,7 +31,7 @@ class LiveMap:
         match = _FOUND.search(reply)
         return match[1] if match else None
 
-    def _current(self, key: str, deadline: Deadline) -> dict[int, str | None]:
+    def seen(self, key: str, deadline: Deadline) -> dict[int, str | None]:
         """Ask every current worker for a value; give what each one has, by its process."""
         return self._master.undisturbed(
             lambda: {w.pid: self.get(w, key, deadline) for w in self._master.current(deadline)}, deadline
@@ -39,7 +39,11 @@ class LiveMap:
 
     def read(self, service: str, deadline: Deadline) -> Live:
         """Ask every current worker. Raises DriverFailed when they differ, or when one does not know the service."""
-        seen = self._current(service, deadline)
+        return self.agreed(service, self.seen(service, deadline))
+
+    @staticmethod
+    def agreed(service: str, seen: Mapping[int, str | None]) -> Live:
+        """Return the value that all current workers have. Raise DriverFailed when they differ, or one has none."""
         values = set(seen.values())
         value = values.pop()
         if values or value is None:
@@ -49,21 +53,57 @@ class LiveMap:
             )
         return live_value.decode(service, value)
 
-    def write(self, service: str, live: Live, spent: int, deadline: Deadline, able: Callable[[Worker], bool]) -> None:
-        """Write to every worker, then read back.
+    def write(
+        self,
+        service: str,
+        live: Live,
+        spent: int,
+        deadline: Deadline,
+        able: Callable[[Worker], bool],
+        had: Mapping[int, str | None],
+    ) -> str:
+        """Write to every worker, and read back; return "", or the value of an emergency that came in between.
 
         Old workers are written to as well, since the connections they keep must follow. One that is not `able`, because
         it has no server of a side that is to get users, goes on with what it has: nothing can be attached to it.
+
+        An emergency does not wait for the lock of the folder, and this process may be stopped at any moment. So it is
+        compared what workers `had` when the write was decided with what it replaced; an emergency's value is put back.
         """
         for worker in self._master.workers(deadline):
             try:
-                if not worker.old or (self.get(worker, service, deadline) is not None and able(worker)):
-                    value = live_value.encode(live, self._before(worker, service, live, spent, deadline))
-                    self._master.run(worker, self._setting(worker, service, value, deadline), deadline)
-                    self._check(worker, service, value, deadline)
+                before = had[worker.pid] if worker.pid in had else self.get(worker, service, deadline)
+                if worker.old and (before is None or not able(worker)):
+                    continue
+                value = live_value.encode(live, self._before(worker, service, live, spent, deadline))
+                replaced = self._replace(worker, service, value, deadline, new=before is None)
+                if before and replaced and _moved(service, before, replaced, live):
+                    self._replace(worker, service, replaced, deadline)
+                    return replaced
             except Gone:
                 if not worker.old:
                     raise
+        return ""
+
+    def _replace(
+        self, worker: Worker, service: str, value: str, deadline: Deadline, *, new: bool = False
+    ) -> str | None:
+        """Give a worker a value and read it back; return what it had until that very moment.
+
+        All is one line to the master, which a worker carries out even if this process is stopped meanwhile.
+        """
+        get, to = f"get map {self._path} {service}", f"@!{worker.pid} "
+        put = f"{'add' if new else 'set'} map {self._path} {service} {value}"
+        reply = self._master.run(worker, f"{get}; {to}{put}; {to}{get}", deadline)
+        said = [match[1] for match in _FOUND.finditer(reply)]
+        if "Can't find the target" in reply:
+            raise Gone(worker)
+        if len(said) != 2 or said[1] != value:
+            there = said[1] if len(said) == 2 else reply.strip()
+            raise DriverFailed(
+                f"{service}: {value} was written to worker {worker.pid}, {there} was read back", "try again"
+            )
+        return said[0]
 
     def spent(self, service: str, known: str, deadline: Deadline) -> int:
         """Return how many failed responses users saw in the rollout of `known`, the file's value: by every worker."""
@@ -135,16 +175,9 @@ class LiveMap:
             return 0
         return live_value.spent(value)
 
-    def _check(self, worker: Worker, service: str, value: str, deadline: Deadline) -> None:
-        seen = self.get(worker, service, deadline)
-        if seen != value:
-            raise DriverFailed(
-                f"{service}: {value} was written to worker {worker.pid}, {seen} was read back", "try again"
-            )
-
     def structure(self, deadline: Deadline) -> str | None:
         """Give the name of the structure that all current workers have loaded; None when they differ."""
-        names = set(self._current(live_value.STRUCTURE, deadline).values())
+        names = set(self.seen(live_value.STRUCTURE, deadline).values())
         return names.pop() if len(names) == 1 else None
 
     def settle(self, values: dict[str, str], deadline: Deadline) -> None:
@@ -170,3 +203,11 @@ class LiveMap:
         """Return the command that gives a worker a value."""
         verb = "add" if self.get(worker, service, deadline) is None else "set"
         return f"{verb} map {self._path} {service} {value}"
+
+
+def _moved(service: str, before: str, replaced: str, live: Live) -> bool:
+    """Tell whether an emergency made one value of the other, and moved users to elsewhere than `live` does."""
+    was, now = live_value.understood(service, before), live_value.understood(service, replaced)
+    if was is None or now is None or not moved_at_proxy(was, now):
+        return False
+    return (now.stable, now.share, now.baseline) != (live.stable, live.share, live.baseline)

@@ -1,11 +1,12 @@
 """The map that moves the traffic: one value for each service, and the name of the structure that was loaded.
 
-    shop blue,500,1764000000,17,60,4,500,0
+    shop blue,500,1764000000,17,60,4,500,0,35
 
 Stable colour, share in basis points, end of the lease, rollout, budget, what of it was spent before this worker began,
-share of the fresh baseline, release that is warm in the other colour. One value, so that no request sees half of a
-change. The file is what a restarted proxy comes up with. `deployer.emergency.value_edits` edits the same text without
-reading it whole.
+share of the fresh baseline, release that is warm in the other colour; and the token of the lock under which it was
+written, which the proxy does not read, and a value of an earlier version does not have. One value, so that no request
+sees half of a change. The file is what a restarted proxy comes up with. `deployer.emergency.value_edits` edits the same
+text without reading it whole.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from deployer.model import FULL, Colour, Live
 
 STRUCTURE = "deployer.structure"  # no service can have a dot in its name
 _N = "([0-9]{1,15})"
-_VALUE = re.compile(f"(blue|green){f',{_N}' * 7}")
-_LONGEST_LEASE, _LAST_ROLLOUT, _MOST = 2**40, 10**10, 10**9
+_VALUE = re.compile(f"(blue|green){f',{_N}' * 7}(?:,{_N})?")
+_LONGEST_LEASE, _LAST_ROLLOUT, _MOST, _LAST_TOKEN = 2**40, 10**10, 10**9, 10**15
 
 
 def encode(live: Live, spent: int = 0) -> str:
@@ -34,8 +35,10 @@ def encode(live: Live, spent: int = 0) -> str:
         raise DriverFailed(f"budget {live.budget} or {spent} spent of it is out of range", "both are whole, from 0")
     if not 0 <= live.warm < _MOST:
         raise DriverFailed(f"warm release {live.warm} is out of range", "it is whole, from 0")
+    if not 0 <= live.token < _LAST_TOKEN:
+        raise DriverFailed(f"token {live.token} is out of range", "it is whole, from 0")
     numbers = (live.share, live.lease, live.rollout, live.budget, spent, live.baseline, live.warm)
-    return ",".join((live.stable, *map(str, numbers)))
+    return ",".join((live.stable, *map(str, numbers), *([str(live.token)] if live.token else [])))
 
 
 def decode(service: str, text: str) -> Live:
@@ -45,7 +48,7 @@ def decode(service: str, text: str) -> Live:
         raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` shows what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
     share, lease, rollout, budget, baseline, warm = (int(match[n]) for n in (2, 3, 4, 5, 7, 8))
-    return Live(colour, share, lease, rollout, budget, baseline, warm)
+    return Live(colour, share, lease, rollout, budget, baseline, warm, int(match[9] or 0))
 
 
 def understood(service: str, text: str | None) -> Live | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.model import Live, taken_back
+from deployer.model import Live, moved_at_proxy
 
 
 def one(values: Mapping[str, Live]) -> Live:
@@ -16,11 +16,16 @@ def one(values: Mapping[str, Live]) -> Live:
     change did not come to its end: the value that most of them have, among equals the one with the smaller share.
     """
     counted = Counter(replace(live, budget=0) for live in values.values())
-    moved = [live for live in counted if any(_emergency(before, live) for before in counted)]
+    moved = [live for live in counted if any(moved_at_proxy(before, live) for before in counted)]
     chosen = min(
         moved or counted, key=lambda live: (-counted[live], live.share + live.baseline, live.rollout, live.stable)
     )
-    return replace(chosen, budget=sum(live.budget for live in values.values()))
+    return replace(chosen, budget=sum(live.budget for live in values.values()), token=newest(values))
+
+
+def newest(values: Mapping[str, Live]) -> int:
+    """Return the greatest token among values: whoever was overtaken since they were read is refused with it."""
+    return max((live.token for live in values.values()), default=0)
 
 
 def joining(values: Mapping[str, Live]) -> Live:
@@ -30,13 +35,6 @@ def joining(values: Mapping[str, Live]) -> Live:
     """
     found = one(values)
     return replace(found, budget=min(1, found.budget))
-
-
-def _emergency(before: Live, now: Live) -> bool:
-    """Tell whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
-    warm = bool(before.warm) and not before.share and not before.baseline
-    gone_back = replace(before, stable=before.candidate, lease=0, warm=0)
-    return taken_back(before, now) or (warm and now == gone_back)
 
 
 def differing(values: Mapping[str, Live]) -> dict[str, str]:

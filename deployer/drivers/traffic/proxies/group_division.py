@@ -43,7 +43,7 @@ class GroupDivision:
             had = {
                 name: [v for v in (before.ok.get(name) or was, parts.get(name)) if v] for name in self._members.names
             }
-            self._settle(service, tried, before, had, safe=safe)
+            self._settle(service, live, tried, before, had, safe=safe)
 
     @contextmanager
     def _written_down(self, service: str, was: Live | None, live: Live) -> Iterator[None]:
@@ -55,6 +55,7 @@ class GroupDivision:
     def _settle(
         self,
         service: str,
+        live: Live,
         tried: Answers[str, None],
         before: Answers[str, Live | None],
         had: Mapping[str, Sequence[Live]],
@@ -67,7 +68,8 @@ class GroupDivision:
             self._members.enough(service, Answers(tried.ok, failed))
         except DeployError as error:
             if not safe and tried.failed:
-                self._put_back(service, {name: before.ok[name] for name in tried.ok}, error)
+                former = {name: was for name in tried.ok if (was := before.ok[name])}
+                self._put_back(service, {name: replace(was, token=live.token) for name, was in former.items()}, error)
             raise
         self._members.write_down(service, had)
         if not failed and not self._members.spares:
@@ -107,11 +109,10 @@ class GroupDivision:
                     "`deploy status` shows why",
                 )
 
-    def _put_back(self, service: str, former: Mapping[str, Live | None], error: DeployError) -> None:
+    def _put_back(self, service: str, former: Mapping[str, Live], error: DeployError) -> None:
         """Give those that took a value what they had, as one of the others could not, and raise that."""
         deadline = Deadline.after(self._clock, BACK_SECONDS)
-        had = {name: live for name, live in former.items() if live is not None}
-        stuck = self._members.each(had, lambda member, live: member.set_traffic(service, live, deadline)).failed
+        stuck = self._members.each(former, lambda member, live: member.set_traffic(service, live, deadline)).failed
         now = f"{', '.join(stuck)} could not be put back" if stuck else "the others have what they had"
         raise type(error)(f"{error.message}; {now}", error.hint)
 

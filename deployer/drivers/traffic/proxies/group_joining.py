@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
@@ -30,7 +31,8 @@ class GroupJoining:
         back = self._members.tried(away, lambda member: member.read(service)).ok
         for name in back if given else ():
             self._members.every[name].certificates.install(given, deadline)
-        joined = self._joined(service, back, values, deadline).ok
+        had = {name: live for name, live in back.items() if live}
+        joined = self._joined(service, back, values, deadline, consensus.newest({**values, **had})).ok
         self._members.are_back(service, joined)
         return tuple(joined)
 
@@ -43,14 +45,15 @@ class GroupJoining:
             self._members.enough(service, Answers({**dict.fromkeys(values), **tried.ok}, tried.failed))
 
     def _joined(
-        self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline
+        self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline, token: int = 0
     ) -> Answers[str, None]:
-        """Make proxies serve the service as those that have these values."""
+        """Make proxies serve the service as those that have these values, by the newest token that was seen."""
         known = next(iter(values))
         text = self._members.every[known].membership.spec(service)
         if text is None:
             raise DriverFailed(f"{known} does not know {service} any more", "`deploy doctor` shows more")
-        live = dict.fromkeys(names, consensus.joining(values))
+        agreed = consensus.joining(values)
+        live = dict.fromkeys(names, replace(agreed, token=max(agreed.token, token)))
         return self._members.each(
             live, lambda member, joining: member.membership.join(service, text, joining, deadline)
         )

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, TakenBack, Unreachable
+from deployer.core.errors import DeployError, DriverFailed, LockLost, NoServerUp, Refused, TakenBack, Unreachable
 from deployer.drivers.ports import CertificateProxy
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests
 from deployer.drivers.traffic.proxies import consensus
@@ -203,13 +203,13 @@ def _known(found: Mapping[str, Live | None]) -> dict[str, Live]:
 
 
 def can_be_lost(tried: Answers[str, Any]) -> bool:
-    """Tell whether all errors are of the proxies themselves: not of the servers behind them, nor of a person."""
+    """Tell whether all errors are of the proxies themselves: not of servers behind them, a person, or a later owner."""
     return all(isinstance(e, DriverFailed | Refused) and not isinstance(e, NoServerUp) for e in tried.failed.values())
 
 
 def worst(failed: Mapping[str, DeployError]) -> DeployError:
-    """Return the error that says most: what a person did, then what a proxy said, then that one is unreachable."""
-    return min(failed.values(), key=lambda e: (not isinstance(e, TakenBack), isinstance(e, Unreachable)))
+    """Return the error that says most: what somebody else did, then what a proxy said, then that one is unreachable."""
+    return min(failed.values(), key=lambda e: (not isinstance(e, LockLost | TakenBack), isinstance(e, Unreachable)))
 
 
 def refuse(tried: Answers[str, Any]) -> None:

@@ -13,6 +13,7 @@ from deployer.core.errors import (
     DeadlinePassed,
     DeployError,
     DriverFailed,
+    LockLost,
     NoServerUp,
     Refused,
     StepFailed,
@@ -88,7 +89,7 @@ CALLS: Mapping[str, Call] = {
     "join": _call(None, "membership", service=str, text=str, live=Live),
 }
 # Errors that are made of message and hint alone, the most particular first
-PLAIN = (TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
+PLAIN = (LockLost, TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
 PROXY = TypeAdapter(HAProxy)
 
 

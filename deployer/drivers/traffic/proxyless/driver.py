@@ -18,6 +18,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, NoServerUp
 from deployer.drivers.ports import NOTHING, Drift, Runtime, TrafficLayer, live_file, standing
 from deployer.drivers.traffic.proxyless.no_requests import NoRequests
+from deployer.drivers.traffic.turns import refuse_older
 from deployer.model import INITIAL, Live, Place, Release, Server
 
 REMEDY = "`deploy doctor --fix` writes it again"
@@ -47,14 +48,18 @@ class ProxylessTraffic(NoRequests):
         path = self._path(service)
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            return Live(**{name: value[name] for name in asdict(INITIAL)})
+            return Live(**{name: value[name] for name in asdict(INITIAL) if name in value or name != "token"})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise DriverFailed(f"{path} cannot be read: {type(error).__name__}", REMEDY) from None
 
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
-        """Write the live value. Raise NoServerUp, changing nothing, when nothing runs in a colour that it names."""
+        """Write the live value. Raise NoServerUp, changing nothing, when nothing runs in a colour that it names.
+
+        Raise LockLost, too, when a later owner of the lock has written.
+        """
+        refuse_older(service, live, self.read(service))
         for place in live.used:
             if not any(up for _, up in self.servers(service, place)):
                 raise NoServerUp(f"{service}: nothing runs in {place}", "see `deploy logs`")
