@@ -110,11 +110,15 @@ class Stage:
     def __init__(self, folder: Path, world: World) -> None:
         self.folder, self.world = folder, world
 
+    def opened(self) -> AppContext:
+        """Open the house of one process."""
+        return house(self.folder, self.world)
+
     @contextmanager
     def process(self, watcher: Watcher | None = None) -> Iterator[Process]:
         """Run one process, seen by a watcher."""
         eye = watcher or Watcher()
-        opened = house(self.folder, self.world)
+        opened = self.opened()
         process = Process(self.world, opened)
         drivers = seen(self.world.drivers(), lambda call, carry_out: eye.call(process, call, carry_out))
 
