@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,17 @@ def dump(shop: Shop) -> list[str]:
 
 
 @contextmanager
-def at_once(shop: Shop, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start fifty times the same command, wait until all but one were refused, each in full; give the one that runs."""
+def at_once(
+    shop: Shop, *arguments: str, hosts: Sequence[Shop] = (), seconds: float = 150.0
+) -> Iterator[subprocess.Popen[str]]:
+    """Start fifty times the same command, wait until all but one were refused, each in full; give the one that runs.
+
+    They are given on several control `hosts` in turn, if there are more than this one.
+    """
+    among = hosts or (shop,)
     with ExitStack() as stack:
-        started = [stack.enter_context(shop.start(*arguments)) for _ in range(MANY)]
-        soon = Deadline.after(SystemClock(), 150)
+        started = [stack.enter_context(among[n % len(among)].start(*arguments)) for n in range(MANY)]
+        soon = Deadline.after(SystemClock(), seconds)
         soon.until(lambda: sum(p.poll() is None for p in started) <= 1, "all but one are refused")
         (winner,) = [p for p in started if p.poll() is None]
         strategy = "canary" if arguments[0] == "up" else arguments[0]  # the one of the manifest

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from deployer.core.errors import Exit
 from tests.lab.machines import Lab
+from tests.live.test_one_hand import at_once
 from tests.machines.edged import Edged, end_connections, lab_of_edges
 from tests.machines.farm import CONTROL, engine
 from tests.machines.test_proxies import PLAIN, Loads, agree
@@ -46,6 +49,27 @@ def pair(machines: Lab, state: Path, postgres: Server) -> Iterator[tuple[Edged, 
             machines.heal()
             end_connections(second.state)
             first.close()
+
+
+@pytest.mark.long("fifty canaries at once, from two control hosts")
+@pytest.mark.crowd
+def test_of_fifty_canaries_at_once_from_two_hosts_one_runs(pair: tuple[Edged, Edged]) -> None:
+    first, second = pair
+    first.write(strategy={"canary": {"steps": [{"share": 50, "for": "10m"}], "bake": "1s"}})
+    first.version("2.0")
+    with at_once(first, "canary", "--version", "2.0", hosts=pair, seconds=400) as winner:
+        second.wait(lambda status: status["share"] == 5000, "the one that runs has its share", 240)
+        second.deploy("abort", "-m", "seen enough")
+        assert winner.wait(timeout=120) == Exit.ABORTED
+    for host in pair:
+        history = host.events("history")[0]
+        assert [row["outcome"] for row in history["rollouts"]] == ["reverted", "done"]
+    with psycopg.connect(first.environ["DEPLOYER_STORE"]) as db:
+        for left in ("locks", "ports where freed_at is null and release <> 1", "releases where number > 2"):
+            assert db.execute(f"select * from {left}".encode()).fetchall() == [], left
+        started = db.execute("select count(*) from audit where action = 'start'").fetchone()
+    assert started == (2,)
+    assert agree(first) == "blue,0"
 
 
 @contextmanager
