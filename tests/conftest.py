@@ -14,7 +14,7 @@ import pytest
 
 from deployer.core import secret
 from tests import ports, tiers
-from tests.postgres import Server, running
+from tests.postgres import Bouncer, Server, bouncing, running
 from tests.services import require
 
 __all__ = ["require"]
@@ -76,6 +76,14 @@ def postgres() -> Iterator[Server]:
     """Run a PostgreSQL for all tests of this process."""
     require("postgres")
     with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def bouncer(postgres: Server) -> Iterator[Bouncer]:
+    """Run a pgbouncer before that PostgreSQL."""
+    require("pgbouncer")
+    with bouncing(postgres) as started:
         yield started
 
 

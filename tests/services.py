@@ -115,6 +115,10 @@ def _postgres() -> str:
     return "" if found else "no PostgreSQL server is installed with its psql, of which this test starts one"
 
 
+def _pgbouncer() -> str:
+    return "" if shutil.which("pgbouncer") else "pgbouncer is not installed"
+
+
 def _django() -> str:
     needed = "import channels, django, psycopg, uvicorn, websockets"
     asked = subprocess.run(["/usr/bin/python3", "-c", needed], capture_output=True, timeout=30, check=False)
@@ -220,6 +224,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "chromium": _chromium,
     "atheris": _atheris,
     "postgres": _postgres,
+    "pgbouncer": _pgbouncer,
     "django": _django,
     "node": _node,
     "rails": _rails,

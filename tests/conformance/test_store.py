@@ -23,7 +23,7 @@ from deployer.store.loads import SeenLoads
 from deployer.store.upkeep import last_rollout, latest
 from tests.house import Scene
 from tests.memory import PaperPulse, World
-from tests.postgres import Server
+from tests.postgres import Bouncer, Server
 
 pytestmark = pytest.mark.xdist_group("postgres")
 
@@ -41,10 +41,21 @@ def in_postgres(postgres: Server) -> Opener:
     return lambda folder, world: Store(folder, world.clock, shared=opened(postgres.schema(), world.clock))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def by_bouncer(bouncer: Bouncer) -> Opener:
+    from deployer.store.postgres.shared import opened
+
+    return lambda folder, world: Store(folder, world.clock, shared=opened(bouncer.address(), world.clock))
+
+
+BOUNCED = pytest.param("pgbouncer", marks=pytest.mark.long("the same once more, a connection for each transaction"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql", BOUNCED])
 def opener(request: pytest.FixtureRequest) -> Opener:
     if request.param == "sqlite":
         return lambda folder, world: Store(folder, world.clock)
+    if request.param == "pgbouncer":
+        return by_bouncer(request.getfixturevalue("bouncer"))
     return in_postgres(request.getfixturevalue("postgres"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -19,7 +20,8 @@ from deployer.store.address import without_password
 from deployer.store.postgres import database as module
 from deployer.store.postgres.database import PostgresDatabase
 from deployer.store.postgres.shared import opened
-from tests.postgres import Server
+from tests.disks import mounted
+from tests.postgres import USER, Server
 
 pytestmark = pytest.mark.xdist_group("postgres")
 
@@ -168,6 +170,40 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(
         assert keys(db) == ["a"]
     finally:
         other.close()
+
+
+def test_a_slow_database_is_said(db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = module.BEGIN.replace("statement_timeout = '10s'", "statement_timeout = '100ms'")
+    monkeypatch.setattr(module, "BEGIN", short)
+    with pytest.raises(StoreFailed, match="did not finish a statement within 10 s") as told:
+        put(db, "a", between=lambda: db.rows("select pg_sleep(20)"))
+    assert told.value.hint
+    assert keys(db) == [], "nothing of the change is recorded"
+
+
+def test_a_full_disk_there_is_said_and_used_again_when_there_is_room(postgres: Server) -> None:
+    """The tables are on a small disk of their own, until they outgrow it."""
+    place = postgres.folder / "small"
+    place.mkdir()
+    with mounted(place, "4m"), psycopg.connect(postgres.address(), autocommit=True) as admin:
+        shutil.chown(place, USER)
+        admin.execute(f"create tablespace small location '{place}'".encode())
+        mine = postgres.schema()
+        db = PostgresDatabase(f"{mine}%20-cdefault_tablespace%3Dsmall", SystemClock())
+        try:
+            put(db, "a")
+            (place / "room").write_bytes(bytes(1 << 19))
+            with pytest.raises(StoreFailed, match="no space is left there") as told:
+                put(db, *(os.urandom(1 << 9).hex() for _ in range(3000)))
+            assert "what was done before is recorded" in told.value.hint
+            assert keys(db) == ["a"]
+            (place / "room").unlink()
+            put(db, "b")
+            assert keys(db) == ["a", "b"]
+        finally:
+            db.close()
+            admin.execute(f"drop schema {mine.rpartition('%3D')[2]} cascade".encode())
+        admin.execute(b"drop tablespace small")
 
 
 def test_a_server_that_answers_nothing_is_given_up(

@@ -24,7 +24,7 @@ from deployer.store.postgres import claims
 from deployer.store.postgres.shared import opened
 from tests.house import Scene
 from tests.memory import World
-from tests.postgres import Server
+from tests.postgres import Bouncer, Server
 from tests.programs import program
 
 pytestmark = pytest.mark.xdist_group("postgres")
@@ -50,8 +50,15 @@ except Exception as error:
 """
 
 
-@pytest.fixture
-def address(postgres: Server) -> str:
+BOUNCED = pytest.param("pgbouncer", marks=pytest.mark.long("the same once more, a connection for each transaction"))
+
+
+@pytest.fixture(params=["direct", BOUNCED])
+def address(request: pytest.FixtureRequest) -> str:
+    if request.param == "pgbouncer":
+        bouncer: Bouncer = request.getfixturevalue("bouncer")
+        return bouncer.address()
+    postgres: Server = request.getfixturevalue("postgres")
     return postgres.schema()
 
 
