@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,15 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+import requests
 
 from deployer.core.errors import Exit
 from deployer.supervisor.proc import Process
 from tests.live.conftest import Make
+from tests.live.serving import server, token
 from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.ports import free_port
 from tests.postgres import Server, running
 from tests.services import require
 from tests.waiting import within
@@ -101,6 +106,30 @@ def test_a_database_that_goes_away_loses_nobody(own_server: Server, make_shop: M
         report = load.stop()
     assert report.failed == 0, report.text()
     assert shop.status()["share"] == 0
+
+
+@pytest.mark.long("two servers on one store")
+def test_a_token_of_one_server_opens_the_other_until_it_is_revoked(shop: Shop) -> None:
+    shop.write()
+    other = copy.copy(shop)
+    other.state = shop.folder / "state2"
+    other.state.mkdir(mode=0o700)
+    made = token(shop, "viewer")  # which makes the store, too
+    shutil.copy(shop.state / "store.key", other.state / "store.key")
+    ports = free_port(), free_port()
+
+    def status(port: int) -> int:
+        answer = requests.get(
+            f"http://127.0.0.1:{port}/api/v1/services", headers={"Authorization": f"Bearer {made}"}, timeout=30
+        )
+        return answer.status_code
+
+    with server(shop, ports[0]), server(other, ports[1]):
+        assert status(ports[0]) == 200
+        within(60).until(lambda: status(ports[1]) == 200, "the other server knows the token", every=0.5)
+        other.deploy("token", "revoke", "viewer")
+        assert status(ports[1]) == 401
+        within(60).until(lambda: status(ports[0]) == 401, "the first one refuses it", every=0.5)
 
 
 STOPPED = """\
