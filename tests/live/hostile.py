@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,6 +24,7 @@ from tests.lab.archive import Image, layer
 from tests.waiting import within
 
 PROGRAM = "/hostile"
+RAISED = Path("/run/deployer-guests")
 _numbers = itertools.count(1)
 MEMORY, PIDS = 96 * 1024 * 1024, 64
 
@@ -44,11 +47,9 @@ class HostileBench(DockerBench):
         return name
 
     def guest(self, terms: GuestTerms, **settings: Any) -> Instance:
-        """Run an instance as one of a tenant, and wait until it answers; guests are not starved from then on."""
+        """Run an instance as one of a tenant, and wait until it answers."""
         release = replace(self.release(tenant=terms.tenant, **settings), terms=terms)
         instance = self.runtime.ensure(self.spec(release), within(60))
-        # A host that tests load starves guests.
-        HostGround().do("weight", str(self.engine.info()["CgroupDriver"]), "high")
         wait_until_it_answers(instance)
         return instance
 
@@ -69,19 +70,27 @@ def terms(tenant: str, **changes: Any) -> GuestTerms:
 
 
 @contextmanager
-def tenants(engine: docker.DockerClient, number: int) -> Iterator[list[str]]:
-    """Give names of tenants that nobody else has, and remove what hosts keep for them."""
+def tenants(engine: docker.DockerClient, number: int, *, starved: bool = False) -> Iterator[list[str]]:
+    """Give names of tenants that nobody else has, and remove what hosts keep for them.
+
+    On a host that tests load, guests would get no processor: they get their part, unless they are to be `starved`.
+    """
+    driver = str(engine.info()["CgroupDriver"])
     names = [f"t{os.getpid()}-{next(_numbers)}" for _ in range(number)]
+    if not starved:
+        HostGround().do("raise", driver, names[0])
+        os.utime(RAISED / f"raised.{names[0]}", (time.time() + 3600,) * 2)
     try:
         yield names
     finally:
+        HostGround().do("lower", driver, names[0])
         for name in names:
             with suppress(docker.errors.NotFound):
                 made = engine.networks.get(network(name))
                 for container in made.containers:
                     container.remove(force=True, v=True)
                 made.remove()
-            HostGround().do("forget", str(engine.info()["CgroupDriver"]), name)
+            HostGround().do("forget", driver, name)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from deployer.drivers.runtime.docker.ground import HostGround
 from deployer.drivers.runtime.docker.guests import GROUP, network
 from deployer.model import Instance
 from tests.conformance.runtimes import answers
+from tests.live.conftest import Make
 from tests.live.hostile import MEMORY, PIDS, HostileBench, bench, tenants, terms
 from tests.services import require
 
@@ -123,11 +124,33 @@ def test_what_a_hostile_guest_tries_is_refused(service: HostileBench, engine: do
         assert answers(owned)
 
 
+@pytest.mark.long("two deploys on an engine", every_change=True)
+def test_a_guest_is_deployed_canaried_and_listed_by_command(make_shop: Make, engine: docker.DockerClient) -> None:
+    require("root", "nft", "cgroups")
+    shop = make_shop("docker")
+    with tenants(engine, 1) as (tenant,):
+        more = "cpus: 4, memory: 256m, pids: 100, evict: 3s"
+        (shop.folder / "tenants.yml").write_text(f"tenants:\n  {tenant}: {{{more}}}\n  other: {{{more}}}\n")
+        shop.write(tenant=tenant, health={"http": "/health", "deadline": "60s"})
+        shop.live("1.0")
+        assert shop.get().text.strip() == "1.0"
+        shop.version("2.0")
+        shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+        assert shop.get().text.strip() == "2.0"
+        rows = {row["name"]: row for row in shop.events("tenants")[0]["tenants"]}
+        assert (rows[tenant]["services"], rows["other"]["services"]) == ([shop.name], [])
+        for name in shop.containers():
+            assert network(tenant) in engine.containers.get(name).attrs["NetworkSettings"]["Networks"]
+        shop.write(mounts=[{"source": "/", "target": "/host"}])
+        assert "a guest has nothing of its host" in shop.deploy("up", "--version", "2.0", expect=2).stderr
+        shop.close()
+
+
 def test_a_guest_is_in_the_group_of_its_tenant_and_has_its_limits(
     service: HostileBench, engine: docker.DockerClient
 ) -> None:
     with tenants(engine, 1) as (tenant,):
-        guest = service.guest(terms(tenant), limits={"memory": "32m"})
+        guest = service.guest(terms(tenant), limits={"memory": "32m", "cpus": 0.5})
         found = engine.containers.get(guest.runtime_id).attrs
         host = found["HostConfig"]
         assert tenant.replace("-", "_") in host["CgroupParent"].replace("-", "_")
@@ -148,8 +171,7 @@ def test_a_guest_is_in_the_group_of_its_tenant_and_has_its_limits(
 def test_all_guests_together_have_the_lowest_weight_that_there_is(
     service: HostileBench, engine: docker.DockerClient
 ) -> None:
-    with tenants(engine, 1) as (tenant,):
-        service.guest(terms(tenant))
+    with tenants(engine, 1, starved=True) as (tenant,):
         driver = str(engine.info()["CgroupDriver"])
         assert isinstance(service.runtime, DockerRuntime)
         service.runtime.guests.prepare(terms(tenant))
@@ -177,6 +199,6 @@ def test_a_limit_of_disk_is_refused_where_the_engine_has_none(
 
 def test_cgroups_that_are_not_there_are_refused_and_not_passed_over(tmp_path: Path) -> None:
     with pytest.raises(DriverFailed, match="there are no cgroups of cpu"):
-        HostGround(lambda words: ["env", f"DEPLOYER_CGROUPS={tmp_path}", *words]).do(
+        HostGround(lambda words: ["env", f"CGROUPS={tmp_path}", f"STATE={tmp_path}", *words]).do(
             "bound", "cgroupfs", "1000000", "0", "acme", "1000000", "1", "10"
         )

@@ -250,7 +250,7 @@ def test_the_bridge_of_a_tenant_fits_into_the_name_of_an_interface() -> None:
 
 def ground(root: Path, bin_: Path) -> HostGround:
     path = f"{bin_}:{os.environ['PATH']}"
-    return HostGround(lambda words: ["env", f"PATH={path}", f"DEPLOYER_CGROUPS={root}", *words])
+    return HostGround(lambda words: ["env", f"PATH={path}", f"CGROUPS={root}", f"STATE={root}.state", *words])
 
 
 def told(ground: HostGround, *words: str) -> list[str]:
@@ -286,9 +286,20 @@ def test_cgroups_of_version_2_get_limits_and_the_lowest_weight(tmp_path: Path, p
 
     assert read("deployer-guests") == ["max 100000", "4096", "0", "100000", "1", "1"]
     assert read("deployer-guests/acme") == ["150000 100000", "2048", "0", "64", "", ""]
-    told(ground(root, programs), "weight", "cgroupfs", "high")
-    assert read("deployer-guests")[4] == "100"
-    assert told(ground(root, programs), "weighs", "cgroupfs") == ["100"]
+
+
+def test_guests_have_their_part_until_the_last_who_raised_it_lowers_it(tmp_path: Path, programs: Path) -> None:
+    root, weight = tmp_path / "cg", tmp_path / "cg" / "deployer-guests" / "cpu.weight"
+    weight.parent.mkdir(parents=True)
+    weight.touch()
+    (root / "cgroup.controllers").touch()
+    for verb, name, found in (("raise", "a", "100"), ("raise", "b", "100"), ("lower", "a", "100"), ("lower", "b", "1")):
+        told(ground(root, programs), verb, "cgroupfs", name)
+        assert told(ground(root, programs), "weighs", "cgroupfs") == [found]
+    told(ground(root, programs), "raise", "cgroupfs", "killed")
+    os.utime(tmp_path / "cg.state" / "raised.killed", (0, 0))
+    told(ground(root, programs), "lower", "cgroupfs", "another")
+    assert weight.read_text() == "1\n"
 
 
 def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> None:

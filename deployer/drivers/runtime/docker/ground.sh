@@ -1,14 +1,16 @@
 # What a host does for its guests, as root: one group of all of them with the lowest weight and a limit of memory, one
 # in it for each tenant, and rules of nftables for their networks. Every verb may be repeated. POSIX sh.
 #   bound DRIVER GROUP_MEMORY GROUP_CPUS TENANT MEMORY CPUS PIDS    make or change the groups (0 CPUS: no limit)
-#   weight DRIVER low|high                                         of all guests against the owner
+#   raise DRIVER NAME                                              guests have their part of the processors until
+#   lower DRIVER NAME                                              this, or for a minute
 #   fence BRIDGE none|out                                          what a network of a tenant reaches
-#   weighs DRIVER                                                  that weight
+#   weighs DRIVER                                                  the weight of all guests against the owner
 #   used DRIVER TENANT                                             CPU in µs, bytes of memory, processes
 #   forget DRIVER TENANT                                           its groups, once nothing is in them
 #   room                                                           bytes of memory that the host can give
 set -eu
-root=${DEPLOYER_CGROUPS:-/sys/fs/cgroup}
+root=${CGROUPS:-/sys/fs/cgroup}
+state=${STATE:-/run/deployer-guests}
 unified=; [ ! -e "$root/cgroup.controllers" ] || unified=1
 
 path_of() { # DRIVER [TENANT]: below the root, or below each controller
@@ -82,6 +84,16 @@ weigh() { # DRIVER low|high: all guests against the owner
         group=$(dirname "$group")
     done
 }
+alone() { # one at a time from here on
+    mkdir -p "$state"
+    exec 9> "$state/lock"
+    flock 9
+}
+settle() { # DRIVER: high as long as somebody has raised it, and is not dead since
+    find "$state" -name 'raised.*' -mmin +1 -exec rm -f {} +
+    set -- "$1" "$state"/raised.*
+    if [ -e "$2" ]; then weigh "$1" high; else weigh "$1" low; fi
+}
 fence() { # BRIDGE none|out
     command -v nft >/dev/null || { echo "nft is not installed" >&2; exit 3; }
     other=none; [ "$2" = out ] || other=out
@@ -132,11 +144,21 @@ used() { # DRIVER TENANT
 verb=$1; shift
 case $verb in
 bound)
+    alone
     limited "$1" "" "$2" "$3" 100000
     limited "$1" "$4" "$5" "$6" "$7"
-    weigh "$1" low
+    settle "$1"
     ;;
-weight) weigh "$1" "$2" ;;
+raise)
+    alone
+    : > "$state/raised.$2"
+    settle "$1"
+    ;;
+lower)
+    alone
+    rm -f "$state/raised.$2"
+    settle "$1"
+    ;;
 fence) fence "$1" "$2" ;;
 weighs) weighs "$1" ;;
 forget) forget "$1" "$2" ;;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ RUNTIMES = {"gvisor": "runsc"}  # by isolation, the name in the engine's configu
 # Without NET_RAW, which forges packets, MKNOD, AUDIT_WRITE, SETFCAP, SETPCAP and SYS_CHROOT of what engines give
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 TMP_BYTES = 64 * 1024 * 1024  # of /tmp and of each volume of an image: memory of the tenant
+LAST = 1000  # where a host has no memory left, the kernel ends guests first
 FILES = 16_384  # descriptors of a process
 NOWHERE = "192.0.2.1"  # of TEST-NET-1: names are asked of nobody
 
@@ -71,11 +73,12 @@ class DockerGuests:
         """Let guests have their part for a moment: at the lowest weight, on a host without idle processors, they are
         neither started nor frozen nor killed. Raise DriverFailed.
         """
-        self._grounded().do("weight", self._cgroups(), "high")
+        ground, driver, name = self._grounded(), self._cgroups(), secrets.token_hex(8)
+        ground.do("raise", driver, name)
         try:
             yield
         finally:
-            self._grounded().do("weight", self._cgroups(), "low")
+            ground.do("lower", driver, name)
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses here."""
@@ -93,20 +96,19 @@ class DockerGuests:
         volumes = client.images.get(arguments["image"]).attrs["Config"].get("Volumes") or {}
         endpoint = client.api.create_endpoint_config(aliases=[service])
         memory = min(arguments.get("mem_limit") or terms.memory, terms.memory)
-        cpus = min(arguments.get("nano_cpus") or int(terms.cpus * 1e9), int(terms.cpus * 1e9))
         out = terms.network == "out"
         held = {
             "cgroup_parent": self._parent(terms.tenant),
             "network": network(terms.tenant),
             "networking_config": {network(terms.tenant): endpoint},
             "dns": list(terms.dns) if out else [NOWHERE],
-            "nano_cpus": cpus,
             "mem_limit": memory,
             "memswap_limit": memory,
             "pids_limit": min(arguments.get("pids_limit") or terms.pids, terms.pids),
             "cap_drop": ["ALL"],
             "cap_add": list(CAPABILITIES),
             "log_config": {"type": "local", "config": {"max-size": "10m", "max-file": "3"}},
+            "oom_score_adj": LAST,
             "ulimits": [_ulimit("core", 0), _ulimit("nofile", FILES)],
             "restart_policy": {"Name": "on-failure"},
             "read_only": not terms.disk or bool(arguments.get("read_only")),
