@@ -121,6 +121,7 @@ class World:
     instances: dict[str, Instance] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
+    moves: bool = False  # an engine of many machines starts instances elsewhere
     talkative: int = 0  # WebSockets that are open wherever users are …
     open: dict[tuple[str, Place], int] = field(default_factory=dict)  # … and stay there when users are moved
     drained: set[str] = field(default_factory=set)  # servers that get no new requests
@@ -215,6 +216,10 @@ class World:
         made = replace(self, **own)
         made.flows = {service: flow.copy(made) for service, flow in self.flows.items()}
         return made
+
+    def move(self, name: str, address: str) -> None:
+        """Let an engine start an instance elsewhere."""
+        self.instances[name] = replace(self.instances[name], address=address)
 
     def end(self, name: str) -> None:
         """Let an instance end by itself."""
@@ -319,6 +324,10 @@ class MemoryRuntime:
         self.world = world
         self.installation = installation
         self.home = home
+
+    @property
+    def moves(self) -> bool:
+        return self.world.moves
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         return Image(reference, reference if reference.startswith("sha256:") else f"sha256:{reference}")

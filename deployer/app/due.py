@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:
     """Return the plan of what is to be done now; None for nothing. Raise Refused where it is not clear what is live."""
     kept = kept_now(house.store.services.get(release.service), drivers.traffic.lost(release.service))
-    known = [s.name for s, _ in drivers.traffic.servers(release.service, observed.live.stable)] if observed.live else []
+    seen = drivers.traffic.servers(release.service, observed.live.stable) if observed.live else ()
+    known = {server.name: server.address for server, _ in seen}
     return adjustment(observed, release, known, kept, house.clock.now(), occasion)
 
 

@@ -47,8 +47,9 @@ def config_hash(
 ) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
-    if not config.get("migrate"):  # what changes the database is part of a release, where there is something
-        config.pop("migrate", None)
+    for section in ("migrate", "swarm"):  # part of a release where there is something, and younger than releases
+        if not config.get(section):
+            config.pop(section, None)
     if not config.pop("tenant", None):
         terms = None
     ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them

@@ -14,7 +14,7 @@ from deployer.core import later
 from deployer.core.clock import Clock, Deadline, SystemClock
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
-from deployer.core.host import Host, Machines, Meant
+from deployer.core.host import LOCAL, Host, Machines, Meant
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Drivers
 from deployer.drivers.tracing import Traces
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
     from deployer.drivers.runtime.docker.engine_pool import EnginePool
+    from deployer.drivers.runtime.swarm import SwarmRuntime
     from deployer.drivers.traffic.proxies import Proxies
     from deployer.manifest.models import Manifest
 
@@ -106,11 +107,12 @@ def _sender(clock: Clock) -> Notifier:
 
 
 def _runtimes() -> tuple[str, ...]:
-    """Return the runtimes that can have something here: Incus where it listens."""
+    """Return the runtimes that can have something here: Incus where it listens, a Swarm that the engine manages."""
+    from deployer.drivers.runtime.docker.engine import Engine
     from deployer.drivers.runtime.incus.api import socket_path
 
     incus = ("incus",) * Path(socket_path(os.environ)).exists()
-    return ("process", "docker", "ansible", *incus)
+    return ("process", "docker", "ansible", *incus, *("swarm",) * Engine().manages())
 
 
 def _images(store: Store) -> ImageFiles:
@@ -255,6 +257,8 @@ class _Wiring:
             from deployer.drivers.runtime.incus import IncusRuntime
 
             return IncusRuntime(self._clock, self._store.secret("installation"), release_record.home(self._state))
+        if manifest.runtime == "swarm":
+            return self._swarm(machines)
         return self._docker(machines)
 
     def _docker(self, machines: Machines) -> DockerRuntime | DockerFleet:
@@ -264,6 +268,16 @@ class _Wiring:
 
         home = release_record.home(self._state)
         return DockerRuntime(self._clock, self._store.secret("installation"), home=home)
+
+    def _swarm(self, machines: Machines) -> SwarmRuntime:
+        from deployer.drivers.runtime.swarm import SwarmRuntime
+        from deployer.drivers.runtime.swarm.runtime import SwarmOwner
+
+        hosts = tuple({host.name: host for host in (*machines.every, LOCAL)}.values())
+        owner = SwarmOwner(self._store.secret("installation"), release_record.home(self._state))
+        wanted = [host.name for host in machines.wanted if host.name]
+        addresses = {host.name: host.address for host in hosts if host.name}
+        return SwarmRuntime(self._clock, owner, self._engines().links(hosts), wanted, addresses)
 
     def _engines(self) -> EnginePool:
         from deployer.drivers.runtime.docker.engine_pool import EnginePool
@@ -278,7 +292,7 @@ class _Wiring:
             from deployer.drivers.runtime.process.jobs import ProcessJobs
 
             return ProcessJobs(self._state, self._clock, self._store.secret("installation"))
-        if manifest.runtime in ("ansible", "incus"):
+        if manifest.runtime in ("ansible", "incus", "swarm"):
             raise Refused(f"{manifest.service}: runtime {manifest.runtime} runs no jobs", "use cron of its hosts")
         return self._docker(machines).jobs
 

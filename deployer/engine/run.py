@@ -10,9 +10,17 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
-from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, MachinesSilent, Refused, TakenBack
+from deployer.core.errors import (
+    DeadlinePassed,
+    DeployError,
+    DriverFailed,
+    MachinesSilent,
+    Refused,
+    TakenBack,
+)
 from deployer.core.events import Event, Sink
 from deployer.core.secret import hide_in
+from deployer.engine.address_follower import AddressFollower
 from deployer.engine.controls import Controls
 from deployer.engine.host_observer import HostObserver
 from deployer.engine.proxy_observer import ProxyObserver
@@ -51,6 +59,7 @@ class Drive:
     traffic: TrafficControl = field(init=False)
     controls: Controls = field(init=False)
     lookout: HostObserver = field(init=False)
+    follower: AddressFollower = field(init=False)
     proxies: ProxyObserver = field(init=False)
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     _releases: dict[int, Release] = field(default_factory=dict)
@@ -63,6 +72,7 @@ class Drive:
         )
         self.controls = Controls(self.store, self.rollout, self.lock, self.tell, stop_asked, detach)
         self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
+        self.follower = AddressFollower(self.drivers, self.lookout, self.service, self.clock, self.tell, self.release)
         self.proxies = ProxyObserver(self.drivers.traffic, self.service, self.tell, self._named)
 
     def _named(self, colour: Colour) -> str:
@@ -141,8 +151,11 @@ class Drive:
         once this process was overtaken.
         """
         self.store.locks.verify(self.lock)
+        self.follower.look()
         if self.rollout.phase == "back" or self.bound:
             return
+        if not self.rollout.plan.adjusts:
+            self.follower.refuse_drifted(self.rollout.release)
         self.controls.look_at_signals(self.traffic.running_out())
         if self.traffic.is_taken_back():
             raise self.controls.taken_back()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from deployer.manifest.judge import Judge
     from deployer.manifest.scale import ScaleSettings
-    from deployer.manifest.sections import Health, Limits, Log, Mount, Secret, StopSettings
+    from deployer.manifest.sections import Health, Limits, Log, Mount, Secret, StopSettings, Twin
+    from deployer.manifest.swarm import SwarmSettings
     from deployer.manifest.traffic import TrafficSettings
 
 
@@ -21,6 +22,10 @@ class Described(Protocol):
     def tenant(self) -> str | None: ...
     @property
     def secrets(self) -> Mapping[str, Secret]: ...
+    @property
+    def swarm(self) -> SwarmSettings | None: ...
+    @property
+    def twin(self) -> Twin | None: ...
     @property
     def verbs(self) -> str | None: ...
     @property

@@ -95,7 +95,7 @@ class MigrateSettings(Model):
 def conflicts(migrate: MigrateSettings | None, runtime: str) -> Iterator[Conflict]:
     """Return the keys of the section that do not go with the runtime."""
     for place, each in migrate.parts if migrate else ():
-        if runtime in ("ansible", "incus") and each.where == "instance":
+        if runtime in ("ansible", "incus", "swarm") and each.where == "instance":
             at = f"migrate.{place}.in"
             why = f"runtime {runtime} starts no instances for commands"
             yield Conflict(at, why, "in: here", ("runtime", at))

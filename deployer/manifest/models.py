@@ -39,6 +39,7 @@ from deployer.manifest.sections import (
     Verify,
 )
 from deployer.manifest.strategy import Strategy
+from deployer.manifest.swarm import SwarmSettings
 from deployer.manifest.text import (
     EnvFiles,
     EnvName,
@@ -104,7 +105,7 @@ class Manifest(Model):
 
     service: Name = Field(description="Name of the service.", examples=["shop"])
     image: ImageName = Field(
-        description="Image (runtime docker), directory (runtime process), or what the lifecycle playbooks of "
+        description="Image (runtimes docker, swarm), directory (runtime process), or what the lifecycle playbooks of "
         "runtime ansible expect; `{version}` or a tag is replaced by the version. With `build`: the name of what "
         "is built, by default that of the service.",
         examples=["registry.example.com/shop"],
@@ -123,7 +124,9 @@ class Manifest(Model):
         description="Never run two instances at once: the old one is stopped before the new one starts, in a rollback "
         "too (strategy `recreate`).",
     )
-    runtime: Literal["docker", "process", "ansible", "incus"] = Field("docker", description="What runs the instances.")
+    runtime: Literal["docker", "process", "ansible", "incus", "swarm"] = Field(
+        "docker", description="What runs the instances."
+    )
     verbs: FilePath | None = Field(
         None,
         description="Lifecycle playbooks of runtime ansible: `systemd`, `lxc`, `qemu`, or a folder with create.yml, "
@@ -139,6 +142,7 @@ class Manifest(Model):
         description="Ansible inventory: a file, folder or script relative to the manifest; default: the "
         "built-in one, in which every group is this host.",
     )
+    swarm: SwarmSettings | None = Field(None, description="Placing by a Docker Swarm (runtime swarm).")
     twin: Twin | None = Field(None, description="Separate hosts for the green environment.")
     tenant: TenantName | None = Field(
         None, description="Tenant whose service it is: a guest on hosts that `tenants.yml` lends (docs/guests.md)."
@@ -256,7 +260,7 @@ class Manifest(Model):
         if self.twin and self.hosts == "local":
             needs = ("twin", "hosts")
             yield Conflict("twin", "`hosts` is this host", "name a group of the inventory in `hosts`", needs)
-        if not self.traffic.proxies.local and self.hosts == "local":
+        if not self.traffic.proxies.local and self.hosts == "local" and self.runtime != "swarm":
             why = "proxies on other hosts do not reach instances of this one, which listen on 127.0.0.1"
             yield Conflict("traffic.proxies", why, "name a group in `hosts`, too", ("traffic.proxies", "hosts"))
         yield from chain.conflicts(self.service, self.traffic.chain)
@@ -265,7 +269,7 @@ class Manifest(Model):
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))
 
     def _image_conflicts(self) -> Iterator[Conflict]:
-        if self.runtime != "docker":
+        if self.runtime not in runtimes.OF_ENGINES:
             return
         if not image.is_reference(self.image.replace("{version}", "1")):
             example = "e.g. registry.example.com/shop:1.0; names are lower-case"
@@ -280,7 +284,7 @@ class Manifest(Model):
     def _build_conflicts(self) -> Iterator[Conflict]:
         if self.build is None:
             return
-        if self.runtime != "docker":
+        if self.runtime not in runtimes.OF_ENGINES:
             yield Conflict("build", f"runtime {self.runtime} does not support it", "remove it", ("runtime", "build"))
         if self.verify:
             why = "what is built here has no signature in a registry"
@@ -297,7 +301,7 @@ class Manifest(Model):
         unread = ""
         if self.runtime == "ansible":
             unread = "runtime ansible would play a playbook for each look at a log"
-        elif self.runtime == "docker" and self.log.driver not in READABLE_LOGS:
+        elif self.runtime in runtimes.OF_ENGINES and self.log.driver not in READABLE_LOGS:
             unread = f"logs of the driver {self.log.driver} cannot be read"
         for index, metric in enumerate(self.judge.metrics):
             if metric.logs and unread:
@@ -362,4 +366,4 @@ class Manifest(Model):
 
         Raise ValueError when the image has a digest and a version is asked for.
         """
-        return image.of_version(self.image, version or self.version, tagged=self.runtime == "docker")
+        return image.of_version(self.image, version or self.version, tagged=self.runtime in runtimes.OF_ENGINES)

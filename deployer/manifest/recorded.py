@@ -27,6 +27,7 @@ FACTS = frozenset(
         "migrate",  # where there is none
         "replicas",
         "scale",  # where there is none
+        "swarm",  # where there is none
         "tenant",
         "traffic.mode",
         "traffic.tls",  # where there is none

@@ -8,6 +8,7 @@ from deployer.manifest.base import Conflict
 from deployer.manifest.described import Described
 from deployer.manifest.sections import Limits, Log
 
+OF_ENGINES = ("docker", "swarm")  # whose instances are containers, of images that engines have
 OF_CONTAINERS = ("entrypoint", "mounts", "networks", "user", "read_only", "verify")
 
 
@@ -20,6 +21,10 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
             yield from _of_ansible(manifest)
         case "incus":
             yield from _of_incus(manifest)
+        case "swarm":
+            yield from _of_swarm(manifest)
+    if manifest.swarm is not None and manifest.runtime != "swarm":
+        yield Conflict("swarm", f"runtime {manifest.runtime} has none", "runtime: swarm", ("runtime", "swarm"))
     if manifest.verbs and manifest.runtime != "ansible":
         yield Conflict("verbs", f"runtime {manifest.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
 
@@ -79,6 +84,15 @@ def _of_incus(manifest: Described) -> Iterator[Conflict]:
             yield Conflict(at, "Incus takes no line breaks in variables", "put it into a file", ("runtime", at))
     hosts = ["hosts"] * (manifest.hosts != "local")
     yield from _unsupported(manifest, ("user", "read_only", "verify"), hosts)
+
+
+def _of_swarm(manifest: Described) -> Iterator[Conflict]:
+    if manifest.twin is not None:
+        why = "the Swarm places instances of both colours"
+        yield Conflict("twin", why, "remove it; see `swarm.constraints`", ("runtime", "twin"))
+    if manifest.health.docker:
+        why = "the Swarm itself waits for the HEALTHCHECK of an image, and keeps an instance out until then"
+        yield Conflict("health.docker", why, "check it by http, tcp or command, too", ("runtime", "health.docker"))
 
 
 def _given(manifest: Described) -> Iterator[Conflict]:

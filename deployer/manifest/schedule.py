@@ -67,7 +67,7 @@ def conflicts(jobs: Mapping[str, Job], runtime: str, secrets: Collection[str]) -
     """Return the keys of jobs that do not go with the runtime or with secrets of the manifest."""
     for name, job in jobs.items():
         at = f"schedule.{name}"
-        if runtime in ("ansible", "incus"):
+        if runtime in ("ansible", "incus", "swarm"):
             yield Conflict(at, f"runtime {runtime} runs no jobs", "use cron of its hosts", ("runtime", at))
         if runtime == "process":
             for key in ("entrypoint", "limits"):

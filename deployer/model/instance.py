@@ -17,7 +17,8 @@ class Instance:
 
     `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
     runtime; `host` is the machine of the inventory that it stands on, "" for this one. One that is `paused` keeps its
-    memory, gets no processor time and answers nobody.
+    memory, gets no processor time and answers nobody. `drift` says what somebody else has changed of it since it was
+    made, where its runtime can tell; "" for nothing.
     """
 
     service: str
@@ -34,6 +35,7 @@ class Instance:
     restarts: int = 0
     rollout: int = 0
     host: str = ""
+    drift: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deployer.core.clock import stamp
@@ -41,17 +41,17 @@ def refuse_unclear(observed: Observed, release: Release) -> None:
 def adjustment(
     observed: Observed,
     release: Release,
-    known: Collection[str],
+    known: Mapping[str, str],
     kept: Kept | None,
     now: float,
     occasion: str = KEEP,
 ) -> Plan | None:
     """Plan what brings the live release to what it should be; None where nothing is to be done.
 
-    Instances that do not run, or that the proxy does not know (it has those `known`), are started and attached; those
-    above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that are
-    silent are left alone, and what sleeps, unless a person wants a size or `scale.hours` have begun. Raise Refused
-    where it is not clear what is live.
+    Instances that do not run, or that the proxy does not know where they are (it has those `known`: addresses by
+    name), are started and attached; those above its size are removed one at a time, and so is an environment that was
+    kept warm until now. Machines that are silent are left alone, and what sleeps, unless a person wants a size or
+    `scale.hours` have begun. Raise Refused where it is not clear what is live.
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
@@ -102,12 +102,12 @@ class _Found:
     silent: tuple[str, ...]
 
     @classmethod
-    def of(cls, observed: Observed, release: Release, known: Collection[str]) -> _Found:
+    def of(cls, observed: Observed, release: Release, known: Mapping[str, str]) -> _Found:
         colour = observed.live.stable if observed.live else "blue"
         there: Environment | None = observed.environment(colour)
         instances = there.instances if there else ()
-        reached = (i for i in instances if i.state == "running" and (i.name in known or not release.served))
-        running = {i.index for i in reached}
+        there_up = (i for i in instances if i.state == "running")
+        running = {i.index for i in there_up if known.get(i.name) == i.address or not release.served}
         hosts, size = release.hosts(colour), release.size(colour)
         wanted = spread(colour, size, hosts)
         missing = tuple(n for n, host in wanted.items() if n not in running and host not in observed.silent)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.incus import incusd
 from tests.services import require
+from tests.swarm import OwnEngine, one_node
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +17,18 @@ def incus() -> Iterator[Mapping[str, str]]:
     require("incus", "root")
     with incusd() as environ:
         yield environ
+
+
+@pytest.fixture(scope="session")
+def swarm_of_one() -> Iterator[OwnEngine]:
+    """Run a Swarm of one node for all tests of this process."""
+    require("root", "dockerd")
+    with one_node() as engine:
+        yield engine
+
+
+@pytest.fixture
+def swarm_node(swarm_of_one: OwnEngine) -> Iterator[str]:
+    """Give the socket of that Swarm to a test, which stands where its instances are reached."""
+    with swarm_of_one.entered():
+        yield swarm_of_one.socket

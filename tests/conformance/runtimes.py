@@ -14,6 +14,7 @@ from typing import Any
 
 import docker
 import requests
+from docker.types import ServiceMode
 
 from deployer.core.clock import SystemClock
 from deployer.drivers.ports import Image, RuntimeCare
@@ -21,9 +22,11 @@ from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.incus import IncusRuntime
 from deployer.drivers.runtime.incus.api import Incus
 from deployer.drivers.runtime.process import ProcessRuntime
+from deployer.drivers.runtime.swarm import SwarmRuntime
+from deployer.drivers.runtime.swarm.runtime import SwarmOwner
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release, SecretText
-from tests import incus
+from tests import incus, swarm
 from tests.lab import image
 from tests.ports import free_port
 from tests.waiting import within
@@ -100,7 +103,11 @@ class Bench(ABC):
 
     def spec(self, release: Release, index: int = 1, **secrets: str) -> InstanceSpec:
         values = {name: SecretText(value) for name, value in secrets.items()}
-        return InstanceSpec(release, "blue", index, rollout=7, address=free_address(), secrets=values)
+        return InstanceSpec(release, "blue", index, rollout=7, address=self.own_address(), secrets=values)
+
+    def own_address(self) -> str:
+        """Give an address that is free for an instance."""
+        return free_address()
 
     @contextmanager
     def occupied(self, spec: InstanceSpec) -> Iterator[None]:
@@ -206,6 +213,51 @@ class IncusBench(Bench):
     def close(self) -> None:
         for name in incus.command(self.environ, "list", "-f", "csv", "-c", "n", self.service).split():
             incus.command(self.environ, "delete", "--force", name)
+
+
+class SwarmBench(Bench):
+    kind = "swarm"
+
+    def __init__(self, socket: str) -> None:
+        self.socket = socket
+        super().__init__()
+
+    def own_address(self) -> str:
+        return f"{swarm.ADDRESS}:{free_port()}"
+
+    def another(self, installation: str) -> RuntimeCare:
+        owner = f"/state/{self.service}/{installation}"
+        return SwarmRuntime(SystemClock(), SwarmOwner(owner), [swarm.link(self.socket, owner)])
+
+    def reference(self, version: str) -> str:
+        with swarm.client(self.socket) as engine:
+            image.build(f"{self.service}:{version}", version=version, client=engine)
+        return f"{self.service}:{version}"
+
+    def program(self) -> tuple[str, ...]:
+        return image.base()[1]
+
+    @contextmanager
+    def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
+        names = (f"{self.service}-debug", f"{self.service}-r99-1")
+        with swarm.client(self.socket) as engine:
+            found = engine.services.get(instance.runtime_id)  # type: ignore[no-untyped-call]
+            labels = found.attrs["Spec"]["Labels"]
+            more = {"labels": labels, "mode": ServiceMode("replicated", 0)}
+            reference = self.reference("1.0")
+            made = [engine.services.create(reference, name=name, **more) for name in names]  # type: ignore[no-untyped-call]
+            try:
+                yield names
+            finally:
+                for service in made:
+                    service.remove()
+
+    def close(self) -> None:
+        with swarm.client(self.socket) as engine:
+            for service in engine.services.list(filters={"label": f"deployer.service={self.service}"}):
+                service.remove()  # type: ignore[no-untyped-call]
+            for secret in engine.secrets.list():
+                secret.remove()
 
 
 class ProcessBench(Bench):

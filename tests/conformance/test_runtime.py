@@ -22,6 +22,7 @@ from tests.conformance.runtimes import (
     DockerBench,
     IncusBench,
     ProcessBench,
+    SwarmBench,
     answers,
     get,
     silent,
@@ -32,10 +33,12 @@ from tests.waiting import within
 LIVE = pytest.param("docker", marks=pytest.mark.live)
 LONG = pytest.param("incus", marks=[pytest.mark.live, pytest.mark.long("a daemon of Incus of its own")])
 # Incus starts nothing again that has ended, and says of no line of a log when it was written.
-not_incus = pytest.mark.parametrize("bench", ["process", LIVE], indirect=True)
+SWARM = pytest.param("swarm", marks=[pytest.mark.live, pytest.mark.long("a Swarm of its own")])
+OF_EACH = pytest.mark.long("a daemon of its own", every_change=("process", "docker", "swarm"))
+not_incus = pytest.mark.parametrize("bench", ["process", LIVE, SWARM], indirect=True)
 
 
-@pytest.fixture(params=["process", LIVE, LONG])
+@pytest.fixture(params=["process", LIVE, LONG, SWARM])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Give every implementation in turn."""
     made: Bench
@@ -44,6 +47,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             made = DockerBench(request.getfixturevalue("engine"))
         case "incus":
             made = IncusBench(request.getfixturevalue("incus"))
+        case "swarm":
+            made = SwarmBench(request.getfixturevalue("swarm_node"))
         case _:
             made = ProcessBench(tmp_path)
     try:
@@ -62,6 +67,7 @@ def test_an_instance_answers_on_its_address(bench: Bench) -> None:
     assert get(instance, "/version").text == "1.5\n"
 
 
+@OF_EACH
 def test_what_an_instance_is_is_read_back(bench: Bench) -> None:
     spec = bench.spec(bench.release(number=42), index=3)
     made = bench.runtime.ensure(spec, within())
@@ -98,6 +104,7 @@ def test_an_instance_that_runs_is_left_alone(bench: Bench) -> None:
     assert get(second, "/stats").json()["n"] == 1
 
 
+@OF_EACH
 def test_another_configuration_replaces_the_instance(bench: Bench) -> None:
     spec = bench.spec(bench.release(config="old"))
     wait_until_it_answers(bench.runtime.ensure(spec, within()))

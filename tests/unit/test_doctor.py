@@ -146,6 +146,14 @@ def test_an_instance_that_ended_is_started_again(scene: Scene) -> None:
     assert told(scene) == []
 
 
+def test_an_instance_that_somebody_else_has_changed_is_told(scene: Scene) -> None:
+    there = scene.world.instances["shop-r2-1"]
+    scene.world.instances["shop-r2-1"] = replace(there, drift="its image was changed")
+    assert [(f.level, f.text) for f in told(scene)] == [
+        ("bad", "shop-r2-1 is not what its release says: its image was changed")
+    ]
+
+
 def test_an_instance_that_does_not_get_healthy_is_told_and_gets_no_user(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

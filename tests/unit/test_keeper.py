@@ -84,6 +84,15 @@ def test_a_lost_instance_is_back_after_two_looks(kept: Looks) -> None:
     assert kept.look(3) == []
 
 
+def test_an_instance_that_an_engine_started_elsewhere_gets_its_users_there(kept: Looks) -> None:
+    kept.scene.world.move("shop-r1-2", "10.0.0.9:21001")
+    assert kept.up() == ["shop-r1-1"]
+    kept.look(2)
+    assert kept.up() == BOTH
+    assert kept.scene.world.servers["shop", kept.scene.live.stable]["shop-r1-2"].address == "10.0.0.9:21001"
+    assert kept.look(3) == []
+
+
 def test_one_that_comes_back_by_itself_is_left_alone(kept: Looks) -> None:
     there = kept.scene.world.instances["shop-r1-2"]
     for _ in range(3):
@@ -266,7 +275,7 @@ def test_what_is_planned_ends_at_the_size_and_never_takes_what_users_need(
     blue = Environment("shop", "blue", 5, tuple(_instance(n, state) for n, state in sorted(there.items())))
     green = Environment("shop", "green", 4, (replace(_instance(1, "running"), colour="green", release=4),))
     observed = Observed("shop", Live("blue"), None, blue if there else None, green)
-    names = {f"shop-r5-{n}" for n in known}
+    names = {f"shop-r5-{n}": _instance(n, "running").address for n in known}
     plan = adjustment(observed, release, names, Kept(4, "green", 100.0 - ago), 100.0)
     size = release.size("blue")
     right = all(there.get(n) == "running" and n in known for n in range(1, size + 1)) and not any(

@@ -230,6 +230,8 @@ def _programs(manifest: Manifest | None) -> Iterator[Discrepancy]:
         yield from _engine()
     if manifest is not None and manifest.runtime == "incus":
         yield _tried("Incus", _incus)
+    if manifest is not None and manifest.runtime == "swarm" and manifest.hosts == "local":
+        yield _tried("Swarm", _swarm)
     ours = manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies.local)
     if ours and (manifest is None or manifest.port is not None):
         yield _tried("HAProxy", _haproxy)
@@ -258,6 +260,18 @@ def _engine() -> Iterator[Discrepancy]:
     yield Discrepancy("ok", what, f"is reachable at {Engine().address}")
     if not lets_live:
         yield Discrepancy("warn", what, ENDS_WITH_IT, LET_LIVE)
+
+
+def _swarm() -> str:
+    from deployer.core.clock import SystemClock
+    from deployer.drivers.runtime.docker import DockerRuntime, Engine, FleetHost
+    from deployer.drivers.runtime.swarm.view import SwarmView
+
+    clock, engine = SystemClock(), Engine()
+    engine.require()
+    here = FleetHost("", engine, DockerRuntime(clock, "doctor", engine), clock)
+    nodes = SwarmView("doctor", [here], (), {}).place().ready
+    return f"{len(nodes)} {'node is' if len(nodes) == 1 else 'nodes are'} ready, by the manager at {engine.address}"
 
 
 def _incus() -> str:

@@ -155,10 +155,11 @@ def _ill(sight: ServiceSnapshot, environment: Environment, cure: Fix) -> Iterato
     remedy = f"`deploy logs`, then {'`deploy rollback` or a fixed release' if runs else '`deploy up`'}"
     for instance in environment.instances:
         text = f"{instance.name} is {instance.state}, {instance.restarts} restarts"
-        if instance.state != "running":
-            yield Discrepancy("bad", sight.service, text, remedy, cure)
-        elif instance.restarts:
-            yield Discrepancy("bad", sight.service, text, remedy)
+        if instance.state != "running" or instance.restarts:
+            yield Discrepancy("bad", sight.service, text, remedy, cure if instance.state != "running" else None)
+        if instance.drift:
+            drift = f"{instance.name} is not what its release says: {instance.drift}"
+            yield Discrepancy("bad", sight.service, drift, "the next release replaces it")
 
 
 def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:

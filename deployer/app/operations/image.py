@@ -15,6 +15,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Tell
 from deployer.drivers.ports import PIN, Drivers, Image
+from deployer.manifest.runtimes import OF_ENGINES
 from deployer.model import SecretText, Signature
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.store import AuditEntry
@@ -49,7 +50,7 @@ def made_image(
     """Build the image, unless an earlier release did, or take the one that the manifest names; `pin` pins it."""
     manifest = request.loaded.manifest
     reference = manifest.image_for(request.version)
-    if manifest.runtime != "docker":
+    if manifest.runtime not in OF_ENGINES:
         return pin(path_of(request.loaded.folder, reference, always=manifest.runtime == "process"))
     if manifest.build is None:
         return pin(reference)

@@ -38,6 +38,11 @@ class Runtime(Protocol):
     reads all of them gives with it what the others said.
     """
 
+    @property
+    def moves(self) -> bool:
+        """Whether an instance that was started may be found at another address later, on another machine."""
+        ...
+
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell, /) -> Image:
         """Fetch the image if it is not here and pin it. Raises Refused when it cannot be had."""
         ...

@@ -121,14 +121,14 @@ class Lab:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Let this thread, and what it starts meanwhile, stand on the controller, which reaches the machines."""
-        with _standing(f"/run/netns/{self.controller}"):
+        with standing(f"/run/netns/{self.controller}"):
             yield
 
     @staticmethod
     @contextmanager
     def outside() -> Iterator[None]:
         """Let this thread stand on the test machine again, which reaches the Internet."""
-        with _standing(f"/proc/self/fd/{_HOME}"):
+        with standing(f"/proc/self/fd/{_HOME}"):
             yield
 
     # -- faults of the network
@@ -182,7 +182,8 @@ def _remove(mark: str) -> None:
 
 
 @contextmanager
-def _standing(path: str) -> Iterator[None]:
+def standing(path: str) -> Iterator[None]:
+    """Let this thread, and what it starts meanwhile, stand in a network namespace."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _setns(path)

@@ -49,6 +49,8 @@ class Ground:
 class AnsibleRuntime:
     """The runtime `ansible`, on this host or on those of an inventory."""
 
+    moves = False
+
     def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: HostPresence, clock: Clock) -> None:
         state = ground.state.absolute()
         self._ground, self._player, self._presence, self._clock = ground, player, presence, clock

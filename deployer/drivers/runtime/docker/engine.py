@@ -96,6 +96,18 @@ class Engine:
         with self.client("what it does with containers when it ends") as client:
             return client.info().get("LiveRestoreEnabled") is not False
 
+    def manages(self) -> bool:
+        """Tell whether it is a manager of a Swarm; one that does not respond is none."""
+        try:
+            if self._connect is connect and self.address.startswith(reading.SCHEME):
+                said = reading.info("info of the engine", self.address, PING)
+            else:
+                with self.client("info of the engine", PING) as client:
+                    said = client.info()
+        except (DriverFailed, DeadlinePassed):
+            return False
+        return bool((said.get("Swarm") or {}).get("ControlAvailable"))
+
     def containers(self, what: str, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Read what `docker inspect` says of all containers with these labels; one removed meanwhile is left out."""
         if self._connect is connect and self.address.startswith(reading.SCHEME):

@@ -35,8 +35,11 @@ class EnginePool:
 
     def fleet(self, machines: Machines) -> DockerFleet:
         """Give the runtime on these machines; images come from the engine of this one where there is one."""
-        members = [self._member(host) for host in machines.every]
-        return DockerFleet(members, {host.name for host in machines.wanted}, self._member(LOCAL))
+        return DockerFleet(self.links(machines.every), {host.name for host in machines.wanted}, self._member(LOCAL))
+
+    def links(self, hosts: Sequence[Host]) -> list[FleetHost]:
+        """Return the ways to the engines of some machines."""
+        return [self._member(host) for host in hosts]
 
     def data(self, hosts: Sequence[Host], mounts: Sequence[Mount], folder: Path) -> FleetData:
         """Give the data of a service on these hosts; `folder` is for a lock."""

@@ -35,6 +35,8 @@ class DockerFleet:
     on which a release is to stand: they get its image.
     """
 
+    moves = False
+
     def __init__(self, members: Sequence[FleetHost], wanted: Collection[str], control: FleetHost | None = None) -> None:
         self.members = tuple(members)
         self._members = {member.name: member for member in members}

@@ -31,6 +31,11 @@ def containers(what: str, address: str, labels: Sequence[str], seconds: float) -
     return [attributes for attributes in each if attributes is not None]
 
 
+def info(what: str, address: str, seconds: float) -> dict[str, Any]:
+    """Return what the engine says of itself. Raise DriverFailed, or DeadlinePassed after `seconds`."""
+    return dict(_get(what, address, "/info", time.monotonic() + seconds, seconds) or {})
+
+
 def _get(what: str, address: str, path: str, end: float, seconds: float) -> Any:
     """Return the JSON at a path; None where there is nothing."""
     try:

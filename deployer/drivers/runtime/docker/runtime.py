@@ -36,6 +36,8 @@ class DockerRuntime:
     it is the one that DOCKER_HOST names, else that of this host. `ground` is the host of the engine, for guests.
     """
 
+    moves = False
+
     def __init__(
         self,
         clock: Clock,

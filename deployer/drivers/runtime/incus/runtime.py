@@ -26,6 +26,8 @@ UNDO_SECONDS = 30.0
 class IncusRuntime:
     """The runtime `incus`. `installation` names the store: two of them in one project never meet."""
 
+    moves = False
+
     def __init__(self, clock: Clock, installation: str, home: str = "", incus: Incus | None = None) -> None:
         self._clock, self._installation, self._home = clock, installation, home
         self._incus = incus or Incus(clock)

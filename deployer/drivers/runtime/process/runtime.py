@@ -47,6 +47,8 @@ OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 class ProcessRuntime:
     """The runtime `process`. `folder` holds all it owns, `installation` names the state folder."""
 
+    moves = False
+
     def __init__(self, folder: Path, clock: Clock, installation: str) -> None:
         self._folder = folder.absolute()
         self._clock = clock

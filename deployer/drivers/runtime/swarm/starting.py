@@ -1,0 +1,47 @@
+"""A service of a Swarm comes up: its task runs, or what the Swarm says about it becomes an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.swarm.options import Standing
+from deployer.model import InstanceSpec
+
+LOOK_SECONDS = 0.1
+PENDING_SECONDS = 5.0  # after which a task that no node takes is given up: nodes may be about to be ready
+
+
+def await_running(spec: InstanceSpec, look: Callable[[], Standing], deadline: Deadline) -> None:
+    """Wait until the task of an instance runs, or has run and ended: whoever looks at its health finds that out.
+
+    `look` reads its service. Raise DriverFailed where no node takes the task or none can start it.
+    """
+    patience = Deadline.after(deadline.clock, min(PENDING_SECONDS, deadline.left()))
+
+    def begun() -> bool:
+        standing = look()
+        if standing.state == "running":
+            return True
+        for ended in standing.ended():
+            _refuse(spec, str(ended["Status"].get("Err") or ""))
+            return True
+        task = standing.task
+        if task is not None and task["Status"]["State"] == "pending" and patience.passed():
+            said = task["Status"].get("Err") or task["Status"].get("Message") or "no reason given"
+            raise DriverFailed(f"{spec.name}: no node fits: {said}", "`docker node ls`; see `limits` and `hosts`")
+        return False
+
+    deadline.until(begun, f"start {spec.name}", every=LOOK_SECONDS)
+
+
+def _refuse(spec: InstanceSpec, said: str) -> None:
+    """Raise DriverFailed for what keeps a container from starting; one that started and ended is no such thing."""
+    if "address already in use" in said or "port is already allocated" in said:
+        why = f"{spec.name} cannot have {spec.address}: another program of the node listens there"
+        raise DriverFailed(why, "stop it, then try again")
+    if "No such image" in said:
+        raise DriverFailed(f"{spec.name}: a node lacks its image: {said}", "name that node in `hosts`")
+    if said and "non-zero exit" not in said:
+        raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`")

@@ -1,0 +1,88 @@
+"""Instances that an engine of many hosts started elsewhere: the proxy's servers follow them while a rollout runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, StepFailed
+from deployer.core.events import Tell
+from deployer.core.said_once import SaidOnce
+from deployer.engine.host_observer import HostObserver
+from deployer.model import PLACES, Instance, Place, Release, Server, release_of
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import EngineDrivers
+
+LOOK_SECONDS = 1.0  # between two looks
+PROBE_SECONDS = 2.0  # for an instance to show that it is healthy where it is now
+ATTACH_SECONDS = 10.0  # for the proxy to find it up there
+
+
+class AddressFollower:
+    """Compares, each second, where instances are with where the proxy looks for them; `release` reads one.
+
+    Only of a runtime that moves instances. An instance gets its requests at its new address once it is healthy there.
+    """
+
+    def __init__(
+        self,
+        drivers: EngineDrivers,
+        lookout: HostObserver,
+        service: str,
+        clock: Clock,
+        tell: Tell,
+        release: Callable[[int], Release],
+    ) -> None:
+        self._drivers, self._lookout, self._service = drivers, lookout, service
+        self._clock, self._tell, self._release = clock, tell, release
+        self._next = 0.0
+        self._moving: set[str] = set()  # known at their new address, and not in rotation there yet
+        self._said = SaidOnce[str]()
+        self._drifted: dict[str, str] = {}  # instances that somebody else has changed, and what, as last seen
+
+    def look(self) -> None:
+        """Look, if that is due. Trouble is told once, and it is tried again."""
+        now = self._clock.monotonic()
+        if not self._drivers.runtime.moves or now < self._next:
+            return
+        self._next = now + LOOK_SECONDS
+        try:
+            self._follow(self._lookout.standing().instances)
+        except (DriverFailed, DeadlinePassed) as error:
+            if self._said.is_new("", error.message):
+                self._tell("note", text=f"cannot follow where instances are, trying again: {error.message}")
+        else:
+            self._said.settle("")
+
+    def refuse_drifted(self, release: int) -> None:
+        """Raise StepFailed where an instance of a release was, as last seen, not what is being released."""
+        for name, what in self._drifted.items():
+            if release_of(self._service, name) == release:
+                raise StepFailed(f"{name} is not what r{release} says: {what}", "see who did that, then deploy again")
+
+    def _follow(self, instances: Sequence[Instance]) -> None:
+        self._drifted = {i.name: i.drift for i in instances if i.drift}
+        for name, what in self._drifted.items():
+            if self._said.is_new(name, what):
+                self._tell("note", text=f"{name} is not what its release says: {what}")
+        for place in PLACES:
+            if there := [i for i in instances if i.colour == place and i.state == "running"]:
+                self._attach_moved(place, there)
+
+    def _attach_moved(self, place: Place, instances: Sequence[Instance]) -> None:
+        known = {server.name: server.address for server, _ in self._drivers.traffic.servers(self._service, place)}
+        self._moving |= {i.name for i in instances if known.get(i.name, i.address) != i.address}
+        for instance in instances:
+            if instance.name in self._moving and self._is_healthy(instance):
+                where = Server(instance.name, instance.address)
+                patience = Deadline.after(self._clock, ATTACH_SECONDS)
+                self._drivers.traffic.attach(self._service, place, [where], patience)
+                self._moving.discard(instance.name)
+                at = f"on {instance.host}, at {instance.address}" if instance.host else f"at {instance.address}"
+                self._tell("note", text=f"{instance.name} is {at} now, and gets its requests there")
+
+    def _is_healthy(self, instance: Instance) -> bool:
+        manifest = self._release(instance.release).manifest
+        return not self._drivers.checks.probe(manifest, instance, Deadline.after(self._clock, PROBE_SECONDS))

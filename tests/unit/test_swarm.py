@@ -1,0 +1,135 @@
+"""What a manager of a Swarm says, and what it means: tasks, nodes, changes by others, and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.swarm.managers import leaderless
+from deployer.drivers.runtime.swarm.nodes import Links, placing
+from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
+
+LABELS = {
+    "deployer.installation": "one",
+    "deployer.service": "shop",
+    "deployer.release": "2",
+    "deployer.index": "1",
+    "deployer.colour": "green",
+    "deployer.rollout": "7",
+    "deployer.config": "abc",
+    "deployer.address": "21001",
+}
+NODES = {f"id{n}": Node(f"id{n}", f"web{n}", f"10.0.0.{n}", True, True) for n in (1, 2, 3)}
+
+
+def service(**more: Any) -> dict[str, Any]:
+    spec = {"Name": "shop-r2-1", "Labels": LABELS, "EndpointSpec": {"Ports": [{"PublishedPort": 21001}]}}
+    return {"ID": "s1", "Spec": {**spec, **more.pop("spec", {})}, **more}
+
+
+def task(second: int, node: str, state: str, desired: str = "running", at: int = 0, code: int = 0) -> dict[str, Any]:
+    """Return a task that was made in that second, and whose state was heard of `at` another one."""
+    status = {
+        "State": state,
+        "Timestamp": f"2026-01-01T00:00:{at or second:02}Z",
+        "ContainerStatus": {"ExitCode": code},
+    }
+    made_at = f"2026-01-01T00:00:{second:02}Z"
+    return {"ServiceID": "s1", "CreatedAt": made_at, "NodeID": node, "DesiredState": desired, "Status": status}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([task(1, "id1", "running")], ("running", "10.0.0.1:21001", 0, None)),
+        ([task(1, "", "pending")], ("created", "0.0.0.0:21001", 0, None)),
+        # The node was lost: its task is listed as running for good, and another one is on its way, then runs.
+        ([task(1, "id1", "running", "shutdown"), task(9, "id2", "starting")], ("created", "10.0.0.2:21001", 0, None)),
+        ([task(1, "id1", "running", "shutdown"), task(9, "id2", "running")], ("running", "10.0.0.2:21001", 0, None)),
+        # It came back, and says that what was there has failed: long after that was replaced.
+        (
+            [task(1, "id1", "failed", "shutdown", at=30, code=137), task(9, "id2", "running")],
+            ("running", "10.0.0.2:21001", 0, None),
+        ),
+        # It ended by itself; the next start waits, then runs.
+        (
+            [task(1, "id1", "failed", "shutdown", at=5, code=7), task(6, "id1", "ready", "ready")],
+            ("exited", "10.0.0.1:21001", 1, 7),
+        ),
+        (
+            [task(1, "id1", "failed", "shutdown", at=5, code=7), task(6, "id1", "running")],
+            ("running", "10.0.0.1:21001", 1, None),
+        ),
+    ],
+)
+def test_the_state_of_an_instance_is_that_of_the_task_that_is_to_run(
+    tasks: list[dict[str, Any]], expected: tuple[Any, ...]
+) -> None:
+    seen = observed(Standing.of(service(), tasks), NODES)
+    assert (seen.state, seen.address, seen.restarts, seen.exit_code) == expected
+    assert (seen.name, seen.release, seen.colour, seen.runtime_id) == ("shop-r2-1", 2, "green", "s1")
+
+
+def test_tasks_of_other_services_are_not_its() -> None:
+    other = {**task(3, "id3", "running"), "ServiceID": "s2"}
+    assert observed(Standing.of(service(), [task(1, "id1", "running"), other]), NODES).host == "web1"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"Name": "shop-debug"},
+        {"EndpointSpec": {"Ports": [{"PublishedPort": 80}]}},
+        {"Labels": {**LABELS, "deployer.release": "two"}},
+        {"Labels": {}},
+    ],
+)
+def test_a_copy_of_a_service_is_not_an_instance(spec: dict[str, Any]) -> None:
+    assert made(service())
+    assert not made(service(spec=spec))
+
+
+def test_a_service_that_was_ever_updated_was_changed_by_somebody_else() -> None:
+    assert drift(service()) == ""
+    before = {"TaskTemplate": {"ContainerSpec": {"Image": "a", "Env": ["PASSWORD=x"]}, "ForceUpdate": 0}}
+    after = {"TaskTemplate": {"ContainerSpec": {"Image": "b", "Env": ["PASSWORD=y"]}, "ForceUpdate": 0}}
+    found = service(spec=after, PreviousSpec={**service()["Spec"], **before}, UpdatedAt="2026-01-01T12:00:00.5Z")
+    text = drift({**found, "Version": {"Index": 42}})
+    assert "changed at 2026-01-01T12:00:00Z by somebody else, version 42: Env, Image" in text
+    assert "PASSWORD" not in text, "what changed may be a secret"
+
+
+def test_managers_without_a_leader_can_change_nothing() -> None:
+    leads, follows = {"Leader": True, "Reachability": "reachable"}, {"Reachability": "unreachable"}
+    assert leaderless([{"ManagerStatus": leads}, {"ManagerStatus": follows}, {}]) == ""
+    alone = leaderless([{"ManagerStatus": {"Reachability": "reachable"}}, {"ManagerStatus": follows}, {}])
+    assert alone.startswith("the Swarm has no leader: 1 of 2 managers are reachable")
+
+
+def test_instances_stay_off_nodes_that_are_not_named() -> None:
+    place = placing(NODES, {}, ["web1", "web3"])
+    assert (sorted(place.ready), place.others) == (["id1", "id3"], ("id2",))
+    assert place.unreached == ("web1", "web3")
+    assert placing(NODES, {}, ()).others == ()
+
+
+def test_no_node_that_takes_tasks_is_named() -> None:
+    drained = {id: Node(id, node.name, node.address, False, True) for id, node in NODES.items()}
+    with pytest.raises(DriverFailed, match="no node fits: none of web1, web2, web3 is ready"):
+        placing(drained, {}, ())
+
+
+def test_a_node_that_leads_may_not_know_its_own_address() -> None:
+    said = {
+        "ID": "id1",
+        "Description": {"Hostname": "web1"},
+        "Spec": {"Availability": "drain"},
+        "Status": {"State": "ready", "Addr": "0.0.0.0"},
+        "ManagerStatus": {"Addr": "10.0.0.1:2377"},
+    }
+    other = {**said, "ID": "id2", "Status": {"State": "down", "Addr": "10.0.0.2"}}
+    nodes = Links([], {}).nodes([said, other])
+    assert nodes["id1"] == Node("id1", "web1", "10.0.0.1", ready=False, up=True)
+    assert (nodes["id2"].address, nodes["id2"].up) == ("10.0.0.2", False)
