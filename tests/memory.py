@@ -24,6 +24,7 @@ from deployer.core.errors import (
 from deployer.core.events import Tell
 from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
+from deployer.drivers.ports.guests import GuestUse
 from deployer.drivers.ports.sleeping import Wake
 from deployer.drivers.traffic.turns import refuse_older
 from deployer.engine import Drive
@@ -36,6 +37,7 @@ from deployer.model import (
     PLACES,
     Colour,
     Environment,
+    GuestTerms,
     Instance,
     InstanceSpec,
     Live,
@@ -163,6 +165,8 @@ class World:
     shown: dict[str, str] = field(default_factory=dict)  # PEM that the proxy shows, by domain
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
+    lent: list[GuestTerms] = field(default_factory=list)  # terms that hosts were asked to keep
+    frozen: list[str] = field(default_factory=list)  # instances of guests, in their order
     asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
     sleeps_as: Literal["exited", "paused"] = "exited"  # what becomes of an instance that sleeps
     impatient: bool = False  # somebody comes while a service goes to sleep
@@ -253,6 +257,7 @@ class World:
             self.jobs,
             MemoryCertificates(self),
             MemorySleeper(self),
+            MemoryGuests(self),
         )
 
 
@@ -280,6 +285,24 @@ class MemorySleeper:
 
     def wakes(self, service: str) -> tuple[Wake, ...]:
         return tuple(self.world.wakes)
+
+
+class MemoryGuests:
+    """Keeps nobody apart, and notes whose instances were frozen."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def check(self, terms: GuestTerms) -> None:
+        self.world.lent.append(terms)
+
+    def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
+        for each in instances:
+            self.world.instances[each.name] = replace(each, state="paused")
+            self.world.frozen.append(each.name)
+
+    def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
+        return {"": GuestUse(1.5, 2 * 1024**2, 3)}
 
 
 class MemoryCertificates:

@@ -1,4 +1,4 @@
-"""`deploy tenants`: to whom hosts are lent, under which terms, and what is live there."""
+"""`deploy tenants`, `deploy guests`, `deploy evict`: to whom hosts are lent, what runs there, and who has to go."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from deployer.cli.options import Common, common
-from deployer.cli.output import print_result
+from deployer.cli.output import open_view, print_result
 from deployer.cli.session import house
+from deployer.cli.values import duration
 from deployer.core.errors import Exit
 
 if TYPE_CHECKING:
@@ -48,3 +49,44 @@ def tenants(common: Common, inventory: Path | None) -> int:
     with house(common) as opened:
         print_result(overview(opened, file), common.output)
     return int(Exit.DONE)
+
+
+@click.command("guests")
+@common()
+def guests(common: Common) -> int:
+    """List the services of tenants: what runs of each, who was evicted and why, and what their tenants use."""
+    from deployer.app.guests import listing
+
+    with house(common) as opened:
+        print_result(listing(opened), common.output)
+    return int(Exit.DONE)
+
+
+@click.command("evict")
+@common("message")
+@click.argument("tenant", required=False, default="")
+@click.option("--now", is_flag=True, help="Give the instances no time to end.")
+@click.option("--for", "span", metavar="TIME", help="Let them in again after this time, such as 2h (with a keeper).")
+@click.option("--end", is_flag=True, help="Let them in again now.")
+def evict(common: Common, tenant: str, now: bool, span: str | None, end: bool) -> int:
+    """Evict the guests of TENANT, or of all tenants: the owner gets processors back at once, and memory a little later.
+
+    Instances are frozen, then each has what tenants.yml says under `evict` to end. What the keeper has evicted comes
+    back by itself when there is room; after this command guests stay away until --end, or for the time of --for.
+    """
+    from deployer.app.operations import evict as operations
+
+    if end and (now or span):
+        raise click.UsageError("--end goes with neither --now nor --for")
+    if not end and not common.message:
+        raise click.UsageError("say why: -m TEXT")
+    seconds = duration(span) if span else 0.0
+    with open_view(common.output) as view, house(common, view) as opened:
+        if end:
+            ended = operations.admit(opened, tenant, common.message)
+        else:
+            ended = operations.evict(opened, tenant, common.message, now=now, seconds=seconds)
+    if common.output != "json":
+        for each in ended:
+            click.echo(each.text)
+    return max((int(each.exit) for each in ended), default=int(Exit.DONE))

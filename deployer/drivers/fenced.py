@@ -12,6 +12,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import LockLost
 from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
+from deployer.drivers.ports.guests import Guests
 from deployer.drivers.ports.sleeping import Sleeper
 from deployer.model import Live
 
@@ -37,6 +38,7 @@ CHANGES = {
     "jobs": frozenset({"start", "remove"}),
     "certificates": frozenset({"install"}),
     "sleeper": frozenset({"sleep"}),
+    "guests": frozenset({"freeze"}),
 }
 
 
@@ -95,7 +97,7 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
     changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.upkeep, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
-    shown, sleeper = drivers.certificates, drivers.sleeper
+    shown, sleeper, guests = drivers.certificates, drivers.sleeper, drivers.guests
     return replace(
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
@@ -103,6 +105,7 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
         upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], owner)),
         jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], owner)),
         certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], owner)),
+        guests=guests and cast(Guests, _Fenced(guests, CHANGES["guests"], owner)),
         sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
     )

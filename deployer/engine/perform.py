@@ -8,13 +8,14 @@ from typing import Any
 
 from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
-from deployer.engine import gates, hooks, migration
+from deployer.engine import gates, hooks, migration, resting
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
 from deployer.engine.removal import AT_ONCE, remove_all
 from deployer.engine.run import Drive
 from deployer.model import CLOCKS, Instance, Live, Place, Server, newest_good, spread
+from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.plan import ROLLBACK
@@ -108,7 +109,9 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Remove():
             return _remove(run, step, doing)
         case Sleep():
-            return _sleep(run, step, doing)
+            return resting.sleep(run, step, doing.deadline)
+        case Freeze():
+            return resting.freeze(run, step, doing.deadline)
         case Handover():
             return hand_over(run, step, doing.entry.until, doing.deadline)
         case Warm():
@@ -263,7 +266,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     cut = _drain(run, step, leaving, doing)
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
-    remove_all(run, doomed, doing.n, doing.deadline)
+    remove_all(run, doomed, doing.n, doing.deadline, step.grace if isinstance(step, Evict) else None)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _refuse_left(run, step, stays, doomed)
@@ -272,21 +275,6 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
         text = f"not removed, as the host is unreachable: {', '.join(unseen)}; `deploy doctor --fix` does it later"
         run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
-
-
-def _sleep(run: Drive, step: Sleep, doing: Doing) -> dict[str, Any]:
-    """Stop or pause what runs until the next request, and read that back; who comes meanwhile keeps it awake."""
-    sleeper = run.drivers.sleeper
-    if sleeper is None:
-        raise StepFailed(f"{run.service} does not sleep", "`scale.min: 0` in its manifest has it sleep")
-    patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
-    if not sleeper.sleep(run.service, step.colour, step.grace, patience, doing.deadline):
-        run.tell("note", text="somebody came: it stays awake")
-        return {"asleep": False}
-    running = [i.name for i in run.instances(step.colour, step.release) if i.state == "running"]
-    if running and step.colour in sleeper.asleep(run.service):
-        raise StepFailed(f"{', '.join(running)}: asleep, but the runtime still has it running", "see `deploy doctor`")
-    return {"asleep": not running}
 
 
 def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:

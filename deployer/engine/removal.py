@@ -19,9 +19,12 @@ SHORT_GRACE = 10.0  # seconds that an instance may take to end without a word ab
 TELL_SECONDS = 5.0
 
 
-def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadline) -> None:
-    """Remove instances in step `n`. One whose machine has fallen silent is left, and told once all others are gone."""
-    ends = {i.name: (i, run.release(i.release).manifest.stop.grace) for i in doomed}
+def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadline, within: float | None = None) -> None:
+    """Remove instances in step `n`, each `within` so many seconds, else as its release says.
+
+    One whose machine has fallen silent is left, and told once all others are gone.
+    """
+    ends = {i.name: (i, run.release(i.release).manifest.stop.grace if within is None else within) for i in doomed}
     longest = max((grace for _, grace in ends.values()), default=0.0)
     left, mutex = sorted(ends), threading.Lock()
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
-from deployer.model import Colour, Environment, Observed, Release, spread
-from deployer.planning.orders import KEEP, SLEEP
+from deployer.model import COLOURS, Colour, Environment, Observed, Release, spread
+from deployer.planning.guest_steps import Evict, Freeze
+from deployer.planning.orders import EVICT, KEEP, SLEEP
 from deployer.planning.plan import Plan
-from deployer.planning.recipes import attach, put_to_sleep, remove, start_on
+from deployer.planning.recipes import PROXY_SECONDS, SLACK_SECONDS, attach, put_to_sleep, remove, start_on
 from deployer.planning.steps import Step, named
+
+FREEZE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,22 @@ def falling_asleep(observed: Observed, release: Release, why: str) -> Plan | Non
     back = (*start_on(release, colour, 1, 0), *attach(release, colour))
     way = (put_to_sleep(release, colour),)
     return Plan.adjusting(release.service, SLEEP, release.number, way, back, (why,))
+
+
+def evicting(observed: Observed, release: Release, grace: float, until: float, why: str) -> Plan | None:
+    """Plan that nothing of a guest runs: all of it is frozen first, then each instance has `grace` to end.
+
+    It stays away `until` a moment (`Evict`). None where nothing of it stands. On the way back the live release runs.
+    """
+    there = [(colour, e) for colour in COLOURS if (e := observed.environment(colour))]
+    if not there:
+        return None
+    frozen = (Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
+    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
+    gone = (Evict(release=e.release, colour=c, grace=grace, until=until, deadline=deadline) for c, e in there)
+    live = observed.live.stable if observed.live else "blue"
+    back = (*start_on(release, live, release.size(live), len(observed.silent)), *attach(release, live, partial=True))
+    return Plan.adjusting(release.service, EVICT, release.number, (*frozen, *gone), back, (why,))
 
 
 @dataclass(frozen=True)

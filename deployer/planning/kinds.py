@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.steps import (
@@ -30,7 +31,9 @@ from deployer.planning.steps import (
 _FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
 _AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Sleep, Warm, Prune)
 _MIGRATION: tuple[type[Step], ...] = (Migrate, Discard)
-KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS, *_MIGRATION, Meet)}
+_GUESTS: tuple[type[Step], ...] = (Freeze, Evict)
+_EVERY = (*_FORWARD, *_AFTERWARDS, *_MIGRATION, *_GUESTS, Meet)
+KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in _EVERY}
 
 
 def from_dict(data: dict[str, Any]) -> Step:

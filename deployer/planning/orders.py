@@ -31,9 +31,9 @@ Action = Literal[
 ]
 
 # The occasions of adjustments between rollouts: the keeper found it so, a person wants another size or a contract,
-# nobody came for a while
-KEEP, SCALE, CONTRACT, SLEEP = "keep", "scale", "contract", "sleep"
-OCCASIONS = (KEEP, SCALE, CONTRACT, SLEEP)
+# nobody came for a while, a guest has to go or may come back
+KEEP, SCALE, CONTRACT, SLEEP, EVICT, ADMIT = "keep", "scale", "contract", "sleep", "evict", "admit"
+OCCASIONS = (KEEP, SCALE, CONTRACT, SLEEP, EVICT, ADMIT)
 
 
 @dataclass

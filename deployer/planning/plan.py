@@ -12,6 +12,7 @@ from typing import Any
 
 from deployer.core.errors import Refused
 from deployer.model import FULL, Colour, Phase, other
+from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.kinds import from_dict
 from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
@@ -31,7 +32,8 @@ from deployer.planning.steps import (
 )
 
 FORMAT = 1
-_ADJUSTING = (Start, Healthy, Attach, Remove, Sleep, Approve, Migrate, Discard)  # steps of a plan between two rollouts
+# Steps of a plan between two rollouts
+_ADJUSTING = (Start, Healthy, Attach, Remove, Sleep, Freeze, Approve, Migrate, Discard)
 ROLLBACK = "rollback"  # the strategy of a plan that leaves a finished release
 
 
@@ -87,6 +89,8 @@ class Plan:
         """
         plan = cls(service, occasion, release, release, way, back, why)
         for step in (*way, *back):
+            if isinstance(step, Evict):
+                continue  # a guest has no right to stay
             if not isinstance(step, _ADJUSTING) or getattr(step, "outage", False):
                 raise ValueError(f"an adjustment has no step {step.kind}: {step.explain()}")
             if isinstance(step, Remove) and not step.keep and step.release in (0, release):

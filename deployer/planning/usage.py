@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deployer.planning.steps import Promote, Remove, Start, Step
 
-SIZING = ("start", "remove", "stop", "promote")  # kinds of steps that change what runs, or which is live
+SIZING = ("start", "remove", "stop", "evict", "promote")  # kinds of steps that change what runs, or which is live
 
 
 @dataclass(frozen=True)

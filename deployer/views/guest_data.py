@@ -1,4 +1,4 @@
-"""What the commands about guests print: to whom hosts are lent."""
+"""What the commands about guests print: to whom hosts are lent, and what runs there of whom."""
 
 from __future__ import annotations
 
@@ -36,3 +36,41 @@ class TenantsView(View):
 
     file: str
     tenants: tuple[TenantView, ...]
+
+
+@dataclass(frozen=True)
+class GuestView(View):
+    """A service of a tenant. `evicted` says since when, by whom and why, "" where it runs; `since` is that moment.
+
+    `problem` says what could not be seen.
+    """
+
+    tenant: str
+    service: str
+    release: int
+    version: str
+    hosts: tuple[str, ...]
+    running: int
+    paused: int
+    evicted: str
+    since: float
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class TenantUse(View):
+    """What a tenant uses on a host ("" is this one): seconds of processors so far, bytes of memory, processes."""
+
+    tenant: str
+    host: str
+    cpu: float
+    memory: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class GuestsView(View):
+    """All guests of a state folder, and what their tenants use."""
+
+    guests: tuple[GuestView, ...]
+    use: tuple[TenantUse, ...]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deployer.core.amounts import span
-from deployer.views.guest_data import TenantsView, TenantView
-from deployer.views.text import columns, moment, one_line
+from deployer.views.guest_data import GuestsView, GuestView, TenantsView, TenantView
+from deployer.views.text import columns, moment, one_line, plural, release
 
 Ink = Callable[[str, str], str]
 _MIB = 1024 * 1024
@@ -33,6 +33,34 @@ def _row(tenant: TenantView, ink: Ink) -> list[str]:
         span(tenant.evict),
         moment(tenant.until) if tenant.until else "–",
         f"{len(tenant.services)} of {tenant.most}" + (f": {', '.join(tenant.services)}" if tenant.services else ""),
+    ]
+
+
+def guests(view: GuestsView, _: float, ink: Ink) -> list[str]:
+    """Write the services of tenants, what runs of each, and what each tenant uses."""
+    if not view.guests:
+        return ["no guest was deployed from here"]
+    heads = ("tenant", "service", "release", "hosts", "")
+    rows = [[ink(head, "dim") for head in heads], *(_guest(each, ink) for each in view.guests)]
+    out = columns(rows)
+    if view.use:
+        heads = ("tenant", "host", "processor time", "memory", "processes")
+        used = (
+            [one_line(u.tenant), one_line(u.host or "this host"), f"{u.cpu:,.1f} s", size(u.memory), str(u.processes)]
+            for u in view.use
+        )
+        out += ["", *columns([[ink(head, "dim") for head in heads], *used], right=range(2, 5))]
+    return out
+
+
+def _guest(guest: GuestView, ink: Ink) -> list[str]:
+    state = guest.evicted or plural(guest.running, "instance") + (f", {guest.paused} frozen" if guest.paused else "")
+    return [
+        one_line(guest.tenant),
+        ink(one_line(guest.service), "bold"),
+        release(guest.release, guest.version),
+        ", ".join(map(one_line, guest.hosts)) or "this host",
+        one_line(guest.problem or state),
     ]
 
 

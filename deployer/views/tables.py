@@ -311,6 +311,7 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "AuditView": ("audit", "audit"),
     "ChainView": ("audit", "chain"),
     "TenantsView": ("guests", "tenants"),
+    "GuestsView": ("guests", "guests"),
     "MachinesView": ("machines", "machines"),
     "CheckView": ("machines", "check"),
     "PlayedView": ("machines", "played"),

@@ -133,6 +133,7 @@ int main(int count, char **words) {
     if (!strcmp(what, "socket")) return socket_of(first);
     if (!strcmp(what, "fork")) return forked(atoi(first));
     if (!strcmp(what, "eat")) return eaten(strtoull(first, NULL, 10));
+    if (!strcmp(what, "hold")) return eaten(strtoull(first, NULL, 10)) || (int)sleep((unsigned)atoi(second));
     if (!strcmp(what, "write")) return written(first, strtoull(second, NULL, 10));
     if (!strcmp(what, "open")) return opened(atoi(first));
     if (!strcmp(what, "burn")) return burnt(atoi(first));

@@ -18,8 +18,9 @@ from deployer.drivers.runtime.docker.guests import GROUP, network
 from deployer.model import Instance
 from tests.conformance.runtimes import answers
 from tests.live.conftest import Make
-from tests.live.hostile import MEMORY, PIDS, HostileBench, bench, tenants, terms
+from tests.live.hostile import MEMORY, PIDS, PROGRAM, HostileBench, bench, tenants, terms
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
@@ -141,9 +142,44 @@ def test_a_guest_is_deployed_canaried_and_listed_by_command(make_shop: Make, eng
         assert (rows[tenant]["services"], rows["other"]["services"]) == ([shop.name], [])
         for name in shop.containers():
             assert network(tenant) in engine.containers.get(name).attrs["NetworkSettings"]["Networks"]
+        shop.deploy("evict", tenant, "-m", "we need it")
+        assert shop.containers() == []
+        assert shop.get().status_code == 503
+        (row,) = shop.events("guests")[0]["guests"]
+        assert (row["service"], row["running"]) == (shop.name, 0)
+        assert "we need it" in row["evicted"]
+        assert "is evicted, since" in shop.deploy("up", "--version", "2.0", expect=2).stderr
+        shop.deploy("evict", "--end", "-m", "there is room")
+        assert shop.get().text.strip() == "2.0"
+        assert [row["strategy"] for row in shop.events("history")[0]["rollouts"]][:2] == ["admit", "evict"]
         shop.write(mounts=[{"source": "/", "target": "/host"}])
         assert "a guest has nothing of its host" in shop.deploy("up", "--version", "2.0", expect=2).stderr
         shop.close()
+
+
+def test_what_a_guest_uses_comes_back_frozen_and_removed(service: HostileBench, engine: docker.DockerClient) -> None:
+    with tenants(engine, 1, starved=True) as (tenant,):
+        guest = service.guest(terms(tenant, cpus=1))
+        runtime = service.runtime
+        assert isinstance(runtime, DockerRuntime)
+        engine.containers.get(guest.runtime_id).exec_run([PROGRAM, "burn", "120"], detach=True)
+        engine.containers.get(guest.runtime_id).exec_run([PROGRAM, "hold", str(48 << 20), "120"], detach=True)
+
+        def used() -> tuple[float, int]:
+            found = runtime.guests.use(terms(tenant))[""]
+            return found.cpu, found.memory
+
+        with runtime.guests.raised():
+            within(60).until(lambda: used()[1] >= 48 << 20, "it holds its memory")
+        runtime.guests.freeze([guest], within())
+        (frozen,) = runtime.instances(service.service)
+        assert frozen.state == "paused"
+        before = used()[0]
+        assert not within(1.0).wait(lambda: used()[0] > before)
+        assert used()[1] >= 48 << 20
+        runtime.remove(guest, 1, within(60))
+        assert runtime.instances(service.service) == ()
+        within(20).until(lambda: used()[1] < 8 << 20, "its memory is back")
 
 
 def test_a_guest_is_in_the_group_of_its_tenant_and_has_its_limits(

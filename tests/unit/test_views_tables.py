@@ -42,7 +42,7 @@ from deployer.views.data import (
     TokensView,
     View,
 )
-from deployer.views.guest_data import TenantsView, TenantView
+from deployer.views.guest_data import GuestsView, GuestView, TenantsView, TenantUse, TenantView
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
@@ -217,6 +217,9 @@ MACHINES = MachinesView(
 MIB = 1024 * 1024
 ACME = TenantView("acme", "web", 2, 4096 * MIB, 0, 256, 3, ("blog", "chat"), "container", "out", 10, NOW + 864_000, "")
 BETA = TenantView("beta", "local", 0.5, 96 * MIB, 1024 * MIB, 64, 1, (), "gvisor", "none", 90, 0, "its time is over")
+BLOG = GuestView("acme", "blog", 3, "1.2", ("web1", "web2"), 4, 1, "", 0.0)
+GONE = "evicted, since 2026-09-21 12:14, by keeper: the owner needs memory"
+USED = TenantUse("acme", "web1", 12_345.6, 300 * MIB, 17)
 CHECK = CheckView(
     "/srv/shop/inventory",
     (
@@ -304,6 +307,8 @@ COST = CostView(
 )
 VIEWS: dict[str, View] = {
     "cost": CostsView(NOW - 864_000, NOW, (COST, CostView("blog", NOW - 864_000, NOW))),
+    "guests": GuestsView((BLOG, replace(BLOG, service="chat", evicted=GONE, since=NOW - 60, running=0)), (USED,)),
+    "guests-none": GuestsView((), ()),
     "tenants": TenantsView("/srv/shop/tenants.yml", (ACME, BETA)),
     "cost-none": CostsView(NOW - 864_000, NOW),
     "scaling": ScalingReplayView(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deployer.app.attendance import KEEPER, is_attended
 from deployer.app.due import due
+from deployer.app.evictions import refuse_evicted
 from deployer.app.observe import live_release, observe
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way
@@ -38,6 +39,7 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
     0 instances: as many as the manifest says, from now on, or as the load needs.
     """
     release = live_release(house.store, service)
+    refuse_evicted(house.store, service)
     make_sense(release, instances)
     make_way(house, service, "another size is wanted")
     with locked(house, service, f"{ADJUSTING} the size") as lock:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployer.app.evictions import refuse_evicted
 from deployer.app.operations.context import AppContext
 from deployer.core.errors import Refused
 from deployer.core.host import Meant
@@ -25,6 +26,7 @@ def admitted(house: AppContext, loaded: Loaded) -> Loaded:
         return loaded
     from deployer.manifest import tenants
 
+    refuse_evicted(house.store, manifest.service)
     file = tenants.path_for(manifest.inventory, loaded.folder, os.environ)
     found = tenants.read(file)
     terms, own = tenancy.terms(found, manifest.tenant, file), found.tenants[manifest.tenant]

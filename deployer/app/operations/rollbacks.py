@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from deployer.app.evictions import refuse_evicted
 from deployer.app.migrations import refuse_contracting
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
@@ -43,6 +44,7 @@ def rollback(
     Without `to` or `again` nobody leaves what users have just been brought back to: a rollback that is in progress is
     followed to its end, and after one that ended lately nobody is moved.
     """
+    refuse_evicted(house.store, service)
     meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
     _say_alone(house, service)
     hurried = False

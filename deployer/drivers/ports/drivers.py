@@ -60,6 +60,11 @@ class EngineDrivers(Protocol):
         """What stops it while nobody comes; None for one that never sleeps."""
         ...
 
+    @property
+    def guests(self) -> Guests | None:
+        """What keeps it apart on hosts that are lent; None for a service of their owner."""
+        ...
+
 
 @dataclass(frozen=True)
 class Drivers:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployer.model import GuestTerms
+from deployer.core.clock import Deadline
+from deployer.model import GuestTerms, Instance
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Guests(Protocol):
 
     def check(self, terms: GuestTerms) -> None:
         """Raise Refused where a host on which a release is to stand cannot keep a tenant to its terms."""
+        ...
+
+    def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
+        """Take processors away from instances at once; they keep their memory. One that is gone is no error."""
         ...
 
     def use(self, terms: GuestTerms) -> Mapping[str, GuestUse]:

@@ -88,7 +88,7 @@ class DockerFleet:
     @property
     def guests(self) -> FleetGuests:
         """Guests on these hosts."""
-        return FleetGuests(self._wanted)
+        return FleetGuests(self._wanted, self._members)
 
     @property
     def jobs(self) -> FleetJobs:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from deployer.core.errors import Refused
+from deployer.core.clock import Deadline
+from deployer.core.errors import MachinesSilent, Refused
 from deployer.drivers.ports.guests import GuestUse
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
-from deployer.model import GuestTerms
+from deployer.drivers.runtime.docker.guests import AT_ONCE
+from deployer.drivers.runtime.hosts import host_of
+from deployer.model import GuestTerms, Instance
+from deployer.transport.fanout import on_all
 
 
 class FleetGuests:
     """Keeps the instances of tenants apart on the hosts of an inventory; `wanted` are those of a release."""
 
-    def __init__(self, wanted: Mapping[str, FleetHost]) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Mapping[str, FleetHost], members: Mapping[str, FleetHost]) -> None:
+        self._wanted, self._members = wanted, members
 
     def check(self, terms: GuestTerms) -> None:
         """Raise Refused where a host on which a release is to stand cannot keep a tenant to its terms."""
@@ -23,6 +28,16 @@ class FleetGuests:
                 member.read(lambda runtime: runtime.guests.check(terms))
             except Refused as error:
                 raise Refused(f"{name or 'this host'}: {error.message}", error.hint) from error
+
+    def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
+        """Take processors away from instances, on all hosts at the same time; a host that is silent is left."""
+        there = {host: [i for i in instances if i.host == host] for host in {i.host for i in instances}}
+
+        def freeze(host: str) -> None:
+            with suppress(MachinesSilent):
+                host_of(self._members, host).do(lambda runtime: runtime.guests.freeze(there[host], deadline))
+
+        on_all({host: host for host in there}, freeze, AT_ONCE).all()
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses on each host."""

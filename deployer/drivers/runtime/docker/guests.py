@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.ports.guests import GuestUse
-from deployer.drivers.runtime.docker.engine import Engine
+from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container
 from deployer.drivers.runtime.docker.ground import HostGround
-from deployer.model import GuestTerms, Release
+from deployer.model import GuestTerms, Instance, Release
 from deployer.planning.tenancy import current
+from deployer.transport.fanout import on_all
 
 if TYPE_CHECKING:
     import docker
+    from docker.models.containers import Container
 
 GROUP = "deployer-guests"
 RUNTIMES = {"gvisor": "runsc"}  # by isolation, the name in the engine's configuration
@@ -26,6 +30,7 @@ CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_S
 TMP_BYTES = 64 * 1024 * 1024  # of /tmp and of each volume of an image: memory of the tenant
 LAST = 1000  # where a host has no memory left, the kernel ends guests first
 FILES = 16_384  # descriptors of a process
+AT_ONCE = 20  # containers that are frozen at the same time
 NOWHERE = "192.0.2.1"  # of TEST-NET-1: names are asked of nobody
 
 
@@ -79,6 +84,33 @@ class DockerGuests:
             yield
         finally:
             ground.do("lower", driver, name)
+
+    def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
+        """Pause containers, of which none is starved meanwhile: a task has to run to be frozen."""
+
+        def pause(instance: Instance) -> None:
+            with self._engine.client(f"freeze {instance.name}", min(CALL, deadline.left())) as client:
+                if (found := find_container(client, instance.runtime_id)) and found.status == "running":
+                    client.api.pause(instance.runtime_id)
+
+        with self.raised():
+            on_all({each.name: each for each in instances}, pause, AT_ONCE).all()
+
+    def end(self, container: Container, grace: float, deadline: Deadline) -> None:
+        """Signal a guest, wait up to `grace` seconds, kill it: not starved, or that would take its time."""
+        identity = str(container.id)
+        if grace > 0:
+            with self._engine.client(f"stop {container.name}", min(CALL, deadline.left())) as client:
+                signal = container.attrs["Config"].get("StopSignal") or "SIGTERM"
+                with suppress_gone():
+                    client.api.kill(identity, signal)  # one that is paused goes on with it
+                patience = Deadline.after(deadline.clock, min(grace, deadline.left()))
+                patience.wait(lambda: not _runs(client, identity))
+        with self.raised(), self._engine.client(f"kill {container.name}", min(CALL, deadline.left())) as client:
+            if _runs(client, identity):
+                with suppress_gone():
+                    client.api.kill(identity)
+                deadline.until(lambda: not _runs(client, identity), f"kill {container.name}")
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses here."""
@@ -138,6 +170,28 @@ class DockerGuests:
         if self._ground is None and not self._engine.address.startswith("unix://"):
             raise _no_shell()
         return self._ground or HostGround()
+
+
+def is_guest(attributes: Mapping[str, Any]) -> bool:
+    """Tell whether a container is one of a guest."""
+    return GROUP in str(attributes["HostConfig"].get("CgroupParent") or "")
+
+
+def _runs(client: docker.DockerClient, identity: str) -> bool:
+    found = find_container(client, identity)
+    return found is not None and found.status in ("running", "paused", "restarting")
+
+
+@contextmanager
+def suppress_gone() -> Iterator[None]:
+    """Let go that a container is gone, or has ended."""
+    import docker.errors
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            raise
 
 
 def _no_shell() -> Refused:

@@ -16,7 +16,7 @@ from deployer.drivers.runtime.docker import commands, images, options
 from deployer.drivers.runtime.docker.creation import create
 from deployer.drivers.runtime.docker.engine import CALL, Engine, discard, find_container, readable
 from deployer.drivers.runtime.docker.ground import HostGround
-from deployer.drivers.runtime.docker.guests import DockerGuests, refuse_unbounded
+from deployer.drivers.runtime.docker.guests import DockerGuests, is_guest, refuse_unbounded
 from deployer.drivers.runtime.docker.jobs import DockerJobs
 from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.drivers.runtime.identity import labels, same
@@ -117,8 +117,11 @@ class DockerRuntime:
                     f"{instance.name} is no longer managed by deployer", "look at it with `docker inspect`"
                 )
             wait = options.grace(min(grace, deadline.left()))
-        with self._engine.client(f"stop {instance.name}", wait + CALL) as client:  # its work may take its time
-            client.api.stop(instance.runtime_id, timeout=wait)
+        if is_guest(container.attrs):
+            self.guests.end(container, wait, deadline)
+        else:
+            with self._engine.client(f"stop {instance.name}", wait + CALL) as client:  # its work may take its time
+                client.api.stop(instance.runtime_id, timeout=wait)
         with self._engine.client(f"remove {instance.name}", min(CALL, deadline.left())) as client:
             discard(self._engine, client, container, deadline)
 

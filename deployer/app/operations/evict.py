@@ -1,0 +1,100 @@
+"""Guests have to go, and may come back: adjustments like any other, under the locks of their services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from deployer.app.due import due
+from deployer.app.evictions import Eviction, eviction
+from deployer.app.observe import live_release, observe
+from deployer.app.operations.adjust import refuse_open
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.control import make_way, stop, stop_running
+from deployer.app.operations.execution import ADJUSTING, begun, locked
+from deployer.app.operations.guests import guests
+from deployer.app.operations.port_capacity import refuse_crowded
+from deployer.core.errors import NothingInProgress, Refused
+from deployer.engine import RolloutResult, drive
+from deployer.model import Release
+from deployer.planning.adjustment import evicting
+from deployer.planning.orders import ADMIT
+from deployer.store import whoami
+from deployer.transport.fanout import on_all
+
+AT_ONCE = 20  # services
+
+
+def evict(
+    house: AppContext, tenant: str, reason: str, *, now: bool = False, seconds: float = 0.0
+) -> tuple[RolloutResult, ...]:
+    """Evict the guests of a tenant ("" for all), all at the same time, for so many seconds (0: until they are let in).
+
+    Each instance is frozen at once, and has what its terms say to end, or nothing with `now`. Raise Refused where there
+    are none; else the worst of what went wrong, once all were tried.
+    """
+    meant = [release for release in _meant(house, tenant) if not eviction(house.store, release.service)]
+    if not meant:
+        raise Refused(f"no guest{f' of {tenant}' if tenant else ''} runs", "`deploy guests` lists them")
+    until = house.clock.now() + seconds if seconds else 0.0
+    return _each(meant, lambda release: evict_one(house, release, reason, whoami(), now=now, until=until))
+
+
+def admit(house: AppContext, tenant: str, reason: str) -> tuple[RolloutResult, ...]:
+    """Let the guests of a tenant ("" for all) come back that were evicted. Raise Refused where there are none."""
+    meant = [release for release in _meant(house, tenant) if eviction(house.store, release.service)]
+    if not meant:
+        raise Refused(f"no guest{f' of {tenant}' if tenant else ''} is evicted", "`deploy guests` lists them")
+    return _each(meant, lambda release: admit_one(house, release.service, reason, whoami()))
+
+
+def evicted(house: AppContext) -> tuple[Eviction, ...]:
+    """Return the evictions that stand."""
+    found = (eviction(house.store, release.service) for release in guests(house))
+    return tuple(each for each in found if each)
+
+
+def evict_one(
+    house: AppContext, release: Release, reason: str, by: str, *, now: bool = False, until: float = 0.0
+) -> RolloutResult | None:
+    """Evict a guest; a rollout of it in progress is rolled back first. None where nothing of it stands."""
+    service = release.service
+    make_way(house, service, "it is evicted")
+    stop_running(house, service, reason)
+    with suppress(NothingInProgress):
+        stop(house, service, reason)  # what a dead process left
+    with locked(house, service, f"{ADJUSTING} what runs: evicted") as lock:
+        refuse_open(house, service)
+        release = live_release(house.store, service)
+        drivers = house.drivers(release)
+        grace = 0.0 if now or release.terms is None else min(release.manifest.stop.grace, release.terms.evict)
+        plan = evicting(observe(house.store, drivers, service), release, grace, until, reason)
+        if plan is None:
+            return None
+        rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
+        return drive(begun(house, lock, drivers, rollout))
+
+
+def admit_one(house: AppContext, service: str, reason: str, by: str) -> RolloutResult | None:
+    """Start what was evicted again, and give it users once it is healthy."""
+    with locked(house, service, f"{ADJUSTING} what runs: let in") as lock:
+        refuse_open(house, service)
+        release = live_release(house.store, service)
+        drivers = house.drivers(release)
+        observed = observe(house.store, drivers, service)
+        plan = due(house, drivers, release, observed, ADMIT)
+        if plan is None:
+            return None
+        refuse_crowded(house, plan, observed)
+        rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
+        return drive(begun(house, lock, drivers, rollout))
+
+
+def _meant(house: AppContext, tenant: str) -> list[Release]:
+    return [release for release in guests(house) if tenant in ("", release.manifest.tenant)]
+
+
+def _each(meant: Sequence[Release], do: Callable[[Release], RolloutResult | None]) -> tuple[RolloutResult, ...]:
+    ended = on_all({release.service: release for release in meant}, do, AT_ONCE).all()
+    return tuple(each for each in ended.values() if each is not None)

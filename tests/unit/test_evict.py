@@ -1,0 +1,162 @@
+"""Guests that have to go, and come back: frozen, removed, kept away, let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.app import operations
+from deployer.app.evictions import eviction
+from deployer.app.guests import listing
+from deployer.app.operations import adjust
+from deployer.app.operations.evict import admit, evict, evicted
+from deployer.core.errors import Exit, Refused
+from deployer.planning.guest_steps import Evict, Freeze
+from deployer.planning.plan import Plan
+from deployer.store import whoami
+from tests.house import Scene
+
+FILE = """
+tenants:
+  acme: {cpus: 1, memory: 512m, services: 2, evict: 5s}
+  beta: {cpus: 1, memory: 256m}
+"""
+
+
+@pytest.fixture
+def scene(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    file = tmp_path / "tenants.yml"
+    file.write_text(FILE)
+    monkeypatch.setenv("DEPLOYER_TENANTS", str(file))
+    made = Scene(state)
+    with made.house:
+        made.deploy("1.0")
+        guest(made, "blog", "acme")
+        guest(made, "chat", "acme")
+        guest(made, "wiki", "beta")
+        yield made
+
+
+def guest(scene: Scene, service: str, tenant: str, version: str = "1.0", **more: Any) -> Any:
+    given = {"service": service, "image": f"{service}:1", "tenant": tenant}
+    return scene.deploy(version, manifest=given, **more)
+
+
+def running(scene: Scene, service: str) -> list[str]:
+    return sorted(n for n, i in scene.world.instances.items() if i.service == service and i.state == "running")
+
+
+def test_the_guests_of_a_tenant_are_frozen_then_removed_and_nobody_else(scene: Scene) -> None:
+    ended = evict(scene.house, "acme", "we need it")
+    assert [each.outcome for each in ended] == ["done", "done"]
+    assert sorted(scene.world.frozen) == ["blog-r1-1", "blog-r1-2", "chat-r1-1", "chat-r1-2"]
+    assert running(scene, "blog") == running(scene, "chat") == []
+    assert running(scene, "wiki")
+    assert running(scene, "shop")
+    kinds = [type(step) for step in scene.house.store.rollouts.of("blog", 1, adjustments=True)[0].plan.forward]
+    assert kinds == [Freeze, Evict]
+    found = eviction(scene.house.store, "blog")
+    assert found is not None
+    assert (found.by, found.reason, found.by_person, found.until) == (whoami(), "we need it", True, 0.0)
+    assert "by " in found.text
+    assert {each.service for each in evicted(scene.house)} == {"blog", "chat"}
+    assert scene.world.live["blog"].stable == "blue"
+
+
+def test_each_instance_has_what_its_terms_say_and_nothing_if_it_is_to_go_now(scene: Scene) -> None:
+    evict(scene.house, "acme", "soon")
+    evict(scene.house, "beta", "now", now=True)
+
+    def grace(service: str) -> float:
+        plan = scene.house.store.rollouts.of(service, 1, adjustments=True)[0].plan
+        (step,) = (each for each in plan.forward if isinstance(each, Evict))
+        return step.grace
+
+    assert (grace("blog"), grace("wiki")) == (5, 0)
+
+
+def test_nothing_is_started_of_it_before_it_is_let_in(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    assert adjust.keep(scene.house, "wiki") is None
+    assert adjust.keep(scene.house, "blog") is None
+    for attempt in (
+        lambda: guest(scene, "wiki", "beta", "2.0"),
+        lambda: operations.rollback(scene.house, "wiki"),
+        lambda: adjust.scale(scene.house, "wiki", 3, 0, ""),
+        lambda: evict(scene.house, "beta", "again"),
+    ):
+        with pytest.raises(Refused):
+            attempt()
+    assert running(scene, "wiki") == []
+    with pytest.raises(Refused, match=r"wiki is evicted, since .*: we need it"):
+        guest(scene, "wiki", "beta", "2.0")
+
+    (ended,) = admit(scene.house, "beta", "there is room")
+    assert (ended.outcome, ended.exit) == ("done", Exit.DONE)
+    assert running(scene, "wiki") == ["wiki-r1-1", "wiki-r1-2"]
+    assert sorted(scene.world.up("wiki", scene.world.live["wiki"].stable)) == ["wiki-r1-1", "wiki-r1-2"]
+    assert eviction(scene.house.store, "wiki") is None
+    assert guest(scene, "wiki", "beta", "2.0").outcome == "done"
+
+
+def test_a_guest_that_is_not_healthy_when_it_is_let_in_stays_away(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    scene.world.broken.add("1.0")
+    (ended,) = admit(scene.house, "beta", "there is room")
+    assert ended.exit == Exit.FAILED
+    assert eviction(scene.house.store, "wiki") is not None
+
+
+def test_what_is_kept_warm_goes_too(scene: Scene) -> None:
+    guest(scene, "wiki", "beta", "2.0")
+    assert len(running(scene, "wiki")) == 4
+    evict(scene.house, "beta", "all of it")
+    assert running(scene, "wiki") == []
+    assert scene.house.store.services.get("wiki").warm == 0
+
+
+def test_a_canary_of_a_guest_is_rolled_back_first(scene: Scene) -> None:
+    held = guest(scene, "wiki", "beta", "2.0", strategy="canary", options={"hold": True})
+    assert held.outcome == "paused"
+    evict(scene.house, "beta", "all of it")
+    assert running(scene, "wiki") == []
+    assert scene.house.store.rollouts.in_progress("wiki") is None
+    admit(scene.house, "beta", "")
+    assert running(scene, "wiki") == ["wiki-r1-1", "wiki-r1-2"]
+
+
+def test_it_is_said_where_there_is_nobody_to_evict_or_to_let_in(scene: Scene) -> None:
+    with pytest.raises(Refused, match="no guest of gamma runs"):
+        evict(scene.house, "gamma", "x")
+    with pytest.raises(Refused, match="no guest is evicted"):
+        admit(scene.house, "", "")
+
+
+def test_the_audit_log_has_who_and_why(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    found = [(r.action, r.service, r.reason) for r in scene.house.store.audit_log.newest(5, "wiki")]
+    assert ("evict", "wiki", "we need it") in found
+
+
+def test_the_listing_has_what_runs_and_who_was_evicted(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    found = listing(scene.house)
+    assert [(g.tenant, g.service, g.running, bool(g.evicted)) for g in found.guests] == [
+        ("acme", "blog", 2, False),
+        ("acme", "chat", 2, False),
+        ("beta", "wiki", 0, True),
+    ]
+    assert {(u.tenant, u.memory) for u in found.use} == {("acme", 2 * 1024**2), ("beta", 2 * 1024**2)}
+
+
+def test_a_plan_of_an_eviction_is_read_back(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it", seconds=60)
+    plan = scene.house.store.rollouts.of("wiki", 1, adjustments=True)[0].plan
+    assert Plan.from_json(plan.to_json()) == plan
+    found = eviction(scene.house.store, "wiki")
+    assert found is not None
+    assert found.until == pytest.approx(scene.house.clock.now() + 60, abs=60)
+    assert all(step.explain() for step in (*plan.forward, *plan.back))
