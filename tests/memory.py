@@ -166,6 +166,8 @@ class World:
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
     lent: list[GuestTerms] = field(default_factory=list)  # terms that hosts were asked to keep
+    room: dict[str, int] = field(default_factory=lambda: {"": 64 * 1024**3})  # bytes that hosts can still give
+    used: dict[str, int] = field(default_factory=dict)  # bytes, by tenant
     frozen: list[str] = field(default_factory=list)  # instances of guests, in their order
     asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
     sleeps_as: Literal["exited", "paused"] = "exited"  # what becomes of an instance that sleeps
@@ -301,8 +303,11 @@ class MemoryGuests:
             self.world.instances[each.name] = replace(each, state="paused")
             self.world.frozen.append(each.name)
 
+    def room(self) -> dict[str, int]:
+        return dict(self.world.room)
+
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
-        return {"": GuestUse(1.5, 2 * 1024**2, 3)}
+        return {"": GuestUse(1.5, self.world.used.get(terms.tenant, 2 * 1024**2), 3)}
 
 
 class MemoryCertificates:

@@ -14,7 +14,7 @@ from deployer.planning.plan import Plan
 from deployer.store import ServiceRecord
 
 if TYPE_CHECKING:
-    from deployer.app.operations import AppContext
+    from deployer.app.operations.context import AppContext
 
 
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:

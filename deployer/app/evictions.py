@@ -19,13 +19,17 @@ READ = 20  # newest rollouts: nothing but evictions and admissions happens to wh
 
 @dataclass(frozen=True)
 class Eviction:
-    """That a guest was evicted: when, by whom, why, and until when (0: until it is let in, or there is room)."""
+    """That a guest was evicted: when, by whom, why, and until when (0: until it is let in, or there is room).
+
+    `tried` is when it was last let in and did not get healthy; 0 for never.
+    """
 
     service: str
     at: float
     by: str
     reason: str
     until: float
+    tried: float = 0.0
 
     @property
     def by_person(self) -> bool:
@@ -41,12 +45,15 @@ class Eviction:
 
 def eviction(store: Store, service: str) -> Eviction | None:
     """Return the eviction of a service that stands; None where it may run."""
+    tried = 0.0
     for rollout in store.rollouts.of(service, READ, adjustments=True):
+        if rollout.strategy == ADMIT and rollout.outcome != "done":
+            tried = max(tried, rollout.ended_at or 0.0)
         if rollout.outcome != "done" or rollout.strategy not in (EVICT, ADMIT):
             if not rollout.plan.adjusts and rollout.outcome == "done":
                 return None
             continue
-        return _read(rollout) if rollout.strategy == EVICT else None
+        return _read(rollout, tried) if rollout.strategy == EVICT else None
     return None
 
 
@@ -56,6 +63,6 @@ def refuse_evicted(store: Store, service: str) -> None:
         raise Refused(f"{service} is {found.text}", "it comes back when there is room, or by `deploy evict --end`")
 
 
-def _read(rollout: Rollout) -> Eviction:
+def _read(rollout: Rollout, tried: float) -> Eviction:
     until = max((step.until for step in rollout.plan.forward if isinstance(step, Evict)), default=0.0)
-    return Eviction(rollout.service, rollout.started_at, rollout.started_by, rollout.message, until)
+    return Eviction(rollout.service, rollout.started_at, rollout.started_by, rollout.message, until, tried)

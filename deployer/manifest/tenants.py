@@ -43,6 +43,7 @@ class Lent(Model):
 
     memory: Bytes | None = Field(None, description="Memory.")
     cpus: Number | None = Field(None, ge=0.01, le=10_000, description="Processors.")
+    reserve: Bytes = Field(512 * 1024**2, description="Memory of a host that is free for its owner at any time.")
 
 
 class TenantTerms(Model):

@@ -15,8 +15,9 @@ class GuestTerms:
     """What a tenant may use on each of its hosts, all of its services together; sizes are bytes.
 
     `disk` is that of an instance, 0 for none but memory. `lent_cpus` and `lent_memory` are what all tenants of a host
-    have together (0 processors: as many as it has). `evict` are the seconds in which an instance ends that has to go.
-    `dns` are the servers that names are asked of where the network is `out`. `file` is the `tenants.yml`.
+    have together (0 processors: as many as it has); `reserve` is memory of the host that guests leave free. `evict` are
+    the seconds in which an instance ends that has to go. `dns` are the servers that names are asked of where the
+    network is `out`. `file` is the `tenants.yml`.
     """
 
     tenant: str
@@ -25,6 +26,7 @@ class GuestTerms:
     pids: int
     lent_memory: int
     lent_cpus: float = 0.0
+    reserve: int = 0
     disk: int = 0
     isolation: Isolation = "container"
     network: Network = "none"
@@ -38,7 +40,9 @@ class GuestTerms:
 
     def of_instances(self) -> dict[str, Any]:
         """Give what an instance is made with; the rest is seen to beside it."""
-        return {k: v for k, v in asdict(self).items() if k not in ("lent_cpus", "lent_memory", "evict", "file")}
+        return {
+            k: v for k, v in asdict(self).items() if k not in ("lent_cpus", "lent_memory", "reserve", "evict", "file")
+        }
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:

@@ -39,6 +39,11 @@ class Observed:
         """The places in which something stands, whether it runs or not."""
         return frozenset(place for place in PLACES if self.environment(place))
 
+    def running(self, release: int) -> int:
+        """Count the instances of a release that run, in whichever place."""
+        there = (e for place in PLACES if (e := self.environment(place)) and e.release == release)
+        return sum(i.state == "running" for e in there for i in e.instances)
+
     def environment(self, place: Place) -> Environment | None:
         """Give the environment in a place, if one stands."""
         return {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]

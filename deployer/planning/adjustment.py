@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
@@ -98,6 +98,13 @@ def evicting(observed: Observed, release: Release, grace: float, until: float, w
     live = observed.live.stable if observed.live else "blue"
     back = (*start_on(release, live, release.size(live), len(observed.silent)), *attach(release, live, partial=True))
     return Plan.adjusting(release.service, EVICT, release.number, (*frozen, *gone), back, (why,))
+
+
+def admitting(plan: Plan, observed: Observed, grace: float) -> Plan:
+    """Return a plan by which an evicted guest runs again; on the way back nothing of it does."""
+    live = observed.live.stable if observed.live else "blue"
+    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
+    return replace(plan, back=(Evict(release=plan.release, colour=live, grace=grace, deadline=deadline),))
 
 
 @dataclass(frozen=True)

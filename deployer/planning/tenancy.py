@@ -25,6 +25,7 @@ def terms(found: TenantsFile, tenant: str, file: Path) -> GuestTerms:
         pids=own.pids,
         lent_memory=found.lent.memory or sum(each.memory for each in found.tenants.values()),
         lent_cpus=found.lent.cpus or 0.0,
+        reserve=found.lent.reserve,
         disk=own.disk or 0,
         isolation=own.isolation,
         network=own.network,

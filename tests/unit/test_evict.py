@@ -107,6 +107,7 @@ def test_a_guest_that_is_not_healthy_when_it_is_let_in_stays_away(scene: Scene) 
     scene.world.broken.add("1.0")
     (ended,) = admit(scene.house, "beta", "there is room")
     assert ended.exit == Exit.FAILED
+    assert running(scene, "wiki") == []
     assert eviction(scene.house.store, "wiki") is not None
 
 

@@ -59,7 +59,7 @@ def release(**more: Any) -> Release:
 
 def test_terms_are_those_of_the_file_with_what_is_lent_in_all(file: Path) -> None:
     found = tenants.read(file)
-    assert tenancy.terms(found, "acme", file) == replace(TERMS, file=str(file), dns=found.dns)
+    assert tenancy.terms(found, "acme", file) == replace(TERMS, file=str(file), dns=found.dns, reserve=512 * 1024**2)
     assert tenancy.terms(found, "far", file).lent_memory == 2 * 1024**3
     with pytest.raises(Refused, match=r"has no tenant beta\n.*there are acme, past, far"):
         tenancy.terms(found, "beta", file)

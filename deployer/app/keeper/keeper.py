@@ -6,7 +6,7 @@ by itself is not done twice. A service with a rollout in progress belongs to tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 
@@ -19,6 +19,8 @@ from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
+from deployer.app.operations.guest_keeping import see_to
+from deployer.app.operations.guests import guests
 from deployer.app.operations.proxy_recovery import bring_back
 from deployer.app.side_threads import SideThreads
 from deployer.core.clock import Deadline, SystemClock
@@ -31,6 +33,7 @@ from deployer.planning.plan import Plan
 from deployer.store import Claim, Rollout
 
 LOOK_SECONDS = 5.0  # between two looks
+GUESTS = "guests"  # of all tenants: what speaks of them names no service
 END_SECONDS = 10.0  # for what is in progress when the keeper ends: the next one goes on with it
 
 Opener = Callable[[StopRequest], AbstractContextManager[AppContext]]
@@ -49,22 +52,28 @@ class Keeper:
         self._seen: dict[str, Plan] = {}
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
         self._loads = SideThreads[str](lambda service, text: say(service, text, None))
+        self._guests = SideThreads[str](lambda service, text: say(service, text, None))
 
     def look(self) -> None:
         """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
         self._threads.prune()
         self._loads.prune()
+        self._guests.prune()
+        ours = list[str]()
         with self._opened(self._stop) as house:
             self._others = not self._holds(house, KEEPER.claim)
             for service in house.store.services.all():
                 if not self._is_ours(house, service.name):
                     continue
+                ours.append(service.name)
                 if service.name not in self._threads:
                     with self._threads.noted(service.name):
                         self._look_at(house, service.name)
                 with self._loads.noted(service.name):
                     if service.name not in self._loads and (release := followed(house, service.name)):
                         self._watch(release)
+            if ours and any(release.service in ours for release in guests(house)):
+                self._guests.begin(GUESTS, GUESTS, partial(self._see_to_guests, ours))
 
     @property
     def waits(self) -> bool:
@@ -76,6 +85,7 @@ class Keeper:
         self._stop.asked.set()
         deadline = Deadline.after(SystemClock(), END_SECONDS)
         self._loads.join(deadline.left())
+        self._guests.join(deadline.left())
         self.join(deadline.left())
         while self._held:
             self._held.popitem()[1].let_go()
@@ -83,6 +93,7 @@ class Keeper:
     def join(self, seconds: float) -> None:
         """Wait until nothing is in progress, but no longer than so."""
         self._threads.join(seconds)
+        self._guests.join(seconds)
 
     def _is_ours(self, house: AppContext, service: str) -> bool:
         """Return whether this keeper keeps a service: what one control host alone reaches is kept from there."""
@@ -124,6 +135,14 @@ class Keeper:
             self._begin(service, partial(keep, service=service))
         else:
             self._seen[service] = plan
+
+    def _see_to_guests(self, ours: Collection[str]) -> None:
+        """Do what is due of guests, all at the same time."""
+        with suppress(Detached, Locked), self._opened(self._stop) as house:
+            house.stop = self._stop
+            for ended in see_to(house, ours):
+                self._say(house.store.rollouts.get(ended.rollout).service, ended.text, ended)
+            self._guests.settled(GUESTS)
 
     def _watch(self, release: Release) -> None:
         """Have the size of a live release follow its load, until another one is live, or somebody wants a size."""

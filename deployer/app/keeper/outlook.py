@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
 from deployer.app.due import due
+from deployer.app.evictions import eviction
 from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
@@ -34,6 +35,8 @@ def shown(
             problems.append(str(error))
     if drivers.sleeper and (wakes := drivers.sleeper.wakes(release.service)) and wakes[-1].concerns(release.number):
         problems.append(wakes[-1].text)
+    if release.manifest.tenant and (evicted := eviction(house.store, release.service)):
+        problems.append(f"{release.service} is {evicted.text}")
     if text := unattended(house, release.service):
         problems.append(text)
     return *found, tuple(problems)
@@ -160,6 +163,8 @@ def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[
     tls = (record.get("traffic") or {}).get("tls") or {}
     if tls.get("auto") and not is_attended(store, CERTIFICATES):
         yield "`traffic.tls: auto`"
+    if record.get("tenant") and not is_attended(store, KEEPER):
+        yield "`tenant`"
     if record.get("scale") and not is_attended(store, KEEPER):
         yield SCALE
     if warm and release.served and not is_attended(store, KEEPER):

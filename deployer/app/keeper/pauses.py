@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployer.planning.orders import KEEP, SCALE, SLEEP
+from deployer.planning.orders import ADMIT, EVICT, KEEP, SCALE, SLEEP
 from deployer.store import DEPLOYER, Rollout
 
 FIRST_SECONDS = 10.0  # after an adjustment that failed, or the second one within a short time; doubled each time
@@ -24,8 +24,9 @@ def not_before(newest_first: Sequence[Rollout]) -> float:
     """
     count, ended, pause = 0, 0.0, 0.0
     for rollout in reversed(newest_first):
-        if rollout.strategy in (SCALE, SLEEP) and rollout.started_by == DEPLOYER and rollout.outcome == "done":
-            continue  # it followed the load
+        follows = rollout.strategy in (SCALE, SLEEP, EVICT, ADMIT)  # the load, or the room for a guest
+        if follows and rollout.started_by == DEPLOYER and rollout.outcome == "done":
+            continue
         own = rollout.strategy == KEEP or rollout.started_by == DEPLOYER
         if not own or not rollout.plan.adjusts:
             count, ended, pause = 0, 0.0, 0.0

@@ -10,8 +10,9 @@ from deployer.app.due import due
 from deployer.app.evictions import refuse_evicted
 from deployer.app.observe import live_release, observe
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import make_way
+from deployer.app.operations.control import make_way, refuse_open
 from deployer.app.operations.execution import ADJUSTING, begun, locked
+from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.needs import note_load
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.core.errors import DeployError, Exit, Locked, Refused
@@ -119,18 +120,9 @@ def _adjusted(
     if plan is None:
         return None
     refuse_crowded(house, plan, observed)
+    make_room(house, release, plan, observed.running(release.number))
     rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
     return drive(begun(house, lock, drivers, rollout))
-
-
-def refuse_open(house: AppContext, service: str) -> None:
-    """Raise Locked while a rollout of a service is in progress."""
-    rollout = house.store.rollouts.in_progress(service)
-    if rollout is not None:
-        raise Locked(
-            f"rollout {rollout.number} of {service} ({rollout.strategy}) is in progress",
-            "`deploy watch` follows it; `deploy resume`, `deploy promote` or `deploy abort` ends it",
-        )
 
 
 def _counted(release: Release) -> str:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from deployer.app.due import kept_now
 from deployer.app.observe import live_release, observe
-from deployer.app.operations.adjust import refuse_open
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import make_way
+from deployer.app.operations.control import make_way, refuse_open
 from deployer.app.operations.execution import ADJUSTING, begun, locked
 from deployer.core.errors import Exit, Refused
 from deployer.engine import RolloutResult, drive

@@ -98,6 +98,16 @@ def stop_running(house: AppContext, service: str, reason: str) -> None:
         follow(house, rollout.number)
 
 
+def refuse_open(house: AppContext, service: str) -> None:
+    """Raise Locked while a rollout of a service is in progress."""
+    rollout = house.store.rollouts.in_progress(service)
+    if rollout is not None:
+        raise Locked(
+            f"rollout {rollout.number} of {service} ({rollout.strategy}) is in progress",
+            "`deploy watch` follows it; `deploy resume`, `deploy promote` or `deploy abort` ends it",
+        )
+
+
 def make_way(house: AppContext, service: str, reason: str) -> None:
     """Take back an adjustment in progress, and wait until its lock is free: nobody who deploys waits for its end."""
     deadline, asked = Deadline.after(house.clock, OTHERS_SECONDS), 0

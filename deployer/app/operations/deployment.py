@@ -13,6 +13,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way, stop_running
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
+from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.guests import terms_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
@@ -177,7 +178,8 @@ def leave_live(house: AppContext, prepared: Prepared) -> str:
 
 
 def record(house: AppContext, prepared: Prepared) -> None:
-    """Record the release of a deploy, with its secrets, before its rollout begins."""
+    """Record the release of a deploy, with its secrets, before its rollout begins; guests make room for it."""
+    make_room(house, prepared.proposal.release, prepared.proposal.plan)
     release = house.store.releases.add(prepared.lock, prepared.proposal.release)
     if release.manifest.scale:
         note_need(house, prepared.lock, release)

@@ -9,16 +9,15 @@ from pathlib import Path
 from deployer.app.due import due
 from deployer.app.evictions import Eviction, eviction
 from deployer.app.observe import live_release, observe
-from deployer.app.operations.adjust import refuse_open
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import make_way, stop, stop_running
+from deployer.app.operations.control import make_way, refuse_open, stop, stop_running
 from deployer.app.operations.execution import ADJUSTING, begun, locked
 from deployer.app.operations.guests import guests
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.core.errors import NothingInProgress, Refused
 from deployer.engine import RolloutResult, drive
 from deployer.model import Release
-from deployer.planning.adjustment import evicting
+from deployer.planning.adjustment import admitting, evicting
 from deployer.planning.orders import ADMIT
 from deployer.store import whoami
 from deployer.transport.fanout import on_all
@@ -86,6 +85,7 @@ def admit_one(house: AppContext, service: str, reason: str, by: str) -> RolloutR
         plan = due(house, drivers, release, observed, ADMIT)
         if plan is None:
             return None
+        plan = admitting(plan, observed, release.manifest.stop.grace)
         refuse_crowded(house, plan, observed)
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
         return drive(begun(house, lock, drivers, rollout))

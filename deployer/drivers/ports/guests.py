@@ -30,6 +30,10 @@ class Guests(Protocol):
         """Take processors away from instances at once; they keep their memory. One that is gone is no error."""
         ...
 
+    def room(self) -> Mapping[str, int]:
+        """Return how many bytes of memory each host of a release can still give."""
+        ...
+
     def use(self, terms: GuestTerms) -> Mapping[str, GuestUse]:
         """Return what a tenant uses on each host that has something of it."""
         ...

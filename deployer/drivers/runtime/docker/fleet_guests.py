@@ -39,6 +39,14 @@ class FleetGuests:
 
         on_all({host: host for host in there}, freeze, AT_ONCE).all()
 
+    def room(self) -> dict[str, int]:
+        """Return how many bytes of memory each host can still give; one that is silent is left out."""
+
+        def look(member: FleetHost) -> int:
+            return member.read(lambda runtime: runtime.guests.room())[""]
+
+        return on_all(self._wanted, look, AT_ONCE).ok
+
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses on each host."""
         return {

@@ -112,6 +112,10 @@ class DockerGuests:
                     client.api.kill(identity)
                 deadline.until(lambda: not _runs(client, identity), f"kill {container.name}")
 
+    def room(self) -> dict[str, int]:
+        """Return how many bytes of memory this host can still give."""
+        return {"": int(self._grounded().do("room")[0])}
+
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses here."""
         cpu, memory, processes = self._grounded().do("used", self._cgroups(), terms.tenant)

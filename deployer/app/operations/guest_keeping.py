@@ -1,0 +1,102 @@
+"""What guests need between deploys: those whose owner needs their memory go, and come back when there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from deployer.app.evictions import eviction
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.evict import AT_ONCE, admit_one, evict_one
+from deployer.app.operations.guests import guests
+from deployer.core.errors import DeployError, Locked, Refused
+from deployer.engine import RolloutResult
+from deployer.model import Release
+from deployer.planning.guest_keeping import GuestMove, SeenGuest, leaving, moves
+from deployer.planning.plan import Plan
+from deployer.planning.steps import Start
+from deployer.store import DEPLOYER
+from deployer.transport.fanout import on_all
+
+
+def see_to(house: AppContext, ours: Collection[str]) -> tuple[RolloutResult, ...]:
+    """Do what is due of guests among these services. Raise the first error that is not that others are at work."""
+    live = [release for release in guests(house) if release.service in ours]
+    if not live:
+        return ()
+    seen, room = _seen(house, live)
+    return _done(house, live, moves(seen, room, house.clock.now()))
+
+
+def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0) -> None:
+    """Have guests go before instances of their owner are started whose memory is not there.
+
+    The need is known where the manifest limits it; `running` of its instances are there already. What goes wrong is
+    told: the owner's instances are started all the same.
+    """
+    limit = release.manifest.limits.memory if not release.manifest.tenant else None
+    starts = [step for step in plan.forward if isinstance(step, Start)]
+    more = sum(step.instances for step in starts) - running
+    if not limit or more <= 0 or not (live := guests(house)):
+        return
+    hosts = {host for step in starts for host in step.hosts} or {""}
+    need = {host: limit * -(-more // len(hosts)) for host in hosts}
+    try:
+        seen, room = _seen(house, live)
+        here = {host: bytes_ for host, bytes_ in room.items() if host in hosts}
+        _done(house, live, leaving(seen, here, need, release.service))
+    except DeployError as error:
+        house.tell(release.service, f"guests could not make room: {error}")
+
+
+def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) -> tuple[RolloutResult, ...]:
+    by_name = {release.service: release for release in live}
+
+    def do(move: GuestMove) -> RolloutResult | None:
+        try:
+            if move.what == "evict":
+                return evict_one(house, by_name[move.service], move.why, DEPLOYER)
+            return admit_one(house, move.service, move.why, DEPLOYER)
+        except Locked:
+            return None  # somebody else is at work: it is looked at again
+
+    ended = on_all({move.service: move for move in due}, do, AT_ONCE).all()
+    return tuple(each for each in ended.values() if each is not None)
+
+
+def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[SeenGuest], dict[str, int]]:
+    seen, room = list[SeenGuest](), dict[str, int]()
+    for release in live:
+        terms, found = release.terms, eviction(house.store, release.service)
+        drivers = house.drivers(release)
+        if terms is None or drivers.guests is None:
+            continue
+        room |= drivers.guests.room()
+        use = {} if found else {host: each.memory for host, each in drivers.guests.use(terms).items()}
+        seen.append(
+            SeenGuest(
+                service=release.service,
+                tenant=terms.tenant,
+                hosts=tuple(host.name for host in release.fleet) or ("",),
+                memory=terms.memory,
+                reserve=terms.reserve,
+                use=use,
+                refused=_refused(terms.file, terms.tenant, house.clock.now()),
+                evicted=found.at if found else 0.0,
+                by_person=found.by_person if found else False,
+                until=found.until if found else 0.0,
+                tried=found.tried if found else 0.0,
+            )
+        )
+    return seen, room
+
+
+def _refused(file: str, tenant: str, now: float) -> str:
+    """Say why terms, as they are now, do not let a tenant run; a file that cannot be read changes nothing."""
+    from deployer.manifest import tenants
+
+    try:
+        own = tenants.read(Path(file)).tenants.get(tenant)
+    except Refused:
+        return ""
+    return own.refused_at(now) if own else f"{file} has no tenant {tenant} any more"
