@@ -41,7 +41,6 @@ ALLOWED = {
     "deployer/drivers/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and"
     " whoever closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
-    "deployer/store/postgres/connection.py: PostgresConnection._answered: timer.join": _TIMER,
     "deployer/store/postgres/connection.py: _cut: socket": "it shuts down what is open, which waits for nobody",
     "deployer/app/operations/dispatch.py: _perform: operations.pause": "it is our own pause, not that of signals",
     "deployer/cli/keep.py: keep: asked.wait": "it runs until a signal ends it",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from threading import Timer
 from typing import Any, Self, cast
 
 import psycopg
 from psycopg import errors
 
 from deployer.store.database import Cursor, Duplicate
+from deployer.store.postgres.answer_watch import AnswerWatch
 
 ANSWER_SECONDS = 15.0  # for one statement: longer than what the server itself is given (database.BEGIN)
 
@@ -48,6 +48,7 @@ class PostgresConnection:
 
     def __init__(self, address: str, name: str, seconds: float) -> None:
         self.patience = 0.0  # seconds for each statement, where it is not the usual time
+        self._watch = AnswerWatch(self._cut)
         self.raw: psycopg.Connection[Any] = psycopg.connect(
             address,
             autocommit=True,
@@ -60,7 +61,8 @@ class PostgresConnection:
 
     def execute(self, query: str, values: Sequence[Any] = (), /) -> Cursor:
         """Run one statement; without values also several, as one message."""
-        with self._answered():
+        # A server that was stopped, or a network that swallows everything, gives no answer.
+        with self._watch.within(self.patience or ANSWER_SECONDS):
             if not values:
                 return self.raw.execute(cast("Any", query))
             return self.raw.execute(_written(query), [_plain(value) for value in values])
@@ -105,19 +107,8 @@ class PostgresConnection:
 
     def close(self) -> None:
         """Close it."""
+        self._watch.close()
         self.raw.close()
-
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        """Cut the connection when no answer comes: a server that was stopped, or a network that swallows everything."""
-        timer = Timer(self.patience or ANSWER_SECONDS, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()  # before the descriptor is closed: its number may be somebody else's a moment later
 
     def _cut(self) -> None:
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.raw.fileno())) as wire:
