@@ -135,12 +135,15 @@ def test_a_token_of_one_server_opens_the_other_until_it_is_revoked(shop: Shop) -
 STOPPED = """\
 import os, signal, sys
 from deployer.drivers.traffic.haproxy import division, driver
-real = driver.HAProxyTraffic.set_traffic
-def late(self, service, live, *rest):
-    if live.share == 5000 and not os.path.exists("went-on"):
-        os.kill(os.getpid(), signal.SIGSTOP)  # the fence was passed; nothing is written yet
-    return real(self, service, live, *rest)
-driver.HAProxyTraffic.set_traffic = late
+from deployer.drivers.traffic.proxies import proxy_group
+def stopping(real):
+    def late(self, service, live, *rest):
+        if live.share == 5000 and not os.path.exists("went-on"):
+            os.kill(os.getpid(), signal.SIGSTOP)  # the fence was passed; nothing is written yet
+        return real(self, service, live, *rest)
+    return late
+for kind in (driver.HAProxyTraffic, proxy_group.ProxyGroup):
+    kind.set_traffic = stopping(kind.set_traffic)
 if "PLANTED" in os.environ:
     division.refuse_older = lambda *_given: None
 from deployer.start import main

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +16,13 @@ import pytest
 from deployer.core.errors import Exit
 from tests.lab.machines import Lab
 from tests.live.test_one_hand import at_once
+from tests.live.test_store import overtaken, paused
 from tests.machines.edged import Edged, end_connections, lab_of_edges
 from tests.machines.farm import CONTROL, engine
 from tests.machines.test_proxies import PLAIN, Loads, agree
 from tests.ports import free_port
 from tests.postgres import Server
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
@@ -70,6 +74,26 @@ def test_of_fifty_canaries_at_once_from_two_hosts_one_runs(pair: tuple[Edged, Ed
         started = db.execute("select count(*) from audit where action = 'start'").fetchone()
     assert started == (2,)
     assert agree(first) == "blue,0"
+
+
+@pytest.mark.long("an owner that is stopped at its write, and overtaken")
+def test_who_was_overtaken_at_its_write_moves_nobody_at_any_proxy(pair: tuple[Edged, Edged]) -> None:
+    first, second = pair
+    first.write(strategy={"canary": {"steps": [{"share": 50, "for": "1s"}], "bake": "0s"}})
+    first.version("2.0")
+    with Loads(first, PLAIN) as loads:
+        with overtaken(first, {}) as late:
+            within(240).until(lambda: paused(late.pid), "it is stopped at its write")
+            second.deploy("promote", "-m", "the other goes on")
+            assert agree(first) == "green,0"
+            (first.folder / "went-on").touch()
+            os.kill(late.pid, signal.SIGCONT)
+            _, err = late.communicate(timeout=240)
+        assert late.returncode == Exit.LOCKED, err
+        assert "was overtaken" in err
+        loads.more(40, "requests after the end")
+        loads.unfailing()
+    assert agree(first) == "green,0"
 
 
 @contextmanager
