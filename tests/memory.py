@@ -260,6 +260,7 @@ class World:
             MemoryCertificates(self),
             MemorySleeper(self),
             MemoryGuests(self),
+            pauser=MemoryPauser(self),
         )
 
 
@@ -308,6 +309,19 @@ class MemoryGuests:
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         return {"": GuestUse(1.5, self.world.used.get(terms.tenant, 2 * 1024**2), 3)}
+
+
+class MemoryPauser:
+    """Pauses instances; the runtime has them go on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def pause(self, instance: Instance, deadline: Deadline) -> None:
+        self.world.touch(f"before pause {instance.name}")
+        assert instance.name not in self.world.servers[instance.service, instance.colour], "users may be sent there"
+        self.world.instances[instance.name] = replace(self.world.instances[instance.name], state="paused")
+        self.world.touch(f"after pause {instance.name}")
 
 
 class MemoryCertificates:

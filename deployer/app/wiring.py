@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from deployer.app.homes import elsewhere
 from deployer.app.operations import AppContext
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TrafficLayer,
         Verbs,
     )
+    from deployer.drivers.ports.pausing import Pauser
     from deployer.drivers.ports.sleeping import Sleeper
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
@@ -181,6 +182,7 @@ class _Wiring:
             jobs=later.made(lambda: self._jobs(manifest, machines)),
             sleeper=self._sleeper(manifest),
             guests=self._docker(machines).guests if manifest.tenant else None,
+            pauser=cast("Pauser", runtime) if manifest.runtime == "ansible" else None,
         )
 
     def _refuse_elsewhere(self, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from deployer.core.errors import LockLost
 from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
 from deployer.drivers.ports.guests import Guests
+from deployer.drivers.ports.pausing import Pauser
 from deployer.drivers.ports.sleeping import Sleeper
 from deployer.model import Live
 
@@ -39,6 +40,7 @@ CHANGES = {
     "certificates": frozenset({"install"}),
     "sleeper": frozenset({"sleep"}),
     "guests": frozenset({"freeze"}),
+    "pauser": frozenset({"pause"}),
 }
 
 
@@ -97,7 +99,8 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
     changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.upkeep, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
-    shown, sleeper, guests = drivers.certificates, drivers.sleeper, drivers.guests
+    shown, sleeper = drivers.certificates, drivers.sleeper
+    guests, pauser = drivers.guests, drivers.pauser
     return replace(
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
@@ -107,5 +110,6 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
         certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], owner)),
         guests=guests and cast(Guests, _Fenced(guests, CHANGES["guests"], owner)),
         sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], owner)),
+        pauser=pauser and cast(Pauser, _Fenced(pauser, CHANGES["pauser"], owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
     )

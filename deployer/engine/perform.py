@@ -25,6 +25,7 @@ from deployer.planning.steps import (
     Handover,
     Healthy,
     Observe,
+    Pause,
     Play,
     Promote,
     Prune,
@@ -117,6 +118,8 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Warm():
             run.store.services.set_warm(run.lock, step.release, step.colour, run.clock.now() + step.seconds)
             return {"until": run.clock.now() + step.seconds}
+        case Pause():
+            return resting.pause(run, step, doing.deadline)
         case Prune():
             return _prune(run, step)
     raise StepFailed(f"this version does not know how to do step {step.kind!r}", "use the version that made the plan")
@@ -231,12 +234,14 @@ def _promote(run: Drive, step: Promote, doing: Doing) -> dict[str, Any]:
 def _warm_after(run: Drive, promoted: int) -> int:
     """Return the release that a rollback may go to by one write once a release is promoted; 0 when there is none.
 
-    It is the one that the plan keeps warm, if a rollback would choose it. After a rollback there is none: the next one
-    within minutes is late, and moves nobody, which an emergency cannot know.
+    It is the one that the plan keeps warm and running, if a rollback would choose it. After a rollback there is none:
+    the next one within minutes is late, and moves nobody, which an emergency cannot know.
     """
     if run.rollout.plan.strategy == ROLLBACK:
         return 0
-    kept = {step.release for step in run.rollout.plan.forward if isinstance(step, Warm)}
+    forward = run.rollout.plan.forward
+    kept = {step.release for step in forward if isinstance(step, Warm)}
+    kept -= {step.release for step in forward if isinstance(step, Pause)}
     choice = newest_good(run.store.releases.of(run.service), promoted)
     return choice.number if choice and choice.number in kept else 0
 

@@ -1,14 +1,16 @@
-"""Instances that rest: asleep until somebody comes, or frozen until they are removed."""
+"""Instances that rest: asleep until somebody comes, paused for a rollback, or frozen until they are removed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import StepFailed
+from deployer.core.errors import DeadlinePassed, DriverFailed, StepFailed
+from deployer.engine.removal import AT_ONCE
 from deployer.engine.run import Drive
 from deployer.planning.guest_steps import Freeze
-from deployer.planning.steps import Sleep
+from deployer.planning.steps import Pause, Sleep, named
+from deployer.transport.fanout import on_all
 
 
 def sleep(run: Drive, step: Sleep, deadline: Deadline) -> dict[str, Any]:
@@ -35,3 +37,29 @@ def freeze(run: Drive, step: Freeze, deadline: Deadline) -> dict[str, Any]:
     if running := [i.name for i in run.instances(step.colour, step.release) if i.state == "running"]:
         raise StepFailed(f"{', '.join(running)}: frozen, but the runtime still has it running", "see `deploy doctor`")
     return {"frozen": [i.name for i in run.instances(step.colour, step.release)]}
+
+
+def pause(run: Drive, step: Pause, deadline: Deadline) -> dict[str, Any]:
+    """Pause what is kept, and read that back; what cannot be paused runs on, ready for a rollback all the same.
+
+    It is out of the proxy first, so that nobody is ever sent to what answers nobody.
+    """
+    live, traffic, pauser = run.traffic.read(), run.drivers.traffic, run.drivers.pauser
+    if pauser is None or live is None or live.stable == step.colour:
+        return {"paused": []}
+    there = {i.name: i for i in run.instances(step.colour, step.release) if i.state in ("running", "paused")}
+    leaving, cut = [server.name for server, _ in traffic.servers(run.service, step.colour)], 0
+    if leaving:
+        cut = traffic.drain(
+            run.service, step.colour, leaving, Deadline.after(run.clock, min(step.drain, deadline.left()))
+        )
+        traffic.detach(run.service, step.colour, leaving, deadline)
+    why = "the runtime shows that it runs"
+    try:
+        on_all(there, lambda instance: pauser.pause(instance, deadline), AT_ONCE).all()
+    except (DriverFailed, DeadlinePassed) as error:
+        why = error.message
+    seen = run.instances(step.colour, step.release)
+    if on := tuple(i.name for i in seen if i.state == "running"):
+        run.tell("note", text=f"{named(on)}: not paused, {why}")
+    return {"paused": [i.name for i in seen if i.state == "paused"], "open": cut}

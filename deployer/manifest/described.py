@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from deployer.manifest.judge import Judge
     from deployer.manifest.scale import ScaleSettings
-    from deployer.manifest.sections import Health, Limits, Log, Mount, Secret, StopSettings, Twin
+    from deployer.manifest.sections import Health, Keep, Limits, Log, Mount, Secret, StopSettings, Twin
     from deployer.manifest.swarm import SwarmSettings
     from deployer.manifest.traffic import TrafficSettings
 
@@ -56,5 +56,7 @@ class Described(Protocol):
     def scale(self) -> ScaleSettings | None: ...
     @property
     def stop(self) -> StopSettings: ...
+    @property
+    def keep(self) -> Keep: ...
     @property
     def traffic(self) -> TrafficSettings: ...

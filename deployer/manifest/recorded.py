@@ -44,6 +44,7 @@ FACTS = frozenset(
         "traffic.lease",
         "traffic.paused",
         "keep.warm",
+        "keep.paused",
         "keep.releases",
         "keep.events",
         "stop.drain",

@@ -25,6 +25,9 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
             yield from _of_swarm(manifest)
     if manifest.swarm is not None and manifest.runtime != "swarm":
         yield Conflict("swarm", f"runtime {manifest.runtime} has none", "runtime: swarm", ("runtime", "swarm"))
+    if manifest.keep.paused and manifest.runtime != "ansible":
+        why = f"runtime {manifest.runtime} keeps what is warm running"
+        yield Conflict("keep.paused", why, "remove it", ("runtime", "keep.paused"))
     if manifest.verbs and manifest.runtime != "ansible":
         yield Conflict("verbs", f"runtime {manifest.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
 

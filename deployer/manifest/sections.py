@@ -226,6 +226,11 @@ class Keep(Model):
     warm: Seconds = Field(
         3600.0, description="How long the previous environment keeps running for an instant rollback."
     )
+    paused: Switch = Field(
+        False,
+        description="Pause the previous environment meanwhile: it keeps its memory, gets no processor time, and a "
+        "rollback has it go on first. For lifecycle playbooks with pause.yml and resume.yml, such as `qemu`.",
+    )
     releases: Count = Field(5, ge=1, le=1000, description="Releases whose images are never pruned.")
     events: Count = Field(
         500,

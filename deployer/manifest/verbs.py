@@ -25,5 +25,10 @@ def trouble(folder: Path) -> str:
     if not folder.is_dir():
         known = " and ".join(sorted(path.name for path in (builtin("playbooks") / "environments").iterdir()))
         return f"there is no folder {folder}, and shipped are {known}"
-    missing = [f"{verb}.yml" for verb in REQUIRED if not (folder / f"{verb}.yml").is_file()]
+    return lacking(folder, *REQUIRED)
+
+
+def lacking(folder: Path, *wanted: str) -> str:
+    """Say which of the wanted playbooks a folder has not; "" when it has all."""
+    missing = [f"{verb}.yml" for verb in wanted if not (folder / f"{verb}.yml").is_file()]
     return f"{folder} has no {', '.join(missing)}" if missing else ""

@@ -14,6 +14,7 @@ from deployer.planning.steps import (
     Handover,
     Healthy,
     Observe,
+    Pause,
     Play,
     Promote,
     Prune,
@@ -29,7 +30,7 @@ from deployer.planning.steps import (
 )
 
 _FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
-_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Sleep, Warm, Prune)
+_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Sleep, Warm, Pause, Prune)
 _MIGRATION: tuple[type[Step], ...] = (Migrate, Discard)
 _GUESTS: tuple[type[Step], ...] = (Freeze, Evict)
 _EVERY = (*_FORWARD, *_AFTERWARDS, *_MIGRATION, *_GUESTS, Meet)

@@ -16,6 +16,7 @@ from deployer.planning.steps import (
     Handover,
     Healthy,
     Observe,
+    Pause,
     Place,
     Play,
     Promote,
@@ -121,6 +122,20 @@ def hand_over(release: Release, place: Place, number: int, *, back: bool = False
         return ()
     seconds = handover.rolled_back if back else handover.former
     return (Handover(release=number, colour=place, seconds=seconds, deadline=seconds + HANDOVER_SECONDS),)
+
+
+def keep_warm(release: Release, colour: Colour, number: int, *, back: bool = False) -> tuple[Step, ...]:
+    """Keep release `number`, which users have left, for a rollback, as the manifest of another says; `back`, by one."""
+    keep, drain = release.manifest.keep, release.manifest.stop.drain
+    paused: tuple[Step, ...] = ()
+    if keep.paused:
+        within = drain + START_SECONDS + PROXY_SECONDS
+        paused = (Pause(release=number, colour=colour, drain=drain, deadline=within),)
+    return (
+        Warm(release=number, colour=colour, seconds=keep.warm, deadline=PROXY_SECONDS),
+        *hand_over(release, colour, number, back=back),
+        *paused,
+    )
 
 
 def before(observed: Observed, release: Release) -> tuple[Step, ...]:
@@ -281,9 +296,7 @@ def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> 
         return (remove(manifest, colour),) if observed.environment(colour) else ()
     # What gets no requests cannot wait: while it runs, it works.
     if warm and release.served and manifest.keep.warm and release.may_run_beside(observed.stable):
-        number = observed.stable.number
-        kept = Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS)
-        return (kept, *hand_over(release, colour, number, back=back))
+        return keep_warm(release, colour, observed.stable.number, back=back)
     # An instance that is stopped can say goodbye on its connections, which the proxy cannot.
     return (remove(manifest, colour),)
 

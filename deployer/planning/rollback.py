@@ -11,7 +11,7 @@ from deployer.planning.plan import ROLLBACK, Plan
 from deployer.planning.recipes import (
     PROXY_SECONDS,
     attach,
-    hand_over,
+    keep_warm,
     remove,
     replacement,
     settle,
@@ -20,7 +20,7 @@ from deployer.planning.recipes import (
     twin,
     way_back,
 )
-from deployer.planning.steps import Promote, Step, Warm, named
+from deployer.planning.steps import Promote, Step, named
 
 if TYPE_CHECKING:
     from deployer.manifest.hook import RolloutHook
@@ -102,14 +102,14 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
-    asleep = None if ready else _asleep(observed, target)
-    if asleep is not None:
-        forward = (*start_on(target, observed.colour, len(asleep.instances), 0), *_switch(observed, target))
+    resting = None if ready else _resting(observed, target)
+    if resting is not None:
+        forward = (*start_on(target, observed.colour, len(resting.instances), 0), *_switch(observed, target))
     elif ready:
         forward = _switch(observed, target)
     else:
         forward = (*twin(observed, target, silent), *settle(observed, target, back=True))
-    note = "its environment is asleep: it is woken first" if asleep else _note(target, ready=ready)
+    note = _note(observed, target, resting, ready=ready)
     if silent:
         note += f"; without {named(silent)}, unreachable at the time"
     return Plan.make(
@@ -123,19 +123,24 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
     )
 
 
-def _note(target: Release, *, ready: bool) -> str:
+def _note(observed: Observed, target: Release, resting: Environment | None, *, ready: bool) -> str:
     if ready:
         return "its environment is warm"
+    if resting is not None:
+        asleep = observed.colour in observed.asleep
+        return f"its environment is {'asleep: it is woken' if asleep else 'paused: it goes on'} first"
     gone = "its environment is gone: " if target.served else ""
     return f"{gone}it is started again from the record"
 
 
-def _asleep(observed: Observed, target: Release) -> Environment | None:
-    """Return the target's environment where it sleeps: stopped as it stood, it can be started again at once."""
+def _resting(observed: Observed, target: Release) -> Environment | None:
+    """Return the target's environment where it sleeps or some of it is paused: as it stood, it can go on at once."""
     there = observed.environment(observed.colour)
-    if there is None or there.release != target.number or observed.colour not in observed.asleep:
+    if there is None or there.release != target.number:
         return None
-    return there
+    states = {instance.state for instance in there.instances}
+    paused = "paused" in states and states <= {"paused", "running"}
+    return there if paused or observed.colour in observed.asleep else None
 
 
 def _is_ready(observed: Observed, target: Release) -> bool:
@@ -155,11 +160,8 @@ def _is_ready(observed: Observed, target: Release) -> bool:
 
 def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
     """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
-    left, seconds = other(colour), target.manifest.keep.warm
-    retire: tuple[Step, ...] = (
-        Warm(release=current.number, colour=left, seconds=seconds, deadline=PROXY_SECONDS),
-        *hand_over(target, left, current.number, back=True),
-    )
+    left = other(colour)
+    retire = keep_warm(target, left, current.number, back=True)
     if not target.may_run_beside(current):
         retire = (remove(current.manifest, left),)
     return Plan.make(
@@ -180,15 +182,7 @@ def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
 def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
     keep: tuple[Step, ...] = ()
     if observed.stable is not None and observed.live is not None:
-        keep = (
-            Warm(
-                release=observed.stable.number,
-                colour=observed.live.stable,
-                seconds=target.manifest.keep.warm,
-                deadline=PROXY_SECONDS,
-            ),
-            *hand_over(target, observed.live.stable, observed.stable.number, back=True),
-        )
+        keep = keep_warm(target, observed.live.stable, observed.stable.number, back=True)
     return (
         *attach(target, observed.colour, partial=True),
         Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),

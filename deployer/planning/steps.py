@@ -372,6 +372,22 @@ class Warm(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pause(Step):
+    """What is kept warm gets no processor time: out of the proxy, it keeps its memory, and a rollback has it go on.
+
+    What is open beyond `drain` is cut. Where somebody gave it users meanwhile, or it cannot be paused, it runs on.
+    """
+
+    release: int
+    colour: Colour
+    drain: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"pause r{self.release} ({self.colour}): it keeps its memory, and a rollback has it go on first"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prune(Step):
     """Images of releases older than the last `keep` are removed; only what we brought, never what is in use."""
 

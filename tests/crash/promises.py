@@ -12,7 +12,7 @@ from deployer.core.filelock import is_held
 from deployer.manifest.traffic import TrafficSettings
 from deployer.model import PLACES, Live, Place, indices
 from deployer.planning.plan import Plan
-from deployer.planning.steps import Attach, Handover, Healthy, Promote, Remove, Share, Start, Step, Warm
+from deployer.planning.steps import Attach, Handover, Healthy, Pause, Promote, Remove, Share, Start, Step, Warm
 from tests.crash.calls import Call
 from tests.crash.stage import SECRET, SERVICE, Process, Stage
 from tests.memory import World
@@ -244,6 +244,9 @@ class Promises:
             case Handover():
                 used = live is not None and step.colour in live.used
                 return "" if used or not world.open.get((SERVICE, step.colour)) else f"{world.open} are open"
+            case Pause():
+                there = sorted(world.servers.get((SERVICE, step.colour), {}))
+                return f"the proxy has {there}" if there and live and live.stable != step.colour else ""
             case Warm():
                 record = process.house.store.services.get(SERVICE)
                 return "" if record.warm == step.release else f"the store keeps r{record.warm} warm"

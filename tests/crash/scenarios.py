@@ -81,6 +81,8 @@ AT_ONCE = {"strategy": {"bluegreen": {"bake": "0s"}}}
 ROLLING = {"strategy": {"rolling": {"for": "1s"}}}
 ROLLED_AT_ONCE = {"strategy": {"rolling": {"batch": 2, "for": "0s"}}}
 COLD = {**BAKED, "keep": {"warm": "0s"}}
+MACHINES = {"runtime": "ansible", "verbs": "qemu", "image": "disk-{version}"}
+PAUSED = {**BAKED, **MACHINES, "keep": {"paused": True}}
 HOOKED = {
     **CANARY,
     "update": ["migrate.yml"],
@@ -234,6 +236,10 @@ SCENARIOS = [
         past=("1.0", "1.1"),
         world=TALKATIVE,
         act=lambda p: _all(p, operations.rollback),
+    ),
+    Scenario("bluegreen: the former is paused", "done", "bluegreen", PAUSED),
+    Scenario(
+        "rollback: paused", "done", "bluegreen", PAUSED, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)
     ),
     Scenario(
         "rollback: cold", "done", "bluegreen", COLD, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)

@@ -30,7 +30,9 @@ COMMAND_SECONDS = 180
 
 
 class Shop:
-    """One service in a folder and state folder of its own."""
+    """One service in a folder and state folder of its own; a command has so many seconds."""
+
+    seconds = COMMAND_SECONDS
 
     def __init__(self, folder: Path, kind: Kind, client: docker.DockerClient | None) -> None:
         self.folder, self.kind, self.client = folder, kind, client
@@ -110,12 +112,12 @@ class Shop:
                 command,
                 cwd=self.folder,
                 env=environ,
-                timeout=COMMAND_SECONDS,
+                timeout=self.seconds,
                 capture_output=True,
                 text=True,
                 check=False,
             )
-        return FORKS.run(command, cwd=self.folder, env=environ, timeout=COMMAND_SECONDS)
+        return FORKS.run(command, cwd=self.folder, env=environ, timeout=self.seconds)
 
     @contextmanager
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

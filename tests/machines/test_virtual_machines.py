@@ -22,6 +22,7 @@ from tests.conformance.runtimes import answers, get, silent
 from tests.lab import guest
 from tests.lab.machines import Lab, Machine
 from tests.lab.machines.programs import call
+from tests.lab.package import package
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.machines.conftest import write_inventory
@@ -243,6 +244,8 @@ UPDATE = """\
 class MachineShop(Shop):
     """A service whose instances are virtual machines."""
 
+    seconds = 600  # without KVM, where much else is done
+
     def __init__(self, folder: Path, lab: Lab, disk: Path) -> None:
         super().__init__(folder, "process", None)
         inventory = write_inventory(lab, folder / "inventory", {"web": (HOST,)})
@@ -271,28 +274,16 @@ class MachineShop(Shop):
 
     def version(self, version: str, env: object = None) -> None:
         """Make the package of a version."""
-        root = self.folder / f"package-{version}"
-        (root / "DEBIAN").mkdir(parents=True)
-        (root / "etc").mkdir()
-        fields = {
-            "Package": "app",
-            "Version": version,
-            "Architecture": "all",
-            "Maintainer": "lab",
-            "Description": "lab",
-        }
-        (root / "DEBIAN/control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
-        (root / "etc/app.env").write_text(f"VERSION={version}\n")
-        command = ("dpkg-deb", "--build", "--root-owner-group", "-Zgzip", root, self.folder / f"app_{version}.deb")
-        call(*command)
+        package(self.folder / f"app_{version}.deb", version, {"etc/app.env": f"VERSION={version}\n"})
 
 
 @pytest.fixture
-def shop(lab: Lab, disk: Path, state: Path) -> Iterator[MachineShop]:
-    """Give a service with version 1.0 live on one machine."""
+def shop(lab: Lab, disk: Path, state: Path, request: pytest.FixtureRequest) -> Iterator[MachineShop]:
+    """Give a service with version 1.0 live on one machine, with keys of its manifest as a parameter."""
     folder = state / "s"
     folder.mkdir()
     made = MachineShop(folder, lab, disk)
+    made.write(**getattr(request, "param", {}))
     try:
         made.version("1.0")
         made.deploy("up", "--version", "1.0")
@@ -318,3 +309,46 @@ def test_a_canary_of_machines_under_load_there_and_back(shop: MachineShop, lab: 
     assert shop.get().text == "1.0\n"
     shop.deploy("down", "-y")
     assert left_on(lab[HOST]) == ""
+
+
+@pytest.mark.parametrize("shop", [{"keep": {"warm": "1h", "paused": True}}], indirect=True)
+def test_the_former_machine_is_paused_and_goes_on_where_it_was(
+    shop: MachineShop, lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its memory is kept and its processors are not; a rollback under load has it go on, and nobody loses a request."""
+
+    def process(release: int) -> str:
+        return lab[HOST].run("systemctl", "show", "--property=MainPID", f"deployer-{shop.name}-r{release}-1").stdout
+
+    def ticks(release: int) -> int:
+        number = process(release).strip().removeprefix("MainPID=")
+        return sum(map(int, lab[HOST].run("cat", f"/proc/{number}/stat").stdout.rpartition(")")[2].split()[11:13]))
+
+    def states() -> dict[int, str]:
+        return {e["release"]: i["state"] for e in shop.status()["environments"] for i in e["instances"]}
+
+    first = process(1)
+    shop.version("2.0")
+    shop.write(env={**shop.manifest["env"], "UPDATES": "2.0"})
+    with Load(shop.url, QUIET) as load:
+        load.until(lambda now: now.answered > 40, "the load runs")
+        canary = shop.told("canary", "--version", "2.0")
+        assert states() == {1: "paused", 2: "running"}
+        began = ticks(1)
+        wanted = load.counters().answered + 40
+        load.until(lambda now: now.answered >= wanted, "requests while it is paused")
+        assert ticks(1) - began < 20, "a paused machine has no processor time"
+        back = shop.told("rollback", "-m", "back")
+        assert states() == {1: "running", 2: "paused"}
+        assert shop.get().text == "1.0\n"
+        wanted = load.counters().answered + 40
+        load.until(lambda now: now.answered >= wanted, "requests after the rollback")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert process(1) == first, "it is the same machine, not one that was started again"
+    assert shop.deploy("doctor", expect=0).returncode == 0
+    shop.deploy("down", "-y")  # one that is paused shuts down, too
+    assert left_on(lab[HOST]) == ""
+    with capsys.disabled():
+        for name, told in (("canary", canary), ("rollback", back)):
+            print(f"\n{name}:", *(f"{e['step']} {e['seconds']}" for e in told.all("step.done")), sep="\n  ")

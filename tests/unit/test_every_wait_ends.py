@@ -29,6 +29,8 @@ ALLOWED = {
     "deployer/drivers/runtime/docker/guests.py: DockerGuests.freeze.pause: client.api.pause": _PAUSED,
     "deployer/drivers/sleeping/sleeper.py: LocalSleeper.sleep: self._starter(side).pause": _PAUSED,
     "deployer/drivers/sleeping/starters.py: DockerStarter.pause: container.pause": _PAUSED,
+    "deployer/engine/perform.py: perform: resting.pause": _PAUSED,
+    "deployer/engine/resting.py: pause: pauser.pause": _PAUSED,
     "deployer/drivers/sleeping/starters.py: ProcessStarter.pause: supervisor.pause": _PAUSED,
     "deployer/drivers/sleeping/waker.py: Waker.run: over.wait": "it runs until a signal ends it",
     "deployer/drivers/sleeping/waker.py: main: os.waitpid": "the child is all that this process runs",

@@ -155,6 +155,8 @@ def _ill(sight: ServiceSnapshot, environment: Environment, cure: Fix) -> Iterato
     remedy = f"`deploy logs`, then {'`deploy rollback` or a fixed release' if runs else '`deploy up`'}"
     for instance in environment.instances:
         text = f"{instance.name} is {instance.state}, {instance.restarts} restarts"
+        if instance.state == "paused" and sight.pauses(environment.colour):
+            continue
         if instance.state != "running" or instance.restarts:
             yield Discrepancy("bad", sight.service, text, remedy, cure if instance.state != "running" else None)
         if instance.drift:
@@ -259,16 +261,15 @@ def _servers(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
     for place, environment in sight.environments.items():
         role = sight.role(place)
         for instance in environment.healthy():
-            if role == "left over" or place in sight.asleep:
+            if role == "left over" or place in sight.asleep or sight.pauses(place):
                 continue
             if instance.name not in sight.servers[place]:
                 cure = fixes.attach(house, sight, place) if role in ("stable", "warm") else None
                 yield Discrepancy("bad", sight.service, f"the proxy does not know {instance.name}", "", cure)
             elif instance.name not in sight.up(place):
                 text, cure = f"the proxy finds {instance.name} down", None
-                if role in ("stable", "warm") and _answers(
-                    house, sight, instance
-                ):  # it was taken out, and nobody put it back
+                # It was taken out, and nobody put it back
+                if role in ("stable", "warm") and _answers(house, sight, instance):
                     text, cure = f"the proxy sends no traffic to {instance.name}", fixes.attach(house, sight, place)
                 yield Discrepancy("bad", sight.service, text, "`deploy logs`", cure)
     for place, servers in sight.servers.items():

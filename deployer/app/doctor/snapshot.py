@@ -84,6 +84,11 @@ class ServiceSnapshot:
         """Name the lost proxies that may still send users to a place."""
         return ", ".join(proxy.name for proxy in self.lost if proxy.sends_to(place) > self.now)
 
+    def pauses(self, place: Place) -> bool:
+        """Tell whether what stands in a place is kept paused, and so out of the proxy."""
+        stable = self.releases.get(self.record.stable)
+        return self.role(place) == "warm" and stable is not None and stable.manifest.keep.paused
+
     @property
     def names(self) -> set[str]:
         """Name all instances that stand, or may: what is on a machine that is silent was not seen."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports.checks import Checks, MetricSources
     from deployer.drivers.ports.guests import Guests
     from deployer.drivers.ports.images import Builder, Signatures
+    from deployer.drivers.ports.pausing import Pauser
     from deployer.drivers.ports.playbooks import Playbooks
     from deployer.drivers.ports.runtime import Runtime, RuntimeCare
     from deployer.drivers.ports.sleeping import Sleeper
@@ -65,6 +66,11 @@ class EngineDrivers(Protocol):
         """What keeps it apart on hosts that are lent; None for a service of their owner."""
         ...
 
+    @property
+    def pauser(self) -> Pauser | None:
+        """What pauses instances that are kept warm; None where they run on."""
+        ...
+
 
 @dataclass(frozen=True)
 class Drivers:
@@ -83,3 +89,4 @@ class Drivers:
     certificates: ShownCertificates | None = None  # of the proxies; None where there are none
     sleeper: Sleeper | None = None  # of a service that sleeps while nobody comes
     guests: Guests | None = None  # of a service of a tenant
+    pauser: Pauser | None = None  # of a runtime that can pause instances

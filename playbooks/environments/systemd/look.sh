@@ -26,5 +26,6 @@ END
     ExecMainStatus=$(journalctl --quiet --lines=1 --output=cat --output-fields=EXIT_STATUS \
       MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15 "UNIT=$unit" 2>/dev/null)
   fi
+  [ "$state" != running ] || [ ! -e "/run/deployer/$name.paused" ] || state=paused
   echo "$name $state ${ExecMainStatus:--} $NRestarts"
 done

@@ -13,7 +13,7 @@ from deployer.drivers.runtime.identity import InstanceIdentity, identity_of, rea
 from deployer.model import Instance, InstanceSpec, Place, Release
 from deployer.planning import release_record
 
-State = Literal["created", "running", "exited"]
+State = Literal["created", "running", "paused", "exited"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ from deployer.planning import release_record
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
+PAUSE, RESUME = "pause", "resume"  # playbooks that a folder may have
 UNDO_SECONDS = 60.0  # to take away what was begun and failed
 
 
@@ -67,6 +68,8 @@ class AnsibleRuntime:
         own = None if verbs.shipped(name) else verbs.folder_of(name, self._ground.manifest)
         if own and (trouble := verbs.trouble(own)):
             raise Refused(f"verbs: {trouble}", f"it needs a playbook for each of {', '.join(verbs.REQUIRED)}")
+        if manifest.keep.paused and (lacking := verbs.lacking(own or verbs.folder_of(name, Path()), PAUSE, RESUME)):
+            raise Refused(f"keep.paused: {lacking}", "these pause an instance, and have it go on")
         artifacts = self._snapshots.of(manifest.service)
         file, _, digest = reference.partition(PIN)
         source = Path(file)
@@ -99,6 +102,9 @@ class AnsibleRuntime:
             known = None
         if known is None:
             self._records.save(wanted)
+        elif self._is_paused(known):
+            self._lifecycle.ask(known, RESUME, {}, deadline)
+            return known.observed()
         try:
             made = _reported(known or wanted, self._lifecycle.ensure(spec, told, deadline))
         except BaseException as error:
@@ -108,6 +114,20 @@ class AnsibleRuntime:
         if made != known:
             self._records.save(made)
         return made.observed()
+
+    def pause(self, instance: Instance, deadline: Deadline) -> None:
+        """Play `pause`: the instance keeps its memory, and gets no processor time until it is ensured again."""
+        known = self._records.load(instance.name)
+        if known is None or not self._lifecycle.has(known, PAUSE):
+            raise DriverFailed(f"{instance.name} has no lifecycle playbook pause.yml", "see `keep.paused`")
+        self._lifecycle.ask(known, PAUSE, {}, deadline)
+
+    def _is_paused(self, known: AnsibleInstance) -> bool:
+        """Return whether its host shows an instance as paused."""
+        if not self._lifecycle.has(known, RESUME):
+            return False
+        answers = self._presence.ask(self._questions([known]))
+        return _observed(known, answers.get(known.host)).state == "paused"
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         """Play stop and destroy; `grace` is never longer than that of the release's own manifest."""

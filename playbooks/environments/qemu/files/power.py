@@ -1,4 +1,4 @@
-"""`power.py SOCKET`: press the power button of a virtual machine, and wait until it is off."""
+"""`power.py SOCKET`: press the power button of a virtual machine, paused or not, and wait until it is off."""
 
 import json
 import socket
@@ -6,7 +6,7 @@ import sys
 
 with socket.socket(socket.AF_UNIX) as monitor:
     monitor.connect(sys.argv[1])
-    for order in ("qmp_capabilities", "system_powerdown"):
+    for order in ("qmp_capabilities", "cont", "system_powerdown"):
         monitor.sendall(json.dumps({"execute": order}).encode())
     while monitor.recv(4096):  # until QEMU has ended; systemd knows how long that may take
         pass
