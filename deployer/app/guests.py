@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from pathlib import Path
 
 from deployer.app.evictions import eviction
+from deployer.app.guest_account import GuestAccount
 from deployer.app.operations import AppContext
 from deployer.app.operations.guests import guests
 from deployer.core.errors import DeployError
 from deployer.drivers.ports import standing
 from deployer.manifest import tenants
 from deployer.model import Release
-from deployer.views.guest_data import GuestsView, GuestView, TenantsView, TenantUse, TenantView
+from deployer.planning.orders import EVICT
+from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantBill, TenantsView, TenantUse, TenantView
 
 
 def overview(house: AppContext, file: Path) -> TenantsView:
@@ -44,6 +48,30 @@ def listing(house: AppContext) -> GuestsView:
     use: dict[tuple[str, str], TenantUse] = {}
     rows = tuple(_row(house, release, use) for release in live)
     return GuestsView(rows, tuple(use[key] for key in sorted(use)))
+
+
+def bill(house: AppContext, month: str) -> BillView:
+    """Return what tenants have used in a month, such as 2026-11 (UTC), and how often their services were evicted."""
+    used, evictions = GuestAccount(house.store.folder).read(month), Counter[tuple[str, str]]()
+    for service in house.store.services.all():
+        release = next((r for r in house.store.releases.of(service.name) if r.manifest.tenant), None)
+        if release is None:
+            continue
+        times = house.store.audit_log.moments(service.name, EVICT)
+        count = sum(time.strftime("%Y-%m", time.gmtime(at)) == month for at in times)
+        for host in [host.name for host in release.fleet] or [""]:
+            evictions[release.manifest.tenant or "", host] += count
+    rows = (
+        TenantBill(
+            tenant=tenant,
+            host=host,
+            cpu_seconds=round(found.cpu_seconds, 3) if (found := used.get((tenant, host))) else 0.0,
+            memory_hours=round(found.memory_hours, 6) if found else 0.0,
+            evictions=evictions[tenant, host],
+        )
+        for tenant, host in sorted({*used, *(key for key, count in evictions.items() if count)})
+    )
+    return BillView(month, tuple(rows))
 
 
 def _row(house: AppContext, release: Release, use: dict[tuple[str, str], TenantUse]) -> GuestView:

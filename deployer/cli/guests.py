@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view, print_result
@@ -17,6 +20,7 @@ from deployer.core.errors import Exit
 if TYPE_CHECKING:
     from deployer.manifest.target import Target
 
+_MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
 INVENTORY = click.option(
     "-i",
     "--inventory",
@@ -51,14 +55,41 @@ def tenants(common: Common, inventory: Path | None) -> int:
     return int(Exit.DONE)
 
 
-@click.command("guests")
+@click.group("guests", invoke_without_command=True)
 @common()
-def guests(common: Common) -> int:
+@click.pass_context
+def guests(ctx: click.Context, common: Common) -> int:
     """List the services of tenants: what runs of each, who was evicted and why, and what their tenants use."""
+    if ctx.invoked_subcommand:
+        if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
+            raise click.UsageError(f"write options after `{ctx.invoked_subcommand}`", ctx)
+        return int(Exit.DONE)
     from deployer.app.guests import listing
 
     with house(common) as opened:
         print_result(listing(opened), common.output)
+    return int(Exit.DONE)
+
+
+def _month(_ctx: click.Context, _param: click.Parameter, text: str | None) -> str:
+    """Return a month as it is written, by default the present one. Raise BadParameter."""
+    if text is not None and not _MONTH.fullmatch(text):
+        raise click.BadParameter(f"must be a month such as 2026-11, not {text[:40]}")
+    return text or time.strftime("%Y-%m", time.gmtime())
+
+
+@guests.command("report")
+@common()
+@click.option("--month", metavar="YYYY-MM", callback=_month, help="Which month, in UTC; default: this one.")
+def report(common: Common, month: str) -> int:
+    """Print as CSV what each tenant has used of each host in a month: processor-seconds, GiB-hours, evictions.
+
+    The keeper counts once a minute; what ran while none did has no memory-hours.
+    """
+    from deployer.app.guests import bill
+
+    with house(common) as opened:
+        print_result(bill(opened, month), common.output)
     return int(Exit.DONE)
 
 

@@ -74,3 +74,25 @@ class GuestsView(View):
 
     guests: tuple[GuestView, ...]
     use: tuple[TenantUse, ...]
+
+
+@dataclass(frozen=True)
+class TenantBill(View):
+    """What a tenant has used on a host ("" is this one) in a month: `memory_hours` are GiB for an hour.
+
+    `evictions` are those of its services that have instances there.
+    """
+
+    tenant: str
+    host: str
+    cpu_seconds: float
+    memory_hours: float
+    evictions: int
+
+
+@dataclass(frozen=True)
+class BillView(View):
+    """What all tenants have used in a month, such as 2026-11 (UTC)."""
+
+    month: str
+    tenants: tuple[TenantBill, ...]

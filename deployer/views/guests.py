@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 
 from deployer.core.amounts import span
-from deployer.views.guest_data import GuestsView, GuestView, TenantsView, TenantView
+from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantsView, TenantView
 from deployer.views.text import columns, moment, one_line, plural, release
 
 Ink = Callable[[str, str], str]
@@ -62,6 +64,17 @@ def _guest(guest: GuestView, ink: Ink) -> list[str]:
         ", ".join(map(one_line, guest.hosts)) or "this host",
         one_line(guest.problem or state),
     ]
+
+
+def bill(view: BillView, _: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
+    """Write what tenants have used in a month as CSV, for a bill."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("month", "tenant", "host", "cpu_seconds", "memory_gib_hours", "evictions"))
+    for each in view.tenants:
+        numbers = (f"{each.cpu_seconds:.1f}", f"{each.memory_hours:.4f}", each.evictions)
+        writer.writerow((view.month, each.tenant, each.host, *numbers))
+    return out.getvalue().splitlines()
 
 
 def size(number: int) -> str:

@@ -312,6 +312,7 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "ChainView": ("audit", "chain"),
     "TenantsView": ("guests", "tenants"),
     "GuestsView": ("guests", "guests"),
+    "BillView": ("guests", "bill"),
     "MachinesView": ("machines", "machines"),
     "CheckView": ("machines", "check"),
     "PlayedView": ("machines", "played"),

@@ -126,6 +126,41 @@ static int burnt(int seconds) {
     return 0;
 }
 
+static void again(int kind, const char *host) {  // one thing, for ever
+    char name[32];
+    snprintf(name, sizeof name, "/tmp/file%d", (int)getpid());
+    for (;;) switch (kind) {
+            case 0: {
+                char *memory = mmap(NULL, 32 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                if (memory == MAP_FAILED) break;
+                for (size_t at = 0; at < 32 << 20; at += 4096) memory[at] = 1;
+                munmap(memory, 32 << 20);
+                break;
+            }
+            case 1: {
+                pid_t child = fork();
+                if (child == 0) _exit(0);
+                if (child > 0) waitpid(child, NULL, 0);
+                break;
+            }
+            case 2: written(name, 8 << 20); break;
+            case 3: {
+                int fd = open("/proc/self/status", O_RDONLY);
+                if (fd >= 0) close(fd);
+                break;
+            }
+            case 4: connected(host, "80"); break;
+            default: burnt(1);
+        }
+}
+
+static int tilted(int seconds, const char *host) {  // all of it at once
+    for (int kind = 0; kind < 9; kind++)
+        if (fork() == 0) again(kind, host);
+    sleep((unsigned)seconds);
+    return 0;
+}
+
 int main(int count, char **words) {
     const char *what = count > 1 ? words[1] : "", *first = count > 2 ? words[2] : "", *second = count > 3 ? words[3] : "";
     if (!strcmp(what, "connect")) return connected(first, second);
@@ -136,6 +171,7 @@ int main(int count, char **words) {
     if (!strcmp(what, "hold")) return eaten(strtoull(first, NULL, 10)) || (int)sleep((unsigned)atoi(second));
     if (!strcmp(what, "write")) return written(first, strtoull(second, NULL, 10));
     if (!strcmp(what, "open")) return opened(atoi(first));
+    if (!strcmp(what, "tilt")) return tilted(atoi(first), second);
     if (!strcmp(what, "burn")) return burnt(atoi(first));
     if (!strcmp(what, "read")) return worked(open(first, O_RDONLY));
     if (!strcmp(what, "change")) return worked(open(first, O_WRONLY));

@@ -83,7 +83,7 @@ def tenants(engine: docker.DockerClient, number: int, *, starved: bool = False) 
     try:
         yield names
     finally:
-        HostGround().do("lower", driver, names[0])
+        HostGround().do("raise", driver, names[0])  # what is starved does not end
         for name in names:
             with suppress(docker.errors.NotFound):
                 made = engine.networks.get(network(name))
@@ -91,6 +91,7 @@ def tenants(engine: docker.DockerClient, number: int, *, starved: bool = False) 
                     container.remove(force=True, v=True)
                 made.remove()
             HostGround().do("forget", driver, name)
+        HostGround().do("lower", driver, names[0])
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from deployer.views.data import (
     TokensView,
     View,
 )
-from deployer.views.guest_data import GuestsView, GuestView, TenantsView, TenantUse, TenantView
+from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantBill, TenantsView, TenantUse, TenantView
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
@@ -308,6 +308,7 @@ COST = CostView(
 VIEWS: dict[str, View] = {
     "cost": CostsView(NOW - 864_000, NOW, (COST, CostView("blog", NOW - 864_000, NOW))),
     "guests": GuestsView((BLOG, replace(BLOG, service="chat", evicted=GONE, since=NOW - 60, running=0)), (USED,)),
+    "bill": BillView("2026-11", (TenantBill("acme", "web1", 12_345.6, 3.5, 2), TenantBill("beta", "", 0, 0.25, 0))),
     "guests-none": GuestsView((), ()),
     "tenants": TenantsView("/srv/shop/tenants.yml", (ACME, BETA)),
     "cost-none": CostsView(NOW - 864_000, NOW),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.app.evictions import eviction
+from deployer.app.guest_account import GuestAccount
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.evict import AT_ONCE, admit_one, evict_one
 from deployer.app.operations.guests import guests
 from deployer.core.errors import DeployError, Locked, Refused
+from deployer.drivers.ports.guests import GuestUse
 from deployer.engine import RolloutResult
 from deployer.model import Release
 from deployer.planning.guest_keeping import GuestMove, SeenGuest, leaving, moves
@@ -25,7 +28,9 @@ def see_to(house: AppContext, ours: Collection[str]) -> tuple[RolloutResult, ...
     if not live:
         return ()
     seen, room = _seen(house, live)
-    return _done(house, live, moves(seen, room, house.clock.now()))
+    use = {(each.tenant, host): use for each in seen for host, use in each.whole.items()}
+    GuestAccount(house.store.folder).add(use, house.clock.now())
+    return _done(house, live, moves([each.guest for each in seen], room, house.clock.now()))
 
 
 def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0) -> None:
@@ -44,7 +49,7 @@ def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0)
     try:
         seen, room = _seen(house, live)
         here = {host: bytes_ for host, bytes_ in room.items() if host in hosts}
-        _done(house, live, leaving(seen, here, need, release.service))
+        _done(house, live, leaving([each.guest for each in seen], here, need, release.service))
     except DeployError as error:
         house.tell(release.service, f"guests could not make room: {error}")
 
@@ -64,30 +69,41 @@ def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) 
     return tuple(each for each in ended.values() if each is not None)
 
 
-def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[SeenGuest], dict[str, int]]:
-    seen, room = list[SeenGuest](), dict[str, int]()
+@dataclass(frozen=True)
+class _Seen:
+    """A guest, with all that its tenant uses on each host."""
+
+    guest: SeenGuest
+    whole: Mapping[str, GuestUse]
+
+    @property
+    def tenant(self) -> str:
+        return self.guest.tenant
+
+
+def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict[str, int]]:
+    seen, room = list[_Seen](), dict[str, int]()
     for release in live:
         terms, found = release.terms, eviction(house.store, release.service)
         drivers = house.drivers(release)
         if terms is None or drivers.guests is None:
             continue
         room |= drivers.guests.room()
-        use = {} if found else {host: each.memory for host, each in drivers.guests.use(terms).items()}
-        seen.append(
-            SeenGuest(
-                service=release.service,
-                tenant=terms.tenant,
-                hosts=tuple(host.name for host in release.fleet) or ("",),
-                memory=terms.memory,
-                reserve=terms.reserve,
-                use=use,
-                refused=_refused(terms.file, terms.tenant, house.clock.now()),
-                evicted=found.at if found else 0.0,
-                by_person=found.by_person if found else False,
-                until=found.until if found else 0.0,
-                tried=found.tried if found else 0.0,
-            )
+        use = {} if found else dict(drivers.guests.use(terms))
+        guest = SeenGuest(
+            service=release.service,
+            tenant=terms.tenant,
+            hosts=tuple(host.name for host in release.fleet) or ("",),
+            memory=terms.memory,
+            reserve=terms.reserve,
+            use={host: each.memory for host, each in use.items()},
+            refused=_refused(terms.file, terms.tenant, house.clock.now()),
+            evicted=found.at if found else 0.0,
+            by_person=found.by_person if found else False,
+            until=found.until if found else 0.0,
+            tried=found.tried if found else 0.0,
         )
+        seen.append(_Seen(guest, use))
     return seen, room
 
 

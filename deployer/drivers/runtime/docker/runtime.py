@@ -96,12 +96,12 @@ class DockerRuntime:
                     f"a container named {spec.name} exists that deployer does not manage ({container.short_id})",
                     "rename or remove it; deployer touches only what it made",
                 )
-            if container is not None and not self._keeps(container, spec):
-                discard(self._engine, client, container, deadline)
-                container = None
-            if container is None:
-                container = self._create(client, spec)
             with self.guests.raised() if spec.release.terms else nullcontext():
+                if container is not None and not self._keeps(container, spec):
+                    discard(self._engine, client, container, deadline)
+                    container = None
+                if container is None:
+                    container = self._create(client, spec)
                 _start(container, spec)
             container.reload()
             return options.observed(container.attrs)

@@ -1,0 +1,130 @@
+"""What guests cost the owner of their host: `python -m bench.guests [ROUNDS [SECONDS]]`, as root.
+
+On a real engine and cgroup v1. The owner's service does pieces of 2 ms of work that come at random moments, a process
+for each processor, at 60% of it; each is timed from the moment at which it came. A guest at full tilt has 18 processes:
+memory taken and given back, forks, files written and opened, connections tried, and loops. In each round the owner is
+measured with the guest and without (it is frozen). Then, once a round, how long it takes from the call that freezes it
+until its processors stand still, and from the one that removes it until its memory is free. Results go to
+bench/results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+
+from deployer.drivers.runtime.docker import DockerRuntime
+from tests.lab import image
+from tests.lab.archive import Image, layer
+from tests.live.hostile import PROGRAM, HostileBench, bench, tenants, terms
+from tests.waiting import within
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS, SECONDS = 8, 5.0
+LOAD, WORK_MICROSECONDS = 0.6, 2000
+MIB = 1024 * 1024
+HELD = 200 * MIB
+
+
+def owner(engine: docker.DockerClient, seconds: float, seed: int) -> tuple[float, float]:
+    """Measure the owner for so long: the median and the 99th percentile in milliseconds, of the slowest process."""
+    words = ("/steady", str(seconds), str(LOAD), str(WORK_MICROSECONDS))
+    made = [
+        engine.containers.run("bench-owner:1", [*words, str(seed + n)], detach=True, cpuset_cpus=str(n))
+        for n in range(os.cpu_count() or 1)
+    ]
+    try:
+        said = []
+        for each in made:
+            each.wait(timeout=seconds * 10 + 60)
+            said.append([float(word) / 1000 for word in each.logs().decode().split()])
+        return max(row[0] for row in said), max(row[1] for row in said)
+    finally:
+        for each in made:
+            each.remove(force=True)
+
+
+def stood_still(used: Callable[[], float], since: float) -> float:
+    """Return after how many seconds the last processor time was used, looking for half a second."""
+    last, seen = since, used()
+    while time.monotonic() < since + 0.5:
+        if (found := used()) > seen:
+            seen, last = found, time.monotonic()
+    return last - since
+
+
+def free(used: Callable[[], int], since: float) -> float:
+    """Return after how many seconds memory is free."""
+    within(60).until(lambda: used() < 4 * MIB, "the memory of guests is free")
+    return time.monotonic() - since
+
+
+def round_of(
+    engine: docker.DockerClient, made: HostileBench, tenant: str, number: int, seconds: float
+) -> dict[str, float]:
+    """Do it once."""
+    runtime = made.runtime
+    assert isinstance(runtime, DockerRuntime)
+    whole = terms(tenant, cpus=os.cpu_count() or 1, memory=512 * MIB, lent_memory=1024 * MIB, pids=200)
+    guest = made.guest(whole)
+    group = Path("/sys/fs/cgroup")
+    cpu = group / "cpuacct" / "deployer-guests" / tenant / "cpuacct.usage"
+    memory = group / "memory" / "deployer-guests" / tenant / "memory.usage_in_bytes"
+    container = engine.containers.get(guest.runtime_id)
+    with runtime.guests.raised():
+        for _ in range(2):
+            container.exec_run([PROGRAM, "tilt", "600", "172.17.0.1"], detach=True)
+        container.exec_run([PROGRAM, "hold", str(HELD), "600"], detach=True)
+        within(60).until(lambda: int(memory.read_text()) > HELD, "guests hold memory")
+    with_guests = owner(engine, seconds, number)
+    began = time.monotonic()
+    runtime.guests.freeze([guest], within(60))
+    called = time.monotonic() - began
+    still = stood_still(lambda: int(cpu.read_text()), began)
+    without = owner(engine, seconds, number)
+    held = int(memory.read_text())
+    began = time.monotonic()
+    runtime.remove(guest, 0, within(60))
+    back = free(lambda: int(memory.read_text()), began)
+    return {
+        "p50 without": without[0],
+        "p50 with": with_guests[0],
+        "p99 without": without[1],
+        "p99 with": with_guests[1],
+        "freeze call": called,
+        "processors back": still,
+        "memory": held,
+        "memory back": back,
+    }
+
+
+def main(rounds: int = ROUNDS, seconds: float = SECONDS) -> None:
+    """Run all rounds, print them, and write them down."""
+    engine = docker.from_env(timeout=120)
+    program = image.binary("steady")
+    assert program is not None
+    built = Image((layer([(program, "/steady")]),), (), {"PATH": "/"}, {"reference": "bench-owner:1"})
+    engine.images.load(built.archive("bench-owner:1"))
+    rows = []
+    with tenants(engine, 1, starved=True) as (tenant,):
+        for number in range(rounds):
+            with bench(engine) as made:
+                rows.append(round_of(engine, made, tenant, number, seconds))
+            print({key: round(value, 3) for key, value in rows[-1].items()}, flush=True)
+    found = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    found["p99 ratio"] = statistics.median(row["p99 with"] / row["p99 without"] for row in rows)
+    print("median", {key: round(value, 3) for key, value in found.items()})
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "guests.json").write_text(json.dumps({"rounds": rows, "median": found}, indent=1))
+    engine.images.remove("bench-owner:1", force=True)
+
+
+if __name__ == "__main__":
+    main(*(kind(word) for kind, word in zip((int, float), sys.argv[1:], strict=False)))
