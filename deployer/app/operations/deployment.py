@@ -30,6 +30,7 @@ from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
 from deployer.model import PLACES, GuestTerms, MeasuredTraffic, Observed, Release, SecretText, Signature
 from deployer.planning import reach, release_record
+from deployer.planning.left_data import left_behind
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.planning.steps import named
@@ -210,6 +211,8 @@ def _propose(
     plan = strategy.make(observed, release, options)
     if wanted.spared:
         plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, unreachable at the time"))
+    if left := left_behind(observed, release):
+        plan = replace(plan, notes=(*plan.notes, left))
     _refuse_several(release)
     if (scale := release.manifest.scale) and scale.hours:
         plan = replace(plan, notes=(*plan.notes, scale.hours.explain(house.clock.now())))
