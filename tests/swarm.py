@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import docker.errors
 
 from deployer.core.clock import SystemClock
 from deployer.drivers.runtime.docker.bounds import bound
@@ -116,8 +117,11 @@ def begin(sockets: Sequence[str], addresses: Sequence[str]) -> None:
 
 
 def ready(asked: docker.DockerClient) -> int:
-    """Count the nodes that are ready."""
-    return sum(node.attrs["Status"]["State"] == "ready" for node in asked.nodes.list())
+    """Count the nodes that are ready; none where the managers have no leader yet."""
+    try:
+        return sum(node.attrs["Status"]["State"] == "ready" for node in asked.nodes.list())
+    except docker.errors.APIError:
+        return 0
 
 
 @contextmanager

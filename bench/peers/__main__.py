@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.peers.contenders import CONTENDERS, Contender, answers, until
+from bench.peers.contenders import CONTENDERS, TRIED, Contender, InSwarm, Swarm, answers, until
 from tests.chaos.machine import Engine
 from tests.lab import image
 from tests.load import Load, Options
@@ -67,9 +67,10 @@ def run(folder: Path, rounds: int, names: Sequence[str]) -> list[Row]:
         undo.callback(engine.close)
         undo.callback(engine.client.close)
         os.environ["DOCKER_HOST"] = engine.host
-        images = ("peers:1", "peers:2")
-        for version, reference in zip(("1", "2"), images, strict=True):
-            image.build(reference, version=version, env={"DRAIN": "2000"}, health=True, client=engine.client)
+        images = ("peers:1", "peers:2", "peers:3")
+        for version, reference in zip(("1", "2", "3"), images, strict=True):
+            env = {"DRAIN": "2000", **({"ERR": "0.2"} if version == "3" else {})}
+            image.build(reference, version=version, env=env, health=True, client=engine.client)
         contenders = []
         for n, kind in enumerate(CONTENDERS):
             if not names or kind.name in names:
@@ -84,7 +85,39 @@ def run(folder: Path, rounds: int, names: Sequence[str]) -> list[Row]:
                 ):
                     rows.append({**change(contender, what, do, old, new), "round": number})
                     print(json.dumps(rows[-1]), file=sys.stderr)
+                if isinstance(contender, TRIED):
+                    rows.append({**bad(contender), "round": number})
+                    print(json.dumps(rows[-1]), file=sys.stderr)
     return rows
+
+
+def bad(contender: Swarm | InSwarm) -> Row:
+    """Bring a release that fails 20% of its requests; somebody who finds it live after that rolls it back at once."""
+    until(lambda: answers(contender.url, "1"), f"{contender.name} serves version 1")
+    with Load(contender.url, USERS) as load:
+        load.until(lambda now: now.answered > 60, "the load runs")
+        began = time.time()
+        contender.deploy_bad()
+        wall = time.time() - began
+        report = load.report().after(time.time() - AFTER)
+        live = report.by_version.get("3", 0) > report.by_version.get("1", 0)
+        if live:
+            contender.rollback()
+        answered = load.counters().answered
+        load.until(lambda now: now.answered > answered + USERS.rate * AFTER, "users afterwards")
+        whole = load.stop()
+    contender.settle()
+    seen = whole.seen.get("3")
+    return {
+        "contender": contender.name,
+        "what": "fails 20%",
+        "live": float(live),
+        "seconds": wall,
+        "old gone": seen[1] - began if seen else 0.0,
+        "sent": whole.sent,
+        "lost": whole.failed,
+        "load average": os.getloadavg()[0],
+    }
 
 
 def spread(rows: Sequence[Row], key: str) -> str:
@@ -95,8 +128,10 @@ def spread(rows: Sequence[Row], key: str) -> str:
 def report(rows: Sequence[Row]) -> None:
     print(f"{'':24}{'':10}{'seconds':>19}{'old version gone':>19}{'lost of requests':>20}")
     for name in dict.fromkeys(str(row["contender"]) for row in rows):
-        for what in ("deploy", "rollback"):
+        for what in ("deploy", "rollback", "fails 20%"):
             own = [row for row in rows if row["contender"] == name and row["what"] == what]
+            if not own:
+                continue
             lost, sent = (sum(int(row[key]) for row in own) for key in ("lost", "sent"))
             times = f"{spread(own, 'seconds'):>19}{spread(own, 'old gone'):>19}"
             print(f"{name:24}{what:10}{times}{f'{lost} of {sent:,}':>20}")

@@ -50,7 +50,7 @@ class Contender(ABC):
 
     name = ""
 
-    def __init__(self, folder: Path, client: docker.DockerClient, images: tuple[str, str]) -> None:
+    def __init__(self, folder: Path, client: docker.DockerClient, images: tuple[str, ...]) -> None:
         self.folder, self.client, self.images = folder, client, images
         self.undo = ExitStack()
         folder.mkdir()
@@ -132,7 +132,7 @@ class Ours(Contender):
         """Bring the first version to everyone."""
         self._shop = Shop(self.folder, "docker", self.client)
         self.undo.callback(self._shop.close)
-        for version, image in zip(("1", "2"), self.images, strict=True):
+        for version, image in zip(("1", "2"), self.images, strict=False):
             self.client.images.get(image).tag(self._shop.name, version)
         self._shop.write(replicas=REPLICAS)
         self._shop.deploy("up", "--version", "1")
@@ -169,6 +169,35 @@ class Watched(Ours):
     strategy = "rolling"
 
 
+class InSwarm(Ours):
+    """Ours, instances as services of the swarm that `docker service update` has made."""
+
+    name = "deploy canary, swarm"
+    strategy = "canary"
+    options = ("--steps", "20,50", "--for", "3s", "--bake", "2s")
+
+    def begin(self) -> None:
+        """Bring the first version to everyone."""
+        self._shop = Shop(self.folder, "docker", self.client)
+        self.undo.callback(self._shop.close)
+        for version, image in zip(("1", "2", "3"), self.images, strict=True):
+            self.client.images.get(image).tag(self._shop.name, version)
+        join_swarm(self)
+        self._shop.write(replicas=REPLICAS, runtime="swarm")
+        self._shop.deploy("up", "--version", "1")
+
+    def deploy_bad(self) -> None:
+        """Try to bring the version that fails; it is rolled back."""
+        self._shop.told(self.strategy, *self.options, "--version", "3", expect=(4, 5))
+
+
+def join_swarm(contender: Contender) -> None:
+    """Make a swarm of the engine, unless another contender has."""
+    if contender.client.info()["Swarm"]["LocalNodeState"] == "inactive":
+        contender.run(["docker", "swarm", "init", "--advertise-addr", "10.254.0.1", "--listen-addr", "10.254.0.1:2377"])
+        contender.undo.callback(contender.run, ["docker", "swarm", "leave", "--force"])
+
+
 class Swarm(Contender):
     """`docker service update` and `docker service rollback`, HAProxy on the service's network."""
 
@@ -182,8 +211,7 @@ class Swarm(Contender):
 
     def begin(self) -> None:
         """Make a swarm of this engine, and the service in it."""
-        self.run(["docker", "swarm", "init", "--advertise-addr", "10.254.0.1", "--listen-addr", "10.254.0.1:2377"])
-        self.undo.callback(self.run, ["docker", "swarm", "leave", "--force"])
+        join_swarm(self)
         self.run(["docker", "network", "create", "--driver", "overlay", "--attachable", "users"])
         self.undo.callback(self.run, ["docker", "network", "rm", "users"])
         ways = [
@@ -212,7 +240,14 @@ class Swarm(Contender):
 
     def deploy(self) -> None:
         """Bring the second version to everyone."""
-        self.run(["docker", "service", "update", "-q", "--no-resolve-image", "--image", self.images[1], "app"])
+        self._update(self.images[1])
+
+    def deploy_bad(self) -> None:
+        """Bring the version that fails to everyone."""
+        self._update(self.images[2])
+
+    def _update(self, image: str) -> None:
+        self.run(["docker", "service", "update", "-q", "--no-resolve-image", "--image", image, "app"])
 
     def rollback(self) -> None:
         """Bring everyone back."""
@@ -267,7 +302,9 @@ class Playbook(Contender):
         )
 
 
-CONTENDERS: tuple[type[Contender], ...] = (BlueGreen, Rolling, Watched, Swarm, Playbook)
+CONTENDERS: tuple[type[Contender], ...] = (BlueGreen, Rolling, Watched, Swarm, InSwarm, Playbook)
+# Those that are tried with a release that fails, too
+TRIED: tuple[type[Swarm] | type[InSwarm], ...] = (Swarm, InSwarm)
 
 
 def until(ready: Callable[[], bool], what: str) -> None:

@@ -12,6 +12,7 @@ from tests.lab.machines import Lab
 from tests.load import Load
 from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
 from tests.machines.test_fleet import AROUND, MIX, more, started, unfailing
+from tests.ports import free_port
 from tests.swarm import begin, client, ready
 from tests.waiting import within
 
@@ -59,10 +60,31 @@ def farm(lab: Lab, state: Path) -> Iterator[Farm]:
             made.close()
 
 
+def serving(farm: Farm) -> dict[str, str]:
+    """Return the host of each instance that runs and that the proxy finds up."""
+    found = [i for e in farm.status()["environments"] for i in e["instances"]]
+    return {i["name"]: i["host"] for i in found if i["state"] == "running" and i["up"]}
+
+
 def running(farm: Farm, version: str) -> dict[str, str]:
-    """Return the host of each instance of a version that runs and that the proxy finds up."""
-    found = [e for e in farm.status()["environments"] if e["version"] == version]
-    return {i["name"]: i["host"] for e in found for i in e["instances"] if i["state"] == "running" and i["up"]}
+    """Return the hosts of those of a version."""
+    return {name: host for name, host in serving(farm).items() if name in farm.instances(version)}
+
+
+def full_strength_without(farm: Farm, lost: str, instances: int) -> float:
+    """Wait until all instances serve on other hosts; return how long that took, the last look at them included."""
+    began = time.monotonic()
+    within(90).until(
+        lambda: len(there := serving(farm)) == instances and lost not in there.values(), "full strength elsewhere"
+    )
+    return time.monotonic() - began
+
+
+def leader(lab: Lab) -> str:
+    """Return the node that leads."""
+    with client(lab["web1"].docker_url) as asked:
+        (leads,) = [n for n in asked.nodes.list() if n.attrs.get("ManagerStatus", {}).get("Leader")]
+        return str(leads.attrs["Description"]["Hostname"])
 
 
 @pytest.mark.parametrize("way", [("canary",), ("bluegreen", "--bake", "1s"), ("rolling", "--for", "1s")])
@@ -81,26 +103,21 @@ def test_forward_and_back_without_a_failed_request(farm: Farm, way: tuple[str, .
     assert set(report.after("back").only("fresh", "busy", "post").by_version) == {"1.0"}
 
 
-def test_a_node_lost_in_a_canary_is_made_up_for_elsewhere(farm: Farm, lab: Lab) -> None:
+@pytest.mark.parametrize("leads", [False, True], ids=["a follower", "the leader"])
+def test_a_node_lost_in_a_canary_is_made_up_for_elsewhere(farm: Farm, lab: Lab, leads: bool) -> None:
     farm.version("2.0")
     with Load(farm.url, AROUND) as load:
         started(load)
         with farm.start(*LONG) as deploy:
             farm.wait(lambda status: status["share"] > 0, "users are on the candidate")
-            there = [host for version in ("1.0", "2.0") for host in running(farm, version).values()]
+            there = list(serving(farm).values())
             assert len(there) == 6
-            lost = max(WEB[1:], key=there.count)
+            first = leader(lab)
+            lost = first if leads else max((name for name in WEB if name != first), key=there.count)
             lab[lost].kill()
             load.mark("lost")
-            at = time.monotonic()
-            within(60).until(
-                lambda: all(
-                    len(hosts := running(farm, version)) == 3 and lost not in hosts.values()
-                    for version in ("1.0", "2.0")
-                ),
-                "full strength on the other nodes",
-            )
-            print(f"{there.count(lost)} instances of {lost} serve elsewhere after {time.monotonic() - at:.1f} s")
+            took = full_strength_without(farm, lost, 6)
+            print(f"{lost}: {there.count(lost)} instances serve elsewhere after {took:.1f} s")
             load.mark("whole")
             out, err = deploy.communicate(timeout=150)
         assert deploy.returncode == 0, out + err
@@ -112,16 +129,12 @@ def test_a_node_lost_in_a_canary_is_made_up_for_elsewhere(farm: Farm, lab: Lab) 
 
 
 def test_a_node_lost_between_deploys_is_made_up_for_by_the_keeper(farm: Farm, lab: Lab) -> None:
-    lost = next(host for host in running(farm, "1.0").values() if host != "web1")
+    lost = next(iter(serving(farm).values()))
     with Load(farm.url, AROUND) as load, farm.start("keep"):
         started(load)
         lab[lost].kill()
         load.mark("lost")
-        at = time.monotonic()
-        within(90).until(
-            lambda: len(hosts := running(farm, "1.0")) == 3 and lost not in hosts.values(), "full strength again"
-        )
-        print(f"full strength by the keeper after {time.monotonic() - at:.1f} s")
+        print(f"full strength by the keeper after {full_strength_without(farm, lost, 3):.1f} s")
         load.mark("whole")
         more(load, 60, "requests after that")
         report = load.stop()
@@ -148,42 +161,67 @@ def test_a_foreign_update_in_the_middle_is_drift_and_rolls_back(farm: Farm, lab:
 
 
 def test_a_drained_node_loses_its_instances_and_no_request(farm: Farm, lab: Lab) -> None:
-    drained = next(host for host in running(farm, "1.0").values() if host != "web1")
+    drained = next(host for host in serving(farm).values() if host != "web1")
     with farm.start("keep"):
         lab["web1"].run("docker", "node", "update", "--availability", "drain", drained)
-        within(90).until(
-            lambda: len(hosts := running(farm, "1.0")) == 3 and drained not in hosts.values(), "full strength again"
-        )
+        full_strength_without(farm, drained, 3)
     farm.version("2.0")
     farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     assert drained not in running(farm, "2.0").values()
     assert len(running(farm, "2.0")) == 3
 
 
-def test_without_a_quorum_users_are_served_on_and_an_emergency_moves_them(farm: Farm, lab: Lab) -> None:
+def hang(lab: Lab, *names: str) -> None:
+    """Let the engines of hosts hang, and with them the managers; their containers go on."""
+    for name in names:
+        lab[name].run("sh", "-c", "kill -STOP $(cat /run/docker.pid)")
+
+
+def go_on(lab: Lab) -> None:
+    for name in WEB:
+        lab[name].run("sh", "-c", "kill -CONT $(cat /run/docker.pid)")
+
+
+def test_without_a_quorum_users_are_served_on_and_nothing_begins(farm: Farm, lab: Lab) -> None:
     farm.version("2.0")
-    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
-    left = "web1"
     with Load(farm.url, AROUND) as load:
         started(load)
-        for name in WEB:
-            if name != left:
-                lab[name].run("systemctl", "stop", "docker.socket", "docker", check=False)
-        shown = farm.wait(lambda status: status["problems"], "the status says so", 90)
-        assert "the Swarm has no leader" in shown["problems"][0] or "unreachable" in shown["problems"][0]
-        refused = farm.deploy("up", "--version", "1.0", expect=4)
-        assert "unreachable" in refused.stderr or "no leader" in refused.stderr
-        load.mark("alone")
-        more(load, 60, "requests meanwhile")
-        load.stop()
-    lab[left].run("systemctl", "stop", "docker.socket", "docker", check=False)
+        hang(lab, "web2", "web3")
+        try:
+            farm.wait(lambda status: "the Swarm has no leader" in str(status["problems"]), "the status says so", 90)
+            refused = farm.deploy("bluegreen", "--bake", "0", "--version", "2.0", expect=4)
+            assert "the Swarm" in refused.stderr
+            more(load, 60, "requests meanwhile")
+        finally:
+            go_on(lab)
+        unfailing(load)
+    within(90).until(lambda: not farm.status()["problems"], "the managers have a leader again")
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+
+
+def test_an_emergency_needs_no_manager(farm: Farm, lab: Lab) -> None:
+    farm.version("2.0")
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    with Load(farm.url, AROUND) as load:
+        started(load)
+        hang(lab, *WEB)
+        try:
+            began = time.monotonic()
+            farm.deploy("rollback")
+            print(f"rolled back in {time.monotonic() - began:.1f} s, with all managers gone")
+            load.mark("back")
+            more(load, 60, "requests after the rollback")
+        finally:
+            go_on(lab)
+        report = unfailing(load)
+    assert set(report.after("back").by_version) == {"1.0"}
 
 
 def test_a_worker_alone_is_refused_before_anything_changes(farm: Farm, lab: Lab) -> None:
     lab["web1"].run("docker", "node", "demote", "web3")
     try:
         farm.inventory({"web": ["web3"]})
-        farm.write(service=f"{farm.name}w")
+        farm.write(service=f"{farm.name}w", traffic={"listen": f"127.0.0.1:{free_port()}"})
         said = farm.deploy("up", "--version", "1.0", expect=2).stderr
         assert "web3 is a worker of its Swarm, and only a manager can be asked" in said
     finally:

@@ -65,6 +65,8 @@ def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"proxy": {"version": "2.10.1"}}, "proxy", "ok", "HAProxy 2.10.1"),
         ({"proxy": {"version": "3.0.1", "master": "PermissionError"}}, "proxy", "bad", "does not let deploy in"),
         ({"proxy": {"error": "FileNotFoundError", "text": "not installed"}}, "proxy", "bad", "HAProxy: not installed"),
+        ({"engine": {"version": "26.1.5", "swarm": "worker"}}, "engine", "ok", "Docker 26.1.5, worker of a Swarm"),
+        ({"engine": {"version": "26.1.5", "swarm": "locked"}}, "engine", "warn", "whose node of a Swarm is locked"),
         ({"engine": {"error": "PermissionError", "text": ""}}, "engine", "bad", "deploy may not use the Docker engine"),
         ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is no Docker engine"),
         ({"engine": {"error": "ConnectionRefusedError", "text": ""}}, "engine", "bad", "does not run"),

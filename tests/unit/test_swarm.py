@@ -62,6 +62,11 @@ def task(second: int, node: str, state: str, desired: str = "running", at: int =
             [task(1, "id1", "failed", "shutdown", at=5, code=7), task(6, "id1", "running")],
             ("running", "10.0.0.1:21001", 1, None),
         ),
+        # A node could not begin it: it lacked the image. It never ran, and so it did not end.
+        (
+            [task(1, "id1", "rejected", "shutdown", at=2), task(3, "id1", "running")],
+            ("running", "10.0.0.1:21001", 0, None),
+        ),
     ],
 )
 def test_the_state_of_an_instance_is_that_of_the_task_that_is_to_run(

@@ -31,12 +31,17 @@ def ask(path: str, words: bytes, last: bool = False) -> bytes:
 
 
 def engine() -> dict[str, str]:
-    """Give the version of the Docker engine, or `error`."""
+    """Give the version of the Docker engine and what it is in a Swarm, or `error`."""
     try:
         answer = ask(_ENGINE, b"GET /version HTTP/1.0\r\n\r\n")
-        return {"version": str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])}
+        version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])
+        info = json.loads(ask(_ENGINE, b"GET /info HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")[2])
     except (OSError, ValueError, KeyError) as error:
         return {"error": type(error).__name__, "text": str(error)}
+    swarm = info.get("Swarm") or {}
+    state = str(swarm.get("LocalNodeState") or "inactive")
+    role = "manager" if swarm.get("ControlAvailable") else "worker"
+    return {"version": version, "swarm": role if state == "active" else "" if state == "inactive" else state}
 
 
 def proxy() -> dict[str, str]:

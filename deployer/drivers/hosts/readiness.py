@@ -153,7 +153,7 @@ def _unreached(host: Host, failed: commands.CommandFailed) -> Trait:
 
 def _engine(told: Mapping[str, str], host: Host) -> Trait:
     if "version" in told:
-        return Trait("ok", "engine", f"Docker {told['version']}")
+        return _version(told["version"], told.get("swarm", ""))
     setup = f"deploy hosts setup --limit {host.name}"
     match told["error"]:
         case "PermissionError":
@@ -163,6 +163,13 @@ def _engine(told: Mapping[str, str], host: Host) -> Trait:
         case "ConnectionRefusedError":
             return Trait("bad", "engine", "the Docker engine does not run", "there: systemctl status docker")
     return Trait("bad", "engine", f"the Docker engine is unreachable: {told['text']}", "there: systemctl status docker")
+
+
+def _version(version: str, swarm: str) -> Trait:
+    if swarm in ("", "manager", "worker"):
+        return Trait("ok", "engine", f"Docker {version}{f', {swarm} of a Swarm' if swarm else ''}")
+    remedy = "there: `docker info` says why (`docker swarm unlock`, or leave and join again)"
+    return Trait("warn", "engine", f"Docker {version}, whose node of a Swarm is {swarm}", remedy)
 
 
 def _proxy(told: Mapping[str, str], host: Host) -> Trait:

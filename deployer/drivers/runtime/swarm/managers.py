@@ -39,8 +39,8 @@ class Managers:
     def ask(self, what: str, work: Callable[[docker.DockerClient], T], seconds: float = READ_SECONDS) -> T:
         """Let a manager do something whose calls may take `seconds` each.
 
-        Raise MachinesSilent where no engine answers, NotManager where none of those that do is a manager, NoLeader
-        where the manager that answers can change nothing.
+        Raise NotManager where none of those that answer is a manager, MachinesSilent where no manager answers that has
+        a leader: without one nothing can be changed, and what is read may be old.
         """
         silent: dict[str, str] = {}
         refusals: list[NotManager] = []
@@ -49,6 +49,8 @@ class Managers:
                 done = engine.read(lambda _runtime, engine=engine: _asked(engine, what, work, seconds))  # type: ignore[misc]
             except MachinesSilent as error:
                 silent |= error.silent
+            except NoLeader as error:
+                silent[engine.name] = error.message
             except NotManager as error:
                 refusals.append(error)
             else:

@@ -22,7 +22,7 @@ NOWHERE = str(IPv4Address(0))  # the address of an instance that is on no node y
 RESTART_SECONDS = 1  # between the end of an instance and its next start
 HEAVY = ("record", "home")  # labels that whoever looks at containers has no use for
 STARTING = ("new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting")
-ENDED = ("complete", "failed", "rejected")  # by itself, and not because it was told to
+ENDED = ("complete", "failed")  # by itself, and not because it was told to
 
 
 def kept_labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
@@ -149,6 +149,10 @@ class Standing:
                 found.append(task)
             successor = str(task["CreatedAt"])
         return tuple(found)
+
+    def refusals(self) -> tuple[str, ...]:
+        """Return what nodes said that could not begin a task, newest first."""
+        return tuple(str(t["Status"].get("Err") or "") for t in self.tasks if t["Status"]["State"] == "rejected")
 
     @property
     def state(self) -> Literal["created", "running", "exited"]:

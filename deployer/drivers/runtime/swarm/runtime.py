@@ -129,7 +129,12 @@ class SwarmRuntime:
         if there is None:
             self._create(spec, kept, deadline)
         try:
-            await_running(spec, partial(self._view.standing, spec.name), deadline)
+            await_running(
+                spec,
+                partial(self._view.standing, spec.name),
+                lambda: self._images.keep(self._view.place(), spec.release, deadline),
+                deadline,
+            )
         except DeadlinePassed:
             raise
         except DriverFailed:

@@ -10,20 +10,33 @@ from deployer.drivers.runtime.swarm.options import Standing
 from deployer.model import InstanceSpec
 
 LOOK_SECONDS = 0.1
+NO_IMAGE = "No such image"
+SUPPLIES = 3  # times that a node may turn out to lack the image
 PENDING_SECONDS = 5.0  # after which a task that no node takes is given up: nodes may be about to be ready
 
 
-def await_running(spec: InstanceSpec, look: Callable[[], Standing], deadline: Deadline) -> None:
+def await_running(
+    spec: InstanceSpec, look: Callable[[], Standing], supply: Callable[[], object], deadline: Deadline
+) -> None:
     """Wait until the task of an instance runs, or has run and ended: whoever looks at its health finds that out.
 
-    `look` reads its service. Raise DriverFailed where no node takes the task or none can start it.
+    `look` reads its service, `supply` brings its image to nodes that are ready by now: one that came back just before
+    has none, and the Swarm tries it again. Raise DriverFailed where no node takes the task or none can start it.
     """
-    patience = Deadline.after(deadline.clock, min(PENDING_SECONDS, deadline.left()))
+    patience, supplied = Deadline.after(deadline.clock, min(PENDING_SECONDS, deadline.left())), 0
 
     def begun() -> bool:
+        nonlocal supplied
         standing = look()
         if standing.state == "running":
             return True
+        lacking = [said for said in standing.refusals() if NO_IMAGE in said]
+        if 0 < len(lacking) <= SUPPLIES and len(lacking) > supplied:
+            supplied = len(lacking)
+            supply()
+            return False
+        for said in lacking[SUPPLIES:] or [said for said in standing.refusals() if NO_IMAGE not in said]:
+            _refuse(spec, said)
         for ended in standing.ended():
             _refuse(spec, str(ended["Status"].get("Err") or ""))
             return True
@@ -41,7 +54,7 @@ def _refuse(spec: InstanceSpec, said: str) -> None:
     if "address already in use" in said or "port is already allocated" in said:
         why = f"{spec.name} cannot have {spec.address}: another program of the node listens there"
         raise DriverFailed(why, "stop it, then try again")
-    if "No such image" in said:
+    if NO_IMAGE in said:
         raise DriverFailed(f"{spec.name}: a node lacks its image: {said}", "name that node in `hosts`")
     if said and "non-zero exit" not in said:
         raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`")

@@ -12,10 +12,8 @@ from deployer.drivers.runtime.docker.options import PREFIX
 from deployer.drivers.runtime.swarm import api, options
 from deployer.drivers.runtime.swarm.managers import (
     READ_SECONDS,
-    SERVES_ON,
     WRITE_SECONDS,
     Managers,
-    NoLeader,
     leaderless,
 )
 from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
@@ -53,7 +51,8 @@ class SwarmView:
         try:
             return self.managers.ask(what, work, seconds)
         except MachinesSilent as error:
-            raise MachinesSilent(self.silent("; ".join(error.silent.values()))) from error
+            why = "; ".join(dict.fromkeys(error.silent.values()))
+            raise MachinesSilent(self.silent(f"no manager of the Swarm does what it is asked: {why}")) from error
 
     def change(self, what: str, work: Callable[[docker.DockerClient], object]) -> None:
         """Let a manager change something."""
@@ -103,8 +102,8 @@ class SwarmView:
         return Standing.of(service, tasks)
 
     def place(self) -> Placing:
-        """Return where instances may stand. Raise NoLeader or DriverFailed where there is nowhere."""
+        """Return where instances may stand. Raise DriverFailed where there is nowhere, or nothing can be changed."""
         links, seen = self.links.by_node(), self.read([])
         if seen.trouble:
-            raise NoLeader(seen.trouble, SERVES_ON)
+            raise MachinesSilent(self.silent(seen.trouble))
         return placing(seen.nodes, links, self._wanted)
