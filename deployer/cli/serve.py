@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
+import re
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from deployer.cli.values import duration
 from deployer.core import extras
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
+from deployer.core.limits import TENANT
 from deployer.core.local_host import whoami
 from deployer.manifest.target import service_name
 from deployer.server.tokens import ROLES, Role, Token, Tokens
@@ -192,6 +194,13 @@ def _lasts(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     return 0.0 if value == "never" else duration(value)
 
 
+def _tenant(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Return the name of a tenant; "" for none. Raises BadParameter."""
+    if value and not re.fullmatch(TENANT, value):
+        raise click.BadParameter(f"{value[:40]!a} cannot be the name of a tenant")
+    return value
+
+
 @click.group("token")
 def token() -> None:
     """Create, list and revoke tokens of the HTTP API."""
@@ -204,6 +213,7 @@ def token() -> None:
 @click.option(
     "--service", "services", metavar="NAME", multiple=True, help="Only this service; may be given several times."
 )
+@click.option("--tenant", metavar="NAME", default="", callback=_tenant, help="Only guests of this tenant.")
 @click.option(
     "--expires",
     "lasts",
@@ -213,7 +223,7 @@ def token() -> None:
     callback=_lasts,
     help="Lifetime of the token, or never.",
 )
-def create(common: Common, name: str, role: Role, services: Sequence[str], lasts: float) -> int:
+def create(common: Common, name: str, role: Role, services: Sequence[str], tenant: str, lasts: float) -> int:
     """Create a token and print it once; NAME appears in the history and the audit log.
 
     A viewer reads; an operator also starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take a
@@ -222,7 +232,7 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
     with house(common) as opened:
         scope = tuple(dict.fromkeys(map(service_name, services)))
         tokens = _tokens(opened)
-        made, text = tokens.create(name, role, scope, lasts, whoami())
+        made, text = tokens.create(name, role, scope, lasts, whoami(), tenant)
         tokens.share(opened.store)
         opened.store.audit.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
     sys.stdout.write(f"{text}\n")
@@ -266,10 +276,11 @@ def _tokens(opened: AppContext) -> Tokens:
 
 def _row(one: Token, now: float) -> TokenRow:
     state = "revoked" if one.revoked_at else "valid" if one.stands(now) else "expired"
-    return TokenRow(one.id, one.name, one.role, one.services, state, one.created_at, one.created_by, one.expires_at)
+    return TokenRow(
+        one.id, one.name, one.role, one.services, state, one.created_at, one.created_by, one.expires_at, one.tenant
+    )
 
 
 def _told(one: Token) -> str:
     until = time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(one.expires_at)) if one.expires_at else "for good"
-    scope = ", ".join(one.services) or "all services"
-    return f"token {one.id} of {one.name}: {one.role} of {scope}, {until}"
+    return f"token {one.id} of {one.name}: {one.role} of {one.scope}, {until}"

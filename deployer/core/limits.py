@@ -3,6 +3,7 @@
 REASON = 2000  # characters of a reason that a person gives, and of a text in the audit log
 MOST_REPLICAS = 100  # instances of a release on one host
 SERVICE_LETTERS = 40  # of the name of a service
+TENANT = "[a-z]([a-z0-9-]{0,30}[a-z0-9])?"
 SERVICE = "[a-z][a-z0-9-]{0,%d}" % (SERVICE_LETTERS - 1)  # noqa: UP031 - braces are the pattern's
 PROXY_KEEP = 3600.0  # seconds that instances are kept for a proxy that is lost, unless a manifest says otherwise
 # The path of a Unix socket has 108 bytes, one of which ends it (unix(7)).

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from deployer.core.limits import SERVICE, SERVICE_LETTERS
+from deployer.core.limits import SERVICE, SERVICE_LETTERS, TENANT
 from deployer.manifest import freeze
 
 
@@ -190,7 +190,7 @@ TenantName = Annotated[
     str,
     Spelt(
         "tenant",
-        r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?",
+        TENANT,
         "the name of a tenant: lower-case letters, digits and -, a letter first, 32 at most",
         "acme",
     ),

@@ -53,7 +53,7 @@ def make_app(
 
 def guarded(app: ASGIApp, desk: ServerContext, rules: EntryRules) -> ASGIApp:
     """Put the guard before routes."""
-    guard = Guard(_Counted(app, desk), desk.tokens, desk.sessions, desk.clock, rules)
+    guard = Guard(_Counted(app, desk), desk.tokens, desk.sessions, desk.clock, rules, desk.scoped)
     return Logged(guard, desk.log) if desk.log.lines else guard
 
 

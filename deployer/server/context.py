@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from deployer.app.local import LocalApp
 from deployer.app.operations import AppContext
+from deployer.app.operations.guests import live_guests
 from deployer.core.clock import Clock
 from deployer.core.errors import ManifestRefused, Refused, StoreFailed
 from deployer.core.events import Event
@@ -28,7 +29,7 @@ from deployer.server.loop import Loop
 from deployer.server.reports import ReportCache
 from deployer.server.runs import Runner
 from deployer.server.sessions import Sessions
-from deployer.server.tokens import Tokens
+from deployer.server.tokens import Token, Tokens
 from deployer.server.webhooks import Hook
 from deployer.store import Store
 
@@ -133,6 +134,13 @@ class ServerContext:
         """Have the application for one question."""
         with LocalApp(lambda _sink, _stop: self.house(), environ=self.environ) as app:
             yield app
+
+    def scoped(self, token: Token) -> Token:
+        """Return a token with the services that it is for now: those of its tenant, if it is one's."""
+        if not token.tenant:
+            return token
+        live = live_guests(self.stores.store())
+        return token.of_guests([release.service for release in live if release.manifest.tenant == token.tenant])
 
     def stands(self, caller: Caller) -> bool:
         """Tell whether somebody who was let through would be let through again."""

@@ -106,8 +106,16 @@ class EntryRules:
 class Guard:
     """Lets a request through to the routes, with the `Caller` as `scope["caller"]`, or answers it."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions, clock: Clock, rules: EntryRules) -> None:
-        limits = rules.limits
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        sessions: Sessions,
+        clock: Clock,
+        rules: EntryRules,
+        scoped: Callable[[Token], Token] = lambda token: token,
+    ) -> None:
+        limits, self._scoped = rules.limits, scoped
         self._app, self._tokens, self._sessions, self._limits = app, tokens, sessions, limits
         self._hosts = frozenset(host.lower() for host in rules.hosts)
         self._known = Buckets(clock, limits.rate, limits.burst)
@@ -166,6 +174,7 @@ class Guard:
         try:
             session = None if given else self._sessions.find(cookie_of(scope))
             token = session.token if session else self._tokens.find(bearer[1]) if bearer else None
+            token = self._scoped(token) if token else None
         except DeployError as error:
             raise ApiError(503, answer_of(error).problem) from error
         if token is None:

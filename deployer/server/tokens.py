@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,13 +31,17 @@ FOLDER = "server"  # in the state folder
 WRITE_SECONDS = 10.0
 FORMAT = 1
 SHARED = "api-tokens"  # the name of the text in a store that hosts share
+NOBODY = "-"  # no service can be called so
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,59}")
 _TOKEN = re.compile(r"deploy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True)
 class Token:
-    """What is kept of a token; times are Unix seconds, 0 is never. No `services` means all of them."""
+    """What is kept of a token; times are Unix seconds, 0 is never. No `services` means all of them.
+
+    One of a `tenant` is for its guests alone: who lets it in says which services these are now (`of_guests`).
+    """
 
     id: str
     name: str
@@ -49,6 +53,20 @@ class Token:
     expires_at: float = 0.0
     revoked_at: float = 0.0
     revoked_by: str = ""
+    tenant: str = ""
+
+    def of_guests(self, guests: Collection[str]) -> Token:
+        """Return it for these guests of its tenant, as far as it is for them; never for all services."""
+        meant = tuple(sorted(each for each in guests if not self.services or each in self.services))
+        return replace(self, services=meant or (NOBODY,))
+
+    @property
+    def scope(self) -> str:
+        """What it is for, in words."""
+        named = ", ".join(self.services)
+        if self.tenant:
+            return f"guests of {self.tenant}{f': {named}' if named else ''}"
+        return named or "all services"
 
     def stands(self, now: float) -> bool:
         """Tell whether it opens anything now."""
@@ -60,7 +78,7 @@ class Token:
 
     def sees(self, service: str) -> bool:
         """Tell whether a service is in its scope."""
-        return not self.services or service in self.services
+        return service in self.services if self.services else not self.tenant
 
 
 class Tokens:
@@ -71,7 +89,9 @@ class Tokens:
         self._clock = clock
         self._read: tuple[tuple[int, int, int], dict[str, Token]] = ((0, 0, 0), {})
 
-    def create(self, name: str, role: Role, services: tuple[str, ...], lasts: float, by: str) -> tuple[Token, str]:
+    def create(
+        self, name: str, role: Role, services: tuple[str, ...], lasts: float, by: str, tenant: str = ""
+    ) -> tuple[Token, str]:
         """Make a token that `lasts` so many seconds (0: for good); give it with its text, which is kept nowhere.
 
         Raises Refused for a name that is none, or that a token has which is still running.
@@ -83,7 +103,7 @@ class Tokens:
             if any(t.name == name and t.stands(now) for t in tokens.values()):
                 raise Refused(f"there is a token named {name}", "`deploy token revoke` it first, or name another one")
             ends = now + lasts if lasts else 0.0
-            made = Token(secrets.token_hex(6), name, role, services, _hash(secret), now, by, ends)
+            made = Token(secrets.token_hex(6), name, role, services, _hash(secret), now, by, ends, tenant=tenant)
             tokens[made.id] = made
         text = f"deploy_{made.id}_{secret}"
         SecretText(text)  # from now on no text of this process shows it by mistake
@@ -198,7 +218,9 @@ def _parsed(text: str) -> dict[str, Token]:
 
 
 def _text(tokens: Mapping[str, Token]) -> str:
-    data = {"tokens": FORMAT, "all": [asdict(token) for token in tokens.values()]}
+    # A version that knows no tenants reads what has none.
+    rows = [{k: v for k, v in asdict(token).items() if k != "tenant" or v} for token in tokens.values()]
+    data = {"tokens": FORMAT, "all": rows}
     return json.dumps(data, indent=1) + "\n"
 
 

@@ -173,7 +173,7 @@ class ChainView(View):
 class TokenRow(View):
     """A token of the HTTP API, without what opens anything; `state` is valid, expired or revoked.
 
-    No `services` means all; `expires_at` 0: it does not.
+    No `services` means all, of the `tenant` if there is one; `expires_at` 0: it does not.
     """
 
     id: str
@@ -184,6 +184,7 @@ class TokenRow(View):
     created_at: float
     created_by: str
     expires_at: float = 0.0
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

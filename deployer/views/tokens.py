@@ -18,7 +18,8 @@ def tokens(view: TokensView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001
     heads = ("id", "name", "role", "services", "state", "made", "by", "until")
     rows = [[ink(head, "dim") for head in heads]]
     for one in view.tokens:
-        scope, state = ", ".join(map(one_line, one.services)) or "all", ink(one.state, _STYLES.get(one.state, ""))
+        scope = ", ".join(map(one_line, one.services)) or "all"
+        scope, state = scope + f" of {one.tenant}" * bool(one.tenant), ink(one.state, _STYLES.get(one.state, ""))
         made, until = moment(one.created_at), moment(one.expires_at) if one.expires_at else "for good"
         rows.append([one.id, one_line(one.name), one.role, scope, state, made, one_line(one.created_by), until])
     return columns(rows)

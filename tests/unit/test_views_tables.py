@@ -259,6 +259,7 @@ TOKENS = TokensView(
         TokenRow("0a1b2c3d4e5f", "ann", "admin", (), "valid", NOW - 3600, "root@web-1"),
         TokenRow("1a1b2c3d4e5f", "ci", "operator", ("shop", "blog"), "valid", NOW - 7200, "ann@web-1", NOW + 86400),
         TokenRow("2a1b2c3d4e5f", "old", "viewer", ("shop",), "expired", NOW - 9e5, "ann@web-1", NOW - 60),
+        TokenRow("4a1b2c3d4e5f", "acme", "operator", (), "valid", NOW - 60, "ann@web-1", NOW + 86400, "acme"),
         TokenRow("3a1b2c3d4e5f", "lost", "viewer", (), "revoked", NOW - 9e5, "ann@web-1"),
     )
 )

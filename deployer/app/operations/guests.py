@@ -17,6 +17,7 @@ from deployer.planning import tenancy
 if TYPE_CHECKING:
     from deployer.manifest.load import Loaded
     from deployer.manifest.models import Manifest
+    from deployer.store import Store
 
 
 def admitted(house: AppContext, loaded: Loaded) -> Loaded:
@@ -63,6 +64,11 @@ def terms_of(house: AppContext, manifest: Manifest, folder: Path, meant: Meant) 
 
 def guests(house: AppContext) -> tuple[Release, ...]:
     """Return the live releases of all guests."""
-    live = ((each.name, each.stable) for each in house.store.services.all() if each.stable)
-    found = (house.store.releases.get(service, number) for service, number in live)
+    return live_guests(house.store)
+
+
+def live_guests(store: Store) -> tuple[Release, ...]:
+    """Return the live releases of all guests that a store has."""
+    live = ((each.name, each.stable) for each in store.services.all() if each.stable)
+    found = (store.releases.get(service, number) for service, number in live)
     return tuple(release for release in found if release.manifest.tenant)

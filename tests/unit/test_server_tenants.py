@@ -1,0 +1,74 @@
+"""Tokens of tenants: they are for the guests that are live, and for nothing of the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployer.server.tokens import Tokens
+from tests.api import Api
+from tests.unit.test_server import V1, Client
+
+
+@pytest.fixture
+def api(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    file = tmp_path / "tenants.yml"
+    file.write_text("tenants: {acme: {cpus: 1, memory: 256m, services: 2}, beta: {cpus: 1, memory: 128m}}")
+    monkeypatch.setenv("DEPLOYER_TENANTS", str(file))
+    made = Api(state)
+    made.scene.deploy("1.0")
+    for service, tenant in (("blog", "acme"), ("wiki", "beta")):
+        given = {"service": service, "image": f"{service}:1", "tenant": tenant}
+        made.scene.deploy("1.0", manifest=given)
+    yield made
+    made.close()
+
+
+def token(api: Api, tenant: str, *services: str) -> dict[str, str]:
+    name = f"{tenant}-{len(api.tokens.all())}"
+    _, text = api.tokens.create(name, "operator", services, 0, "test", tenant)
+    return {"Authorization": f"Bearer {text}"}
+
+
+def test_a_token_of_a_tenant_is_for_its_guests_alone(api: Api) -> None:
+    ask = Client(api)
+    ours = token(api, "acme")
+    assert ask("GET", f"{V1}/services/blog", ours).status_code == 200
+    for service in ("shop", "wiki", "nothing"):
+        assert ask("GET", f"{V1}/services/{service}", ours).status_code == 403
+        assert ask("POST", f"{V1}/services/{service}/rollback", ours, json={}).status_code == 403
+    assert ask("GET", f"{V1}/audit", ours).status_code == 403
+    assert [row["service"] for row in ask("GET", f"{V1}/services", ours).json()["services"]] == ["blog"]
+
+
+def test_one_of_a_tenant_without_guests_is_for_nothing(api: Api) -> None:
+    ask = Client(api)
+    nobody = token(api, "gamma")
+    for service in ("shop", "blog", "wiki", "-"):
+        assert ask("GET", f"{V1}/services/{service}", nobody).status_code != 200
+    assert ask("GET", f"{V1}/services", nobody).json()["services"] == []
+
+
+def test_services_narrow_it_and_never_widen_it(api: Api) -> None:
+    ask = Client(api)
+    assert ask("GET", f"{V1}/services/blog", token(api, "acme", "blog")).status_code == 200
+    assert ask("GET", f"{V1}/services/wiki", token(api, "acme", "wiki")).status_code == 403
+    assert ask("GET", f"{V1}/services/blog", token(api, "acme", "wiki")).status_code == 403
+
+
+def test_by_itself_it_is_for_nothing(api: Api) -> None:
+    made, _ = api.tokens.create("x", "viewer", (), 0, "test", "acme")
+    assert not made.sees("shop")
+    assert not made.of_guests(()).sees("shop")
+    assert made.of_guests(("blog",)).sees("blog")
+    assert made.scope == "guests of acme"
+
+
+def test_a_file_without_tenants_is_one_that_older_versions_read(state: Path, api: Api) -> None:
+    api.tokens.create("ann", "viewer", (), 0, "test")
+    text = api.tokens.path.read_text()
+    assert "tenant" not in text
+    token(api, "acme")
+    assert {one.tenant for one in Tokens(state / "state", api.desk.clock).all()} == {"", "acme"}
