@@ -99,8 +99,10 @@ def bad(contender: Swarm | InSwarm) -> Row:
         began = time.time()
         contender.deploy_bad()
         wall = time.time() - began
-        report = load.report().after(time.time() - AFTER)
-        live = report.by_version.get("3", 0) > report.by_version.get("1", 0)
+        answered = load.counters().answered
+        load.until(lambda now: now.answered > answered + USERS.rate * AFTER, "users of what is live now")
+        last = {version: end for version, (_, end) in load.report().seen.items()}
+        live = last.get("3", 0.0) > last["1"]
         if live:
             contender.rollback()
         answered = load.counters().answered

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 def only_from_one(manifest: Manifest) -> str:
     """Say why a service is reached from one control host alone; "" for one that every control host reaches."""
-    if manifest.runtime != "docker":
+    if manifest.runtime not in ("docker", "swarm"):
         return f"runtime {manifest.runtime} keeps what it made in the state folder"
+    if manifest.hosts == "local" and manifest.runtime == "swarm":
+        return "its Swarm is the one of DOCKER_HOST on that host (`hosts: local`)"
     if manifest.hosts == "local":
         return "its instances run on that host (`hosts: local`)"
     if manifest.port is None:

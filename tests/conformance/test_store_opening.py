@@ -245,6 +245,8 @@ def test_the_database_alone_tells_no_secret(hosts: Callable[..., Store], state: 
     [
         ({"runtime": "process", "command": ["x"]}, "state folder"),
         ({}, "its instances run on that host"),
+        ({"runtime": "swarm"}, "its Swarm is the one of DOCKER_HOST"),
+        ({"runtime": "swarm", "hosts": "web"}, "its proxy runs on that host"),
         ({"hosts": "web"}, "its proxy runs on that host"),
         ({"hosts": "web", "traffic": {"proxies": "edge"}}, ""),
         ({"hosts": "web", "port": None, "health": None}, "without a port"),
