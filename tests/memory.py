@@ -168,6 +168,7 @@ class World:
     lent: list[GuestTerms] = field(default_factory=list)  # terms that hosts were asked to keep
     room: dict[str, int] = field(default_factory=lambda: {"": 64 * 1024**3})  # bytes that hosts can still give
     used: dict[str, int] = field(default_factory=dict)  # bytes, by tenant
+    unfrozen: bool = False  # whether nothing can be frozen
     frozen: list[str] = field(default_factory=list)  # instances of guests, in their order
     asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
     sleeps_as: Literal["exited", "paused"] = "exited"  # what becomes of an instance that sleeps
@@ -300,6 +301,8 @@ class MemoryGuests:
         self.world.lent.append(terms)
 
     def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
+        if self.world.unfrozen:
+            raise DriverFailed("unable to freeze")
         for each in instances:
             self.world.instances[each.name] = replace(each, state="paused")
             self.world.frozen.append(each.name)

@@ -211,7 +211,7 @@ def test_all_guests_together_have_the_lowest_weight_that_there_is(
         driver = str(engine.info()["CgroupDriver"])
         assert isinstance(service.runtime, DockerRuntime)
         service.runtime.guests.prepare(terms(tenant))
-        assert HostGround().do("weighs", driver) in (["2"], ["1"])  # of cgroup v1, and of v2
+        assert HostGround().do("weighs", driver) in (["idle"], ["2"], ["1"])  # else of cgroup v1, and of v2
 
 
 def test_an_engine_without_the_runtime_of_gvisor_is_refused(service: HostileBench, engine: docker.DockerClient) -> None:

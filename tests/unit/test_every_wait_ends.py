@@ -26,7 +26,7 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _PAUSED = "it pauses an instance, by a call that has a deadline"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
-    "deployer/drivers/runtime/docker/guests.py: DockerGuests.freeze.pause: client.api.pause": _PAUSED,
+    "deployer/drivers/runtime/docker/guests.py: DockerGuests.freeze.halt: client.api.pause": _PAUSED,
     "deployer/drivers/sleeping/sleeper.py: LocalSleeper.sleep: self._starter(side).pause": _PAUSED,
     "deployer/drivers/sleeping/starters.py: DockerStarter.pause: container.pause": _PAUSED,
     "deployer/engine/perform.py: perform: resting.pause": _PAUSED,

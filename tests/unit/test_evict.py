@@ -111,6 +111,14 @@ def test_a_guest_that_is_not_healthy_when_it_is_let_in_stays_away(scene: Scene) 
     assert eviction(scene.house.store, "wiki") is not None
 
 
+def test_what_cannot_be_frozen_goes_all_the_same(scene: Scene) -> None:
+    scene.world.unfrozen = True
+    (ended,) = evict(scene.house, "beta", "we need it")
+    assert ended.outcome == "done"
+    assert running(scene, "wiki") == []
+    assert any("not frozen, and stopped all the same" in told["text"] for told in scene.told("note"))
+
+
 def test_what_is_kept_warm_goes_too(scene: Scene) -> None:
     guest(scene, "wiki", "beta", "2.0")
     assert len(running(scene, "wiki")) == 4

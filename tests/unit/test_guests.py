@@ -292,6 +292,7 @@ def test_guests_have_their_part_until_the_last_who_raised_it_lowers_it(tmp_path:
     root, weight = tmp_path / "cg", tmp_path / "cg" / "deployer-guests" / "cpu.weight"
     weight.parent.mkdir(parents=True)
     weight.touch()
+    idle = weight.with_name("cpu.idle")
     (root / "cgroup.controllers").touch()
     for verb, name, found in (("raise", "a", "100"), ("raise", "b", "100"), ("lower", "a", "100"), ("lower", "b", "1")):
         told(ground(root, programs), verb, "cgroupfs", name)
@@ -300,13 +301,15 @@ def test_guests_have_their_part_until_the_last_who_raised_it_lowers_it(tmp_path:
     os.utime(tmp_path / "cg.state" / "raised.killed", (0, 0))
     told(ground(root, programs), "lower", "cgroupfs", "another")
     assert weight.read_text() == "1\n"
+    idle.touch()
+    for verb, found in (("lower", "idle"), ("raise", "100"), ("lower", "idle")):
+        told(ground(root, programs), verb, "cgroupfs", "a")
+        assert told(ground(root, programs), "weighs", "cgroupfs") == [found]
 
 
 def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> None:
     root = tmp_path / "cg"
-    for group in ("deployer.slice", "deployer.slice/deployer-guests.slice"):
-        (root / group).mkdir(parents=True)
-        (root / group / "cpu.weight").touch()
+    root.mkdir()
     (root / "cgroup.controllers").touch()
     told(ground(root, programs), "bound", "systemd", "4096", "2", "ac-me", "2048", "1.5", "64")
     assert (tmp_path / "systemctl").read_text().splitlines() == [
@@ -314,10 +317,8 @@ def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> N
         "set-property deployer-guests.slice MemoryMax=4096 MemorySwapMax=0 CPUQuota=200% TasksMax=100000",
         "start deployer-guests-ac_me.slice",
         "set-property deployer-guests-ac_me.slice MemoryMax=2048 MemorySwapMax=0 CPUQuota=150% TasksMax=64",
-        "set-property --runtime deployer.slice CPUWeight=1 IOWeight=1",
+        "set-property --runtime deployer.slice CPUWeight=idle IOWeight=1",
     ]
-    assert (root / "deployer.slice" / "deployer-guests.slice" / "cpu.weight").read_text() == "1\n"
-    assert (root / "deployer.slice" / "cpu.weight").read_text() == "1\n"
 
 
 def test_a_network_is_in_one_set_and_no_longer_in_the_other(tmp_path: Path, programs: Path) -> None:

@@ -68,21 +68,25 @@ limited() { # DRIVER TENANT MEMORY CPUS PIDS
     *) if [ -n "$unified" ]; then v2 "$(path_of "$1" "$2")" "$3" "$4" "$5"; else v1 "$(path_of "$1" "$2")" "$3" "$4" "$5"; fi ;;
     esac
 }
-weigh() { # DRIVER low|high: all guests against the owner
+weigh() { # DRIVER low|high: all guests against the owner; low is idle, where the kernel knows that
     group=$(path_of "$1")
-    shares=2 weight=1 blkio=10
-    [ "$2" = low ] || { shares=1024 weight=100 blkio=500; }
-    [ "$1" != systemd ] || systemctl set-property --runtime deployer.slice CPUWeight="$weight" IOWeight="$weight"
-    while [ "$group" != . ]; do # a slice lies in another one, which weighs what is in it
-        if [ -n "$unified" ]; then
-            must "$root/$group/cpu.weight" "$weight"
-            may "$root/$group/io.weight" "$weight"
-        else
-            must "$root/cpu/$group/cpu.shares" "$shares"
-            may "$root/blkio/$group/blkio.weight" "$blkio"
-        fi
-        group=$(dirname "$group")
-    done
+    shares=2 weight=1 idle=1 blkio=10
+    [ "$2" = low ] || { shares=1024 weight=100 idle=0 blkio=500; }
+    if [ "$1" = systemd ]; then
+        cpu=$weight; [ $idle = 0 ] || cpu=idle
+        systemctl set-property --runtime deployer.slice CPUWeight=$cpu IOWeight=$weight 2>/dev/null ||
+            systemctl set-property --runtime deployer.slice CPUWeight=$weight IOWeight=$weight # before 252
+    elif [ -n "$unified" ]; then
+        may "$root/$group/cpu.idle" 0 # what is idle takes no weight
+        must "$root/$group/cpu.weight" "$weight"
+        may "$root/$group/cpu.idle" $idle
+        may "$root/$group/io.weight" "$weight"
+    else
+        may "$root/cpu/$group/cpu.idle" 0
+        must "$root/cpu/$group/cpu.shares" "$shares"
+        may "$root/cpu/$group/cpu.idle" $idle
+        may "$root/blkio/$group/blkio.weight" "$blkio"
+    fi
 }
 alone() { # one at a time from here on
     mkdir -p "$state"
@@ -121,7 +125,13 @@ add rule inet deployer_guests guest drop
 RULES
 }
 weighs() { # DRIVER
-    cat "$root/$(path_of "$1")/cpu.weight" 2>/dev/null || cat "$root/cpu/$(path_of "$1")/cpu.shares"
+    for folder in "$root/$(path_of "$1")" "$root/cpu/$(path_of "$1")"; do
+        if [ "$(cat "$folder/cpu.idle" 2>/dev/null)" = 1 ]; then
+            echo idle
+        else
+            cat "$folder/cpu.weight" 2>/dev/null || cat "$folder/cpu.shares" 2>/dev/null || :
+        fi
+    done
 }
 forget() { # DRIVER TENANT
     group=$(path_of "$1" "$2")

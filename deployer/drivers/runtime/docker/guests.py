@@ -86,15 +86,26 @@ class DockerGuests:
             ground.do("lower", driver, name)
 
     def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
-        """Pause containers, of which none is starved meanwhile: a task has to run to be frozen."""
+        """Pause containers, of which none is starved meanwhile: a task has to run to be frozen.
 
-        def pause(instance: Instance) -> None:
+        On a busy host the engine may give one up (`unable to freeze`): it is tried again until the deadline.
+        """
+
+        def halt(instance: Instance) -> None:
             with self._engine.client(f"freeze {instance.name}", min(CALL, deadline.left())) as client:
                 if (found := find_container(client, instance.runtime_id)) and found.status == "running":
                     client.api.pause(instance.runtime_id)
 
+        def frozen(instance: Instance) -> None:
+            while True:
+                try:
+                    return halt(instance)
+                except DriverFailed as error:
+                    if "unable to freeze" not in error.message or deadline.passed():
+                        raise
+
         with self.raised():
-            on_all({each.name: each for each in instances}, pause, AT_ONCE).all()
+            on_all({each.name: each for each in instances}, frozen, AT_ONCE).all()
 
     def end(self, container: Container, grace: float, deadline: Deadline) -> None:
         """Signal a guest, wait up to `grace` seconds, kill it: not starved, or that would take its time."""
