@@ -39,6 +39,12 @@ def live_release(store: Store, service: str) -> Release:
     return store.releases.get(service, stable)
 
 
+def is_served(store: Store, service: str) -> bool:
+    """Tell whether users reach a service, by its newest release."""
+    newest = next(iter(store.releases.of(service)), None)
+    return newest is None or newest.served
+
+
 def lost(store: Store, observed: Observed) -> str:
     """Return what is to be said where the live release runs although nothing says so any more, else ""."""
     stable = store.services.get(observed.service).stable

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from deployer.app.evictions import eviction
 from deployer.app.migrations import backup_of, migration
-from deployer.app.observe import lost, observe
+from deployer.app.observe import is_served, lost, observe
 from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import DeployError, NothingInProgress, Refused
@@ -104,13 +105,15 @@ def status(house: AppContext, service: str) -> StatusView:
         problems.append(str(error))
     serves = [e for e in environments if any(i.state == "running" for i in e.instances) or e.colour in asleep]
     stable = next((e.release for e in serves if e.role == "stable"), 0)
+    released = house.store.releases.get(service, record.stable) if record.stable else None
     if observed is not None and (what := lost(house.store, observed)):
         problems.append(f"{what}: `deploy doctor --fix` writes it again")
+    elif released and released.manifest.tenant and eviction(house.store, service):
+        pass  # which is said with what the keeper does
     elif record.stable and not stable and observed is not None and not observed.silent:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     if stable and record.stable and stable != record.stable and rollout is None:
         problems.append(f"r{stable} is live, but r{record.stable} is recorded: `deploy resume` records it")
-    released = house.store.releases.get(service, record.stable) if record.stable else None
     jobs: tuple[JobView, ...] = ()
     if released and released.manifest.record().get("schedule"):
         from deployer.app.jobs import overview  # with the models of the manifest, which no other status needs
@@ -142,19 +145,14 @@ def status(house: AppContext, service: str) -> StatusView:
         safety=safety,
         next=_next(house, service, rollout, safety, gate) if observed else "`deploy doctor` says what is missing",
         approval=_approval(gate) if gate else None,
-        served=_served(house, service),
+        served=is_served(house.store, service),
         read=observed is not None,
         jobs=jobs,
         size=sized,
         keeper=kept,
         migration=migration(house.store, released, observed) if released else None,
+        tenant=(released.manifest.tenant or "") if released else "",
     )
-
-
-def _served(house: AppContext, service: str) -> bool:
-    """Tell whether users reach a service, by its newest release."""
-    newest = next(iter(house.store.releases.of(service)), None)
-    return newest is None or newest.served
 
 
 def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rollout | None) -> SafetyView | None:

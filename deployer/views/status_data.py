@@ -263,3 +263,4 @@ class StatusView(View):
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
     jobs: tuple[JobView, ...] = ()
     migration: MigrationView | None = None  # of the live release
+    tenant: str = ""  # whose guest it is; empty for a service of the owner of its hosts

@@ -75,6 +75,8 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
         from deployer.views import jobs
 
         out += [jobs.line(job, now, ink) for job in view.jobs]
+    if view.tenant:
+        out.append(f"{ink('guest', 'dim')}: of {one_line(view.tenant)}")
     if view.migration and view.migration.contract not in ("none", "done"):
         out.append(f"{ink('migration', 'dim')}: {one_line(view.migration.text)}")
     if view.size or view.keeper:

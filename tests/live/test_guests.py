@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,6 +155,30 @@ def test_a_guest_is_deployed_canaried_and_listed_by_command(make_shop: Make, eng
         assert [row["strategy"] for row in shop.events("history")[0]["rollouts"]][:2] == ["admit", "evict"]
         shop.write(mounts=[{"source": "/", "target": "/host"}])
         assert "a guest has nothing of its host" in shop.deploy("up", "--version", "2.0", expect=2).stderr
+        shop.close()
+
+
+@pytest.mark.long("a keeper that lets a guest in again after a calm minute")
+def test_the_keeper_has_a_guest_go_whose_time_is_over_and_lets_it_in(
+    make_shop: Make, engine: docker.DockerClient
+) -> None:
+    require("root", "nft", "cgroups")
+    shop = make_shop("docker")
+    with tenants(engine, 1) as (tenant,):
+        file, terms_of = shop.folder / "tenants.yml", "cpus: 2, memory: 256m, pids: 100, evict: 2s"
+        file.write_text(f"tenants:\n  {tenant}: {{{terms_of}}}\n")
+        shop.write(tenant=tenant, health={"http": "/health", "deadline": "60s"})
+        shop.live("1.0")
+        with shop.start("keep", "--log", "json") as keeper:
+            file.write_text(f"tenants:\n  {tenant}: {{{terms_of}, until: 2020-01-01}}\n")
+            within(120).until(lambda: shop.get().status_code == 503, "the guest is gone")
+            status = shop.wait(lambda found: bool(found["problems"]), "the status says so")
+            assert any("is evicted, since" in text and "its time was over" in text for text in status["problems"])
+            file.write_text(f"tenants:\n  {tenant}: {{{terms_of}}}\n")
+            within(240).until(lambda: shop.get().status_code == 200, "the guest is back")
+            keeper.send_signal(signal.SIGTERM)
+            assert keeper.wait(30) == 0
+        assert [row["strategy"] for row in shop.events("history")[0]["rollouts"]][:2] == ["admit", "evict"]
         shop.close()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.app import operations
+from deployer.app import operations, queries
 from deployer.app.evictions import eviction
 from deployer.app.guests import listing
 from deployer.app.operations import adjust
@@ -17,6 +17,7 @@ from deployer.core.errors import Exit, Refused
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.plan import Plan
 from deployer.store import whoami
+from deployer.views import tables
 from tests.house import Scene
 
 FILE = """
@@ -159,6 +160,16 @@ def test_the_listing_has_what_runs_and_who_was_evicted(scene: Scene) -> None:
         ("beta", "wiki", 0, True),
     ]
     assert {(u.tenant, u.memory) for u in found.use} == {("acme", 2 * 1024**2), ("beta", 2 * 1024**2)}
+
+
+def test_the_status_says_whose_guest_it_is_and_that_it_was_evicted(scene: Scene) -> None:
+    assert queries.status(scene.house, "shop").tenant == ""
+    evict(scene.house, "beta", "we need it")
+    found = queries.status(scene.house, "wiki")
+    assert found.tenant == "beta"
+    assert any("is evicted, since" in text and "we need it" in text for text in found.problems)
+    assert not any("brings it back" in text for text in found.problems)
+    assert "guest: of beta" in tables.render(found, scene.house.clock.now())
 
 
 def test_a_plan_of_an_eviction_is_read_back(scene: Scene) -> None:

@@ -114,7 +114,7 @@ def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[C
     status, now = told.status, told.now
     rest = f"The rest is on {release(status.stable, status.stable_version)}." if status.read and status.share else None
     return [
-        tag("p", tag("b", status.service), class_="over"),
+        tag("p", tag("b", status.service), f", a guest of {status.tenant}" if status.tenant else "", class_="over"),
         tag("h1", title(status)),
         tag("p", rest, class_="soft") if rest else None,
         buttons(asked),
