@@ -40,7 +40,7 @@ def some(cases: Sequence[Case], change: int) -> list[Case]:
 
 def why_long(item: pytest.Item) -> str | None:
     """Return why a test takes long, None for one that does not."""
-    mark = item.get_closest_marker("long")
+    mark = _mark(item)
     if mark is None:
         return None
     if not mark.args or not set(mark.kwargs) <= {"every_change"}:
@@ -48,9 +48,16 @@ def why_long(item: pytest.Item) -> str | None:
     return str(mark.args[0])
 
 
+def _mark(item: pytest.Item) -> pytest.Mark | None:
+    """Return the closest mark; one that names cases says nothing of a test that has none in the module that uses it."""
+    cases = hasattr(item, "callspec")
+    marks = item.iter_markers("long")
+    return next((m for m in marks if cases or not isinstance(m.kwargs.get("every_change"), tuple)), None)
+
+
 def left_to_full(item: pytest.Item) -> bool:
     """Tell whether a test is not among those that every change is tried with."""
-    mark = item.get_closest_marker("long")
+    mark = _mark(item)
     if mark is None:
         return False
     chosen = mark.kwargs.get("every_change", False)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,31 @@ def test_a_change_is_tried_with_what_is_brief_and_with_what_is_named(tmp_path: P
     }
 
 
+CASED = """\
+import pytest
+
+@pytest.mark.long("it waits", every_change=("b",))
+def test_some(case): pass
+"""
+ANEW = """\
+import pytest
+from cases import test_some
+
+pytestmark = pytest.mark.long("it waits", every_change=True)
+
+@pytest.fixture
+def case(): return "the only one"
+"""
+
+
+def test_a_test_that_another_module_uses_without_cases_has_the_mark_of_that_module(tmp_path: Path) -> None:
+    (tmp_path / "cases.py").write_text(CASED)
+    tried(tmp_path, "change", ANEW)
+    assert names(tmp_path) == {"test_some": True}
+    tried(tmp_path, "change", ANEW.replace(", every_change=True", ""))
+    assert names(tmp_path) == {}
+
+
 def test_a_mark_that_does_not_say_why_is_refused(tmp_path: Path) -> None:
     assert "a long test says why" in tried(tmp_path, "full", FILE.replace('("it waits")', ""))
 
@@ -106,6 +132,9 @@ class Item:
 
     def get_closest_marker(self, name: str) -> pytest.Mark | None:
         return self._marks.get(name)
+
+    def iter_markers(self, name: str) -> Iterator[pytest.Mark]:
+        yield from (mark for mark in self._marks.values() if mark.name == name)
 
 
 def test_what_takes_long_comes_first_and_groups_keep_their_order() -> None:
