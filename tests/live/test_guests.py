@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,13 +15,15 @@ import docker
 import pytest
 
 from deployer.core.errors import DriverFailed, Refused
+from deployer.core.host import Host
 from deployer.drivers.runtime.docker import DockerRuntime
-from deployer.drivers.runtime.docker.ground import HostGround
+from deployer.drivers.runtime.docker.ground import HostGround, by_ssh
 from deployer.drivers.runtime.docker.guests import GROUP, network
 from deployer.model import Instance
 from tests.conformance.runtimes import answers
 from tests.live.conftest import Make
 from tests.live.hostile import MEMORY, PIDS, PROGRAM, HostileBench, bench, tenants, terms
+from tests.live.sshd import sshd
 from tests.services import require
 from tests.waiting import within
 
@@ -263,3 +267,20 @@ def test_cgroups_that_are_not_there_are_refused_and_not_passed_over(tmp_path: Pa
         HostGround(lambda words: ["env", f"CGROUPS={tmp_path}", f"STATE={tmp_path}", *words]).do(
             "bound", "cgroupfs", "1000000", "0", "acme", "1000000", "1", "10"
         )
+
+
+def test_the_ground_of_another_host_is_reached_by_ssh(tmp_path: Path) -> None:
+    require("root", "nft", "cgroups", "sshd")
+    with sshd(tmp_path) as server:
+        args = tuple(shlex.split(server.args))
+        host = Host("web1", "127.0.0.1", "ssh", server.host, server.port, "root", ssh_args=args)
+        far, tenant = HostGround(by_ssh(host), "web1"), f"t{os.getpid()}-far"
+        assert int(far.do("room")[0]) > 0
+        driver = "cgroupfs"
+        try:
+            far.do("bound", driver, str(4 * MEMORY), "0", tenant, str(MEMORY), "1.5", str(PIDS))
+            assert HostGround().do("used", driver, tenant)[2] == "0"
+        finally:
+            far.do("forget", driver, tenant)
+        with pytest.raises(DriverFailed, match=r"web1 cannot keep guests \(used\)"):
+            far.do("used", driver, tenant)
