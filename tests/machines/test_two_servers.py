@@ -106,7 +106,11 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def farm(lab: Lab) -> Iterator[Farm]:
-    """Give the example with the addresses of the lab, a shorter step, and a name of its own."""
+    """Give the example with the addresses of the lab, a shorter step, and a name of its own; both servers are on."""
+    for server in (lab[A], lab[B]):
+        if not server.is_on():
+            server.start()
+            server.wait()
     with engine(lab[CONTROL]) as client, state_folder(Path("/tmp")) as folder:
         shutil.copytree(EXAMPLE / "playbooks", folder / "playbooks")
         made = Farm(folder, lab, client, {"server_a": (A,), "server_b": (B,)})
