@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 
 from deployer.core import cron
 from deployer.core.clock import stamp
 from deployer.core.limits import MOST_REPLICAS
 from deployer.manifest.base import Conflict, Count, Model
 from deployer.manifest.schedule import Cron, Timezone
+from deployer.manifest.text import Spelt
 from deployer.manifest.units import Seconds, Wait
 
 MOST_AT_ONCE = 10_000  # requests on an instance
 MOST_SLEEPERS = 50  # paths and user agents that wake nobody
 # They become words of the proxy's configuration, in quotes
-Asleep = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._/:;@+~()-]{2,100}$")]
+Asleep = Annotated[
+    str,
+    Spelt(
+        "text",
+        r"[A-Za-z0-9 ._/:;@+~()-]{2,100}",
+        "a path, or a part of a user agent: 2 to 100 letters, digits, spaces and ._/:;@+~()-",
+        "/healthz or UptimeRobot",
+    ),
+]
 
 
 class WakeSettings(Model):
