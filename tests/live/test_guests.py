@@ -27,7 +27,7 @@ from tests.live.sshd import sshd
 from tests.services import require
 from tests.waiting import within
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("guests")]  # all guests of a host are in one group
 
 # What each tries of the kernel and of its host, by name
 OF_THE_HOST = {

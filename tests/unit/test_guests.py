@@ -307,6 +307,20 @@ def test_guests_have_their_part_until_the_last_who_raised_it_lowers_it(tmp_path:
         assert told(ground(root, programs), "weighs", "cgroupfs") == [found]
 
 
+def test_there_is_nothing_to_raise_on_a_host_that_has_no_guest_yet(tmp_path: Path, programs: Path) -> None:
+    root, weight = tmp_path / "cg", tmp_path / "cg" / "deployer-guests" / "cpu.weight"
+    root.mkdir()
+    (root / "cgroup.controllers").touch()
+    told(ground(root, programs), "raise", "cgroupfs", "a")
+    weight.parent.mkdir()
+    for name in ("cpu.weight", "cpu.max", "memory.max", "pids.max"):
+        for group in (weight.parent, weight.parent / "acme"):
+            group.mkdir(exist_ok=True)
+            (group / name).touch()
+    told(ground(root, programs), "bound", "cgroupfs", "4096", "0", "acme", "2048", "1.5", "64")
+    assert weight.read_text() == "100\n", "it was raised before it was made"
+
+
 def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> None:
     root = tmp_path / "cg"
     root.mkdir()

@@ -93,7 +93,11 @@ alone() { # one at a time from here on
     exec 9> "$state/lock"
     flock 9
 }
+there() { # DRIVER: whether the group has been made since the host was started
+    [ "$1" = systemd ] || [ -d "$root/$(path_of "$1")" ] || [ -d "$root/cpu/$(path_of "$1")" ]
+}
 settle() { # DRIVER: high as long as somebody has raised it, and is not dead since
+    there "$1" || return 0
     find "$state" -name 'raised.*' -mmin +1 -exec rm -f {} +
     set -- "$1" "$state"/raised.*
     if [ -e "$2" ]; then weigh "$1" high; else weigh "$1" low; fi
