@@ -30,6 +30,12 @@ class Told(Scene):
     notify = NOTIFY
 
     def bring(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
+        """Deploy, and wait until all is sent, as a command does at its end."""
+        ending = self.begin(version, strategy, **more)
+        self.house.announcer.close()
+        return ending
+
+    def begin(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
         secrets = {name: {"env": name, "deliver": "none"} for name in VALUES}
         described = {"secrets": secrets, "notify": self.notify, **more.pop("manifest", {})}
         values = {name: SecretText(value) for name, value in VALUES.items()}

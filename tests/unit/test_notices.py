@@ -245,7 +245,7 @@ def test_a_recipient_that_hangs_keeps_nobody_waiting_but_the_end_and_that_not_lo
     quick(scene, seconds=0.3)
     free = threading.Event()
     scene.notifier.before = lambda name: name == BOT and free.wait(SECONDS)
-    ending = scene.bring("1.0")
+    ending = scene.begin("1.0")
     assert ending.outcome == "done"
     began = time.monotonic()
     heard = scene.heard()
