@@ -17,7 +17,7 @@ from deployer.app.live_numbers import LiveFollower
 from deployer.app.operations import AppContext, RolloutResult
 from deployer.app.operations.execution import run_of
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, Detached, Exit, LockLost, Refused
+from deployer.core.errors import Abandoned, DeadlinePassed, Detached, Exit, LockLost, Refused
 from deployer.core.events import Event
 from deployer.engine.observation import LOOK_SECONDS
 from deployer.evidence import live_sample
@@ -526,6 +526,23 @@ def test_a_paused_share_that_ran_out_is_told_when_it_is_taken_up(
     assert take_up(live.house, "shop").exit == Exit.DONE
     (over,) = live.told("lease.over")
     assert (over["share"], round(over["seconds"])) == (1000, 600)
+
+
+def test_who_did_not_respond_and_goes_on_is_followed_again(live: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused(live)
+    live.house.store.locks.take("shop", "the process that was stopped")
+    back = RolloutResult("reverted", Exit.ABORTED, "r2 was rolled back", 2)
+    heard: list[Exception | RolloutResult] = [Abandoned(2), back]
+
+    def follow(*_: Any, **__: Any) -> RolloutResult:
+        found = heard.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr("deployer.app.operations.control.follow", follow)
+    assert operations.stop(live.house, "shop") == replace(back, exit=Exit.DONE)
+    assert heard == []
 
 
 def test_a_shield_is_told_once_and_counted_at_the_end(live: Scene) -> None:

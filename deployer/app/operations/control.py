@@ -216,7 +216,12 @@ def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: s
         if kind == "pause":
             raise
         house.tell(rollout.service, f"{gone.message}: doing it here")
+    try:
         return _alone(house, rollout, kind, reason, detail)
+    except LockLost:
+        raise
+    except Locked:  # who did not respond was only stopped, and goes on: it has been asked
+        return follow(house, rollout.number, after=seen)
 
 
 def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: str = "") -> RolloutResult:
