@@ -69,6 +69,22 @@ def unfailing(load: Load) -> Report:
     return report
 
 
+def there_and_back(farm: Farm, way: tuple[str, ...]) -> None:
+    """Deploy 2.0 and roll it back under load: no request fails, and those at the end are of the right version."""
+    farm.version("2.0")
+    with Load(farm.url, MIX) as load:
+        started(load)
+        farm.deploy(*way, "--version", "2.0")
+        load.mark("done")
+        more(load, 60, "requests after the end")
+        farm.deploy("rollback")
+        load.mark("back")
+        more(load, 60, "requests after the rollback")
+        report = unfailing(load)
+    assert set(report.after("done").by_version) >= {"2.0"}
+    assert set(report.after("back").only("fresh", "busy", "post").by_version) == {"1.0"}
+
+
 # -- every way forward and back, under load
 
 
@@ -99,18 +115,7 @@ def test_instances_are_published_to_the_address_that_was_given_and_no_other(farm
     ids=lambda way: way[0],
 )
 def test_forward_and_back_without_a_failed_request(farm: Farm, way: tuple[str, ...]) -> None:
-    farm.version("2.0")
-    with Load(farm.url, MIX) as load:
-        started(load)
-        farm.deploy(*way, "--version", "2.0")
-        load.mark("done")
-        more(load, 60, "requests after the end")
-        farm.deploy("rollback")
-        load.mark("back")
-        more(load, 60, "requests after the rollback")
-        report = unfailing(load)
-    assert set(report.after("done").by_version) >= {"2.0"}
-    assert set(report.after("back").only("fresh", "busy", "post").by_version) == {"1.0"}
+    there_and_back(farm, way)
     assert sorted(set(farm.hosts().values())) == list(WEB)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.lab.machines import Lab
 from tests.load import Load
 from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
-from tests.machines.test_fleet import AROUND, MIX, more, started, unfailing
+from tests.machines.test_fleet import AROUND, more, started, there_and_back, unfailing
 from tests.ports import free_port
 from tests.swarm import begin, client, ready
 from tests.waiting import within
@@ -89,18 +89,7 @@ def leader(lab: Lab) -> str:
 
 @pytest.mark.parametrize("way", [("canary",), ("bluegreen", "--bake", "1s"), ("rolling", "--for", "1s")])
 def test_forward_and_back_without_a_failed_request(farm: Farm, way: tuple[str, ...]) -> None:
-    farm.version("2.0")
-    with Load(farm.url, MIX) as load:
-        started(load)
-        farm.deploy(*way, "--version", "2.0")
-        load.mark("done")
-        more(load, 60, "requests after the end")
-        farm.deploy("rollback")
-        load.mark("back")
-        more(load, 60, "requests after the rollback")
-        report = unfailing(load)
-    assert set(report.after("done").by_version) >= {"2.0"}
-    assert set(report.after("back").only("fresh", "busy", "post").by_version) == {"1.0"}
+    there_and_back(farm, way)
 
 
 @pytest.mark.parametrize("leads", [False, True], ids=["a follower", "the leader"])

@@ -114,9 +114,7 @@ class DockerFleet:
 
     def check_release(self, release: Release) -> None:
         """Raise ImageGone when no host has the image of the release: one that lacks it gets it from another."""
-        found = answers(self._members, lambda member: _lacks(member, release), least=0)
-        if found and all(found.values()):
-            raise next(gone for gone in found.values() if gone)
+        refuse_lost(self._members, release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no container of that machine uses."""
@@ -168,6 +166,21 @@ def answers(members: Mapping[str, FleetHost], work: Callable[[FleetHost], T], le
     return given
 
 
+def refuse_lost(members: Mapping[str, FleetHost], release: Release) -> None:
+    """Raise ImageGone when none of the hosts that answer has the image of a release."""
+
+    def lacks(member: FleetHost) -> ImageGone | None:
+        try:
+            member.read(lambda runtime: runtime.check_release(release))
+        except ImageGone as gone:
+            return gone
+        return None
+
+    found = answers(members, lacks, least=0)
+    if found and all(found.values()):
+        raise next(gone for gone in found.values() if gone)
+
+
 def _ready(member: FleetHost, manifest: Manifest) -> None:
     """Raise MachinesSilent, or Refused when the machine lacks what the manifest names."""
 
@@ -179,14 +192,6 @@ def _ready(member: FleetHost, manifest: Manifest) -> None:
         member.read(look)
     except Refused as error:
         raise Refused(f"{member.name or 'this host'}: {error.message}", error.hint) from error
-
-
-def _lacks(member: FleetHost, release: Release) -> ImageGone | None:
-    try:
-        member.read(lambda runtime: runtime.check_release(release))
-    except ImageGone as gone:
-        return gone
-    return None
 
 
 def _standing(member: FleetHost, service: str) -> tuple[Instance, ...]:

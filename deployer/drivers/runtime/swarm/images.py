@@ -9,7 +9,7 @@ from deployer.core.errors import ImageGone, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker import images
-from deployer.drivers.runtime.docker.fleet import answers
+from deployer.drivers.runtime.docker.fleet import answers, refuse_lost
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.swarm.nodes import Links, Placing
@@ -75,9 +75,7 @@ class SwarmImages:
 
     def check(self, release: Release) -> None:
         """Raise ImageGone when no node that is reached has the image of the release."""
-        found = answers(self._reached(), lambda engine: _lacks(engine, release), least=0)
-        if found and all(found.values()):
-            raise next(gone for gone in found.values() if gone)
+        refuse_lost(self._reached(), release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no container of that node has."""
@@ -97,11 +95,3 @@ class SwarmImages:
     def _on_all(self, work: Callable[[FleetHost], tuple[str, ...]]) -> tuple[str, ...]:
         given = answers(self._reached(), work)
         return tuple(f"{n} on {host}" if host else n for host, names in given.items() for n in names)
-
-
-def _lacks(engine: FleetHost, release: Release) -> ImageGone | None:
-    try:
-        engine.read(lambda runtime: runtime.check_release(release))
-    except ImageGone as gone:
-        return gone
-    return None
