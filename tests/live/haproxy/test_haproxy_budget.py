@@ -163,6 +163,7 @@ def test_a_reload_keeps_the_count(bench: Bench, blue: Upstream, green: Upstream)
     assert ask(bench, 10) == {"500": 5, "b1": 5}
 
 
+@pytest.mark.crowd  # a worker that leaves is looked at each millisecond: what it counts after the last look is missed
 def test_reloads_under_load_double_nothing_and_miss_no_more_than_is_in_flight(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
@@ -175,11 +176,8 @@ def test_reloads_under_load_double_nothing_and_miss_no_more_than_is_in_flight(
             settings: dict[str, Any] = {"timeouts": {"response": f"{61 + n}s"}, "shield": False}
             bench.traffic.configure(bench.release(**settings), "green", within())
             assert bench.traffic.spent("shop") <= len(load.failures) + connections
-    # Of each connection of a worker that leaves: the answer that is on its way, and the one that closes it. Where no
-    # processor is free, half a second is not enough to wait for both.
-    missed = 2 * connections * reloads
-    assert len(load.failures) - missed <= bench.traffic.spent("shop") <= len(load.failures)
-    assert len(load.failures) > 2 * missed
+    assert len(load.failures) - connections * reloads <= bench.traffic.spent("shop") <= len(load.failures)
+    assert len(load.failures) > 2 * connections * reloads
 
 
 def test_a_killed_proxy_comes_back_with_the_count_that_was_read_last(

@@ -58,8 +58,8 @@ def count(master: MasterSocket, worker: Worker, service: str, rollout: int, dead
 class Leaver:
     """Follows what a worker counts while a reload replaces it: it forgets its table when it stops to listen.
 
-    It does not end while we may give it another command. What it counts between the last look, a millisecond before,
-    and that moment is not seen.
+    It does not end while we may give it another command. What it counts between the last look and that moment is not
+    seen: a millisecond, or as long as this process gets no processor.
     """
 
     def __init__(self, commands: Path) -> None:
