@@ -7,11 +7,13 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
+from deployer.core.retrying import retry
 from deployer.drivers.ports.guests import GuestUse
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container
 from deployer.drivers.runtime.docker.ground import HostGround
@@ -97,12 +99,7 @@ class DockerGuests:
                     client.api.pause(instance.runtime_id)
 
         def frozen(instance: Instance) -> None:
-            while True:
-                try:
-                    return halt(instance)
-                except DriverFailed as error:
-                    if "unable to freeze" not in error.message or deadline.passed():
-                        raise
+            retry(partial(halt, instance), deadline, _may_freeze_yet)
 
         with self.raised():
             on_all({each.name: each for each in instances}, frozen, AT_ONCE).all()
@@ -185,6 +182,10 @@ class DockerGuests:
         if self._ground is None and not self._engine.address.startswith("unix://"):
             raise _no_shell()
         return self._ground or HostGround()
+
+
+def _may_freeze_yet(error: Exception) -> bool:
+    return isinstance(error, DriverFailed) and "unable to freeze" in error.message
 
 
 def is_guest(attributes: Mapping[str, Any]) -> bool:
