@@ -84,7 +84,7 @@ class TlsEngine:
 
         link, pool = self, self._shared
 
-        class Lent(BaseAdapter):
+        class Borrowed(BaseAdapter):
             def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
                 given = options["timeout"]  # which `bound` has seen to; two for a stream, whose reads may wait for long
                 connect, read = given if isinstance(given, tuple) else (given, given)
@@ -104,7 +104,7 @@ class TlsEngine:
             def close(self) -> None:
                 """The pool is closed by whoever owns it."""
 
-        return Lent()
+        return Borrowed()
 
     def _unreachable(self, error: Exception) -> Unreachable:
         trouble = said(error, self._address, self._certificates)
