@@ -21,6 +21,7 @@ from unittest.mock import patch
 from deployer.app import operations, queries
 from deployer.app.jobs.scheduler import Scheduler
 from deployer.app.operations import AppContext, RolloutResult
+from deployer.app.status import status_of
 from deployer.core.errors import Exit
 from deployer.core.host import Host, Meant
 from deployer.planning.orders import StopRequest
@@ -69,7 +70,7 @@ def on_machines(folder: Path, count: int) -> Row:
             "first": first,
             "plan": cost(lambda: operations.propose(made.house, asked)),
             "deploy": cost(lambda: deploy(made, "2.0", **given)),
-            "status": cost(lambda: queries.status(made.house, "shop")),
+            "status": cost(lambda: status_of(made.house, "shop")),
             "rollback": cost(lambda: operations.rollback(made.house, "shop")),
         }
 
@@ -102,7 +103,7 @@ def beside_services(folder: Path, count: int) -> Row:
         return {
             "each first": spent / count,
             "deploy": cost(lambda: deploy(made, "2.0", service="s0")),
-            "status": cost(lambda: queries.status(made.house, "s0")),
+            "status": cost(lambda: status_of(made.house, "s0")),
             "list": cost(lambda: queries.services(made.house)),
             "look": look(made, folder),
         }

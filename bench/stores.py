@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 from bench.engine_scale import AT_ONCE, PORTS, RESULTS, Row, deploy
 from deployer.app import queries
+from deployer.app.status import status_of
 from deployer.store import Lock, Store
 from deployer.store.postgres.shared import opened
 from tests.house import Scene
@@ -50,7 +51,7 @@ def engine(made: Scene, count: int) -> dict[str, Timed]:
     return {
         "each first deploy": (first[0] / count, first[1] / count),
         "deploy of one": timed(lambda: deploy(made, "2.0", service="s0")),
-        "status of one": timed(lambda: queries.status(made.house, "s0")),
+        "status of one": timed(lambda: status_of(made.house, "s0")),
         "list of all": timed(lambda: queries.services(made.house)),
     }
 

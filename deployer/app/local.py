@@ -18,7 +18,7 @@ from deployer.manifest.target import Target
 from deployer.planning.orders import Order, RolloutResult, StopRequest
 
 if TYPE_CHECKING:
-    from deployer.app import queries
+    from deployer.app import queries, status
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
     from deployer.views.cost_data import CostView
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from deployer.views.report.data import ReportView
 else:
     queries = later.module("deployer.app.queries")
+    status = later.module("deployer.app.status")
 
 Opener = Callable[[Sink, StopRequest], AbstractContextManager["AppContext"]]
 
@@ -101,7 +102,7 @@ class LocalApp:
 
     def status(self, service: str) -> StatusView:
         """Return what is live now."""
-        return queries.status(self.context, service)
+        return status.status_of(self.context, service)
 
     def history(self, service: str, limit: int = 20) -> HistoryView:
         """Return the rollouts of a service, the newest first."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from deployer.app import doctor, operations, queries
+from deployer.app import doctor, operations
+from deployer.app.status import status_of
 from tests import tiers
 from tests.house import adopt, house, lose, request
 from tests.memory import Crash, World
@@ -112,7 +113,7 @@ class Scene:
         assert self.versions("baseline") == []
         stable = store.services.get("shop").stable
         if stable:
-            view = queries.status(self.house, "shop")
+            view = status_of(self.house, "shop")
             assert view.stable == stable
             assert not view.problems
             up = self.world.up("shop", live.stable)

@@ -18,6 +18,7 @@ import pytest
 from deployer.app import operations, queries
 from deployer.app.operations import AppContext
 from deployer.app.reports.gather import gather
+from deployer.app.status import status_of
 from deployer.core.errors import Locked, Refused, StoreDamaged
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.kinds import KINDS, from_dict
@@ -223,7 +224,7 @@ def test_all_of_it_is_listed_shown_and_reported(scene: tuple[AppContext, World])
         report = gather(house, queries.show(house, then["number"]))
         assert all(render(report, form) for form in FORMATS)
     for service in queries.services(house):
-        assert [p for p in queries.status(house, service).problems if "docs/keeper.md" not in p] == []
+        assert [p for p in status_of(house, service).problems if "docs/keeper.md" not in p] == []
         assert queries.releases(house, service).releases
     assert house.store.audit_log.verify().problem == ""
 
@@ -277,7 +278,7 @@ def test_what_one_of_two_has_approved_waits_for_the_other(
 ) -> None:
     house, world = scene
     world.tick = lambda _what: world.check()
-    (given,) = queries.status(house, "asking").approval.given  # type: ignore[union-attr]
+    (given,) = status_of(house, "asking").approval.given  # type: ignore[union-attr]
     assert given == "dana@build-1"
     with pytest.raises(Refused, match="needs the approval of dana and ben"):
         operations.promote(house, "asking")

@@ -16,6 +16,7 @@ import pytest
 
 from deployer.app import operations, queries
 from deployer.app.operations import RolloutResult, Survey
+from deployer.app.status import status_of
 from deployer.core.errors import DriverFailed, Locked, Refused, StoreDamaged
 from deployer.drivers.ports import Found
 from deployer.model import Live, SecretText, Signature
@@ -76,7 +77,7 @@ def die(scene: Scene, version: str, strategy: str, where: str, **more: Any) -> N
 
 
 def roles(scene: Scene) -> dict[str, tuple[str, str]]:
-    view = queries.status(scene.house, "shop")
+    view = status_of(scene.house, "shop")
     assert not view.problems
     return {e.colour: (e.version, e.role) for e in view.environments}
 
@@ -91,11 +92,11 @@ def said(found: Survey) -> str:
 def test_what_is_live_and_what_is_warm_are_known_again(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0")
-    before = queries.status(scene.house, "shop")
+    before = status_of(scene.house, "shop")
     lose(scene)
     found = adopt(scene)
 
-    after = queries.status(scene.house, "shop")
+    after = status_of(scene.house, "shop")
     assert roles(scene) == {"blue": ("1.0", "warm"), "green": ("2.0", "stable")}
     assert [e.instances for e in after.environments] == [e.instances for e in before.environments]
     assert (after.stable, after.stable_version, after.share) == (2, "2.0", 0)
@@ -270,7 +271,7 @@ def test_a_candidate_with_a_share_can_be_taken_back(scene: Scene) -> None:
     assert rollout is not None
     assert (rollout.number, rollout.release, rollout.phase) == (held.rollout, 2, "back")
     assert roles(scene) == {"blue": ("1.0", "stable"), "green": ("2.0", "candidate")}
-    assert "`deploy resume` finishes its rollback" in queries.status(scene.house, "shop").next
+    assert "`deploy resume` finishes its rollback" in status_of(scene.house, "shop").next
     assert found.services[0].roles == {"blue": "stable", "green": "candidate"}
     ending = operations.stop(scene.house, "shop")
     assert (ending.outcome, int(ending.exit)) == ("reverted", 0)
@@ -364,7 +365,7 @@ def test_where_nothing_of_stable_runs_a_person_decides(scene: Scene) -> None:
 
     assert rollout is not None
     assert rollout.outcome == "paused"
-    assert "`deploy promote` promotes r2" in queries.status(scene.house, "shop").next
+    assert "`deploy promote` promotes r2" in status_of(scene.house, "shop").next
     assert operations.promote(scene.house, "shop").outcome == "done"
     assert scene.live == Live(stable="green", rollout=rollout.number)
     assert roles(scene) == {"green": ("2.0", "stable")}
@@ -428,7 +429,7 @@ def test_a_damaged_store_is_moved_aside_whole_and_rebuilt(scene: Scene) -> None:
     found = adopt(scene)
 
     assert "damaged" in found.why
-    assert queries.status(scene.house, "shop").stable_version == "1.0"
+    assert status_of(scene.house, "shop").stable_version == "1.0"
     (aside,) = path.parent.glob("deployer.db.aside-*")
     assert aside.read_bytes() == damaged
 
@@ -441,7 +442,7 @@ def test_a_store_that_was_begun_anew_is_moved_aside_too(scene: Scene) -> None:
     found = adopt(scene)
 
     assert found.why == "it has no record of anything"
-    assert queries.status(scene.house, "shop").stable_version == "1.0"
+    assert status_of(scene.house, "shop").stable_version == "1.0"
     assert scene.house.store.audit_log.verify().problem == ""
 
 
@@ -595,7 +596,7 @@ def test_an_instance_without_a_record_is_named(scene: Scene) -> None:
     assert "r1 cannot be rebuilt: shop-r1-1: it carries no record of its release" in said(found)
     assert found.services[0].records.warm == 0
     assert found.services[0].roles == {"blue": "left over", "green": "stable"}
-    assert queries.status(scene.house, "shop").stable == 2
+    assert status_of(scene.house, "shop").stable == 2
 
 
 def test_one_instance_that_carries_the_record_is_enough(scene: Scene) -> None:

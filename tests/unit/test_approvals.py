@@ -13,6 +13,7 @@ import pytest
 from deployer.app import operations, queries
 from deployer.app.operations import RolloutResult
 from deployer.app.operations.execution import locked, run_of
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
 from deployer.drivers.notices import Account, RolloutFacts
@@ -442,7 +443,7 @@ def test_status_and_views_say_for_whom_it_waits(scene: Scene, speak: Speak) -> N
     seen: list[str] = []
 
     def look() -> None:
-        status = queries.status(scene.house, "shop")
+        status = status_of(scene.house, "shop")
         assert status.approval is not None
         seen.append(render(status, scene.world.clock.now()))
         seen.append(reduce_all(scene.events).running.progress)  # type: ignore[union-attr]

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from deployer.app import operations, queries
+from deployer.app import operations
 from deployer.app.evictions import eviction
 from deployer.app.guests import listing
 from deployer.app.operations import adjust
 from deployer.app.operations.evict import admit, evict, evicted
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, Refused
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.plan import Plan
@@ -163,9 +164,9 @@ def test_the_listing_has_what_runs_and_who_was_evicted(scene: Scene) -> None:
 
 
 def test_the_status_says_whose_guest_it_is_and_that_it_was_evicted(scene: Scene) -> None:
-    assert queries.status(scene.house, "shop").tenant == ""
+    assert status_of(scene.house, "shop").tenant == ""
     evict(scene.house, "beta", "we need it")
-    found = queries.status(scene.house, "wiki")
+    found = status_of(scene.house, "wiki")
     assert found.tenant == "beta"
     assert any("is evicted, since" in text and "we need it" in text for text in found.problems)
     assert not any("brings it back" in text for text in found.problems)

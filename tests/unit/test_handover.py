@@ -12,6 +12,7 @@ import pytest
 
 from deployer.app import operations, queries
 from deployer.app.operations import RolloutResult
+from deployer.app.status import status_of
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.model import Load
@@ -46,7 +47,7 @@ def portions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def open_on(scene: Scene) -> dict[str, int]:
-    return {e.role: e.open for e in queries.status(scene.house, "shop").environments}
+    return {e.role: e.open for e in status_of(scene.house, "shop").environments}
 
 
 def test_a_promotion_closes_what_is_open_on_the_former_release_in_portions(

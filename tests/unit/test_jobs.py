@@ -16,7 +16,7 @@ from deployer.app.instance_logs import job_logs
 from deployer.app.jobs.overview import overview
 from deployer.app.jobs.runs import run_due, run_now, take_over
 from deployer.app.keeper.outlook import unattended
-from deployer.app.queries import status
+from deployer.app.status import status_of
 from deployer.core import cron
 from deployer.core.clock import Deadline
 from deployer.core.errors import Aborted, DeadlinePassed, Locked, Refused, StepFailed
@@ -343,7 +343,7 @@ def test_what_is_wrong_with_one_job_is_said_once_and_keeps_no_other_waiting(
     assert [text.split(" (Debian")[0] for text in clockwork.look()] == [trouble]
     scene.world.clock.sleep(60)
     assert clockwork.look() == ["often of shop (run 1"]
-    found = status(scene.house, "shop")
+    found = status_of(scene.house, "shop")
     assert (found.read, found.jobs) == (True, ())
     assert any("install tzdata" in problem for problem in found.problems)
 
@@ -418,7 +418,7 @@ def test_the_overview_has_schedule_next_time_and_last_runs(scene: Scene) -> None
     assert (job.name, job.cron, job.timezone, job.command) == ("nightly", "0 3 * * *", "UTC", ("bin/nightly",))
     assert job.next == scene.world.clock.now() + 2 * 3600
     assert [(run.outcome, run.exit, run.version) for run in job.runs] == [("failed", 3, "1.0")]
-    assert status(scene.house, "shop").jobs == overview(scene.house, "shop").jobs
+    assert status_of(scene.house, "shop").jobs == overview(scene.house, "shop").jobs
 
 
 def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +432,7 @@ def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeyp
         return rows(database, query, *values)
 
     monkeypatch.setattr(SqliteDatabase, "rows", seen)
-    status(scene.house, "shop")
+    status_of(scene.house, "shop")
     overview(scene.house, "shop")
     of_runs = [query for query in asked if "job_runs" in query]
     assert of_runs
@@ -442,7 +442,7 @@ def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeyp
 def test_it_is_said_when_nothing_runs_the_jobs(scene: Scene) -> None:
     said = "nothing does what `schedule` of shop asks for between deploys: `deploy serve` does (docs/keeper.md)"
     assert unattended(scene.house, "shop") == said
-    assert said in status(scene.house, "shop").problems
+    assert said in status_of(scene.house, "shop").problems
     assert (said, "warn") in [(f.text, f.level) for f in doctor.examine(scene.house, None).findings]
     with announced(scene.house.store, attendance.JOBS):
         scene.world.clock.sleep(3600)

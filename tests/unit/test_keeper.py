@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployer.app import attendance, operations, queries
+from deployer.app import attendance, operations
 from deployer.app.attendance import announced
 from deployer.app.due import due
 from deployer.app.keeper.keeper import Keeper
@@ -21,6 +21,7 @@ from deployer.app.keeper.pauses import CALM_SECONDS, FIRST_SECONDS, not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, adjust
 from deployer.app.operations.execution import locked
+from deployer.app.status import status_of
 from deployer.engine import RolloutResult
 from deployer.model import Environment, Instance, Live, Observed, Release
 from deployer.planning.adjustment import Kept, adjustment
@@ -198,7 +199,7 @@ def test_the_status_shows_what_it_did_and_does(kept: Looks) -> None:
     scene = kept.scene
 
     def shown() -> list[str]:
-        view = queries.status(scene.house, "shop")
+        view = status_of(scene.house, "shop")
         return lines(view.size, view.keeper, scene.world.clock.now(), lambda text, _style: text)
 
     assert shown() == []

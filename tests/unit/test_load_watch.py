@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app import operations, queries
+from deployer.app import operations
 from deployer.app.keeper.keeper import Keeper
 from deployer.app.keeper.load_watch import LOOK_SECONDS, LoadWatch, followed
 from deployer.app.keeper.outlook import unattended
 from deployer.app.keeper.pauses import not_before
 from deployer.app.operations import AppContext, adjust
 from deployer.app.operations.execution import locked
+from deployer.app.status import status_of
 from deployer.core.errors import Locked
 from deployer.engine import RolloutResult
 from deployer.planning.orders import StopRequest
@@ -102,7 +103,7 @@ def test_the_end_of_a_word_under_load_keeps_what_the_load_needs(loaded: Loaded) 
 
 
 def shown(loaded: Loaded) -> list[str]:
-    view = queries.status(loaded.scene.house, "shop")
+    view = status_of(loaded.scene.house, "shop")
     return lines(view.size, view.keeper, loaded.scene.world.clock.now(), lambda text, _style: text)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app import doctor, operations, queries
+from deployer.app import doctor, operations
 from deployer.app.operations.execution import locked
 from deployer.app.operations.proxy_recovery import bring_back
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, Refused
 from deployer.model import CLOCKS, LostProxy
 from deployer.views.tables import render
@@ -128,7 +129,7 @@ def test_a_rollback_says_that_users_of_the_lost_one_stay_on_what_it_leaves(edge:
 def test_the_status_and_the_doctor_name_it_and_the_doctor_removes_nothing_that_it_serves(edge: Edge) -> None:
     edge.lose("before attach")
     edge.bring("3.0", keep={"warm": "0s"})
-    text = render(queries.status(edge.house, "shop"), edge.world.clock.now())
+    text = render(status_of(edge.house, "shop"), edge.world.clock.now())
     assert "problem: the proxy of edge3 is lost since " in text
     doctor.fix(edge.house, None)
     assert edge.running() == {2, 3}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from deployer.app import doctor, operations, queries
+from deployer.app import doctor, operations
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, MachinesSilent, Refused
 from deployer.core.host import Host, Meant
 from deployer.engine import RolloutResult
@@ -47,7 +48,7 @@ class Farm(Scene):
         self.world.tick = tick
 
     def status(self) -> str:
-        return render(queries.status(self.house, "shop"), self.world.clock.now())
+        return render(status_of(self.house, "shop"), self.world.clock.now())
 
     def differences(self) -> list[str]:
         return [f.text for f in doctor.examine(self.house, None).findings if f.what == "shop" and f.level != "ok"]
@@ -102,7 +103,7 @@ def test_the_events_and_the_status_name_the_machines(live: Farm) -> None:
     started = live.told("rollout.started")[-1]
     assert started["plan"]["forward"][0]["hosts"] == ("web1", "web2", "web3")
     assert started["steps"][0] == "start 6 instances of r2 as green, 2 on each of web1, web2, web3"
-    view = queries.status(live.house, "shop")
+    view = status_of(live.house, "shop")
     assert [i.host for i in view.environments[0].instances] == ["web1", "web2", "web3"] * 2
     lines = live.status().splitlines()
     assert lines[2].split()[:4] == ["release", "role", "instance", "host"]

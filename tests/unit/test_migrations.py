@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from deployer.app import operations, queries
 from deployer.app.operations import adjust
 from deployer.app.operations import contract as contracted
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, Locked, ManifestRefused, Refused, StepFailed
 from deployer.engine import migration
 from deployer.manifest.load import load
@@ -291,7 +292,7 @@ def contract(scene: Scene, **more: Any) -> Any:
 
 
 def said(scene: Scene) -> tuple[str, str]:
-    found = queries.status(scene.house, "shop").migration
+    found = status_of(scene.house, "shop").migration
     assert found is not None
     return found.contract, found.text
 
@@ -323,7 +324,7 @@ def test_it_runs_once_the_former_release_is_gone(scene: Scene, drop: bool) -> No
     assert scene.versions("blue") == []
     assert (scene.live.stable, scene.live.warm) == ("green", 0)
     assert said(scene) == ("done", "contract of r2 is done")
-    assert queries.status(scene.house, "shop").next == ""
+    assert status_of(scene.house, "shop").next == ""
     assert "nothing to do" in contract(scene).text
     assert ran(scene) == ["bin/backup", "bin/contract"]
 
@@ -333,7 +334,7 @@ def test_it_is_done_however_often_the_size_changes_afterwards(scene: Scene) -> N
     contract(scene, drop=True)
     for n in range(51):  # one more than what is read of a history at once
         assert adjust.scale(scene.house, "shop", 1 + n % 2, 0.0, "load").outcome == "done"
-    found = queries.status(scene.house, "shop").migration
+    found = status_of(scene.house, "shop").migration
     assert found is not None
     assert (found.contract, found.backups) == ("done", ("fine", "fine"))
     assert "nothing to do" in contract(scene).text

@@ -11,6 +11,7 @@ import pytest
 
 from deployer.app import operations, plans, queries
 from deployer.app.operations.execution import run_of
+from deployer.app.status import status_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Detached, Exit, Locked, LockLost, Refused
 from deployer.engine import lease_renewer
@@ -356,7 +357,7 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
 def test_status_history_show_and_plan_read_what_happened(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True}, message="faster basket")
-    status = queries.status(scene.house, "shop")
+    status = status_of(scene.house, "shop")
     assert (status.stable_version, status.candidate_version, status.share) == ("1.0", "2.0", 1000)
     assert [e.role for e in status.environments] == ["stable", "candidate"]
     assert status.problems == ()

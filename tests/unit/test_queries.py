@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app import doctor, operations, queries
+from deployer.app import doctor, operations
 from deployer.app.operations import AppContext
+from deployer.app.status import status_of
 from deployer.core.errors import DriverFailed
 from deployer.model import Instance
 from deployer.views import tables
@@ -38,7 +39,7 @@ def deploy(shop: AppContext, version: str, strategy: str = "bluegreen", **more: 
 
 
 def headline(shop: AppContext) -> str:
-    return tables.render(queries.status(shop, "shop"), shop.clock.now()).splitlines()[0]
+    return tables.render(status_of(shop, "shop"), shop.clock.now()).splitlines()[0]
 
 
 # What nobody who asks a question waits for: models of the manifest, SDKs, and all that changes something
@@ -60,19 +61,19 @@ def test_a_question_imports_nothing_heavy(shop: AppContext, state: Path) -> None
 
 def test_nothing_to_go_back_to_is_not_proposed(shop: AppContext) -> None:
     deploy(shop, "1.0")
-    assert queries.status(shop, "shop").next == ""
+    assert status_of(shop, "shop").next == ""
     deploy(shop, "2.0")
-    assert queries.status(shop, "shop").next == "`deploy rollback` returns to the previous release"
+    assert status_of(shop, "shop").next == "`deploy rollback` returns to the previous release"
     operations.rollback(shop, "shop")
-    assert queries.status(shop, "shop").next == "", "2.0 was left, and nothing was before 1.0"
+    assert status_of(shop, "shop").next == "", "2.0 was left, and nothing was before 1.0"
 
 
 def test_a_held_rollout_says_why_and_what_leads_on(shop: AppContext) -> None:
     deploy(shop, "1.0")
     deploy(shop, "2.0", "canary", options={"hold": True})
 
-    assert "`deploy promote`" in queries.status(shop, "shop").next
-    assert "`deploy resume`" in queries.status(shop, "shop").next
+    assert "`deploy promote`" in status_of(shop, "shop").next
+    assert "`deploy resume`" in status_of(shop, "shop").next
 
 
 def test_an_undecided_rollout_says_what_is_missing(shop: AppContext, world: World) -> None:
@@ -80,14 +81,14 @@ def test_an_undecided_rollout_says_what_is_missing(shop: AppContext, world: Worl
     world.rate = 0.0
     deploy(shop, "2.0", "canary", options={"steps": [10]}, manifest={"judge": {"undecided": "hold"}})
 
-    assert queries.status(shop, "shop").next.startswith("inconclusive: r2 at 10% within 10 s: ")
+    assert status_of(shop, "shop").next.startswith("inconclusive: r2 at 10% within 10 s: ")
 
 
 def test_a_release_of_which_nothing_runs_is_not_called_live(shop: AppContext, world: World) -> None:
     deploy(shop, "1.0")
     for name, instance in world.instances.items():
         world.instances[name] = replace(instance, state="exited", exit_code=137)
-    view = queries.status(shop, "shop")
+    view = status_of(shop, "shop")
 
     assert headline(shop) == "shop  no release is live"
     assert view.problems == ("r1 should be live, but nothing of it runs: `deploy up` brings it back",)
@@ -104,7 +105,7 @@ def test_an_engine_that_does_not_answer_says_nothing_about_its_instances(
 
     deploy(shop, "1.0")
     monkeypatch.setattr(MemoryRuntime, "instances", silent)
-    view = queries.status(shop, "shop")
+    view = status_of(shop, "shop")
     told = [(f.text, f.remedy) for f in doctor.examine(shop, None).findings if f.what == "shop"]
 
     assert headline(shop) == "shop  what is live could not be read"

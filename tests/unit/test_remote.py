@@ -27,6 +27,7 @@ from deployer.app import queries
 from deployer.app.cost import cost
 from deployer.app.operations import AppContext
 from deployer.app.operations.execution import locked
+from deployer.app.status import status_of
 from deployer.app.wiring import open_house
 from deployer.cli import main
 from deployer.cli.lazy import COMMANDS, group
@@ -168,8 +169,8 @@ def test_what_is_printed_is_what_is_printed_at_home(api: Api, run: Deploy, monke
     api.scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     with server(api, monkeypatch), api.desk.house() as house:
         for command, view in (
-            (("status",), queries.status(house, "shop")),
-            (("status", "--all"), queries.status(house, "shop")),
+            (("status",), status_of(house, "shop")),
+            (("status", "--all"), status_of(house, "shop")),
             (("history",), queries.history(house, "shop")),
             (("history", "--limit", "1"), queries.history(house, "shop", 1)),
             (("history", "--releases"), queries.releases(house, "shop")),

@@ -16,6 +16,7 @@ import pytest
 from deployer import __version__
 from deployer.app import operations, queries
 from deployer.app.operations.execution import locked
+from deployer.app.status import status_of
 from deployer.core.errors import Exit
 from deployer.core.events import Event
 from deployer.manifest.fingerprint import fingerprint
@@ -306,7 +307,7 @@ def test_what_is_read_is_what_the_commands_read(api: Api, ask: Client, held: int
     viewer = api.token("viewer", "shop")
     with api.desk.house() as house:
         status = ask("GET", f"{V1}/services/shop", viewer).json()
-        assert status == plain(queries.status(house, "shop").to_dict())
+        assert status == plain(status_of(house, "shop").to_dict())
         assert (status["stable_version"], status["candidate_version"], status["share"]) == ("1.0", "2.0", 1000)
         assert ask("GET", f"{V1}/rollouts/{held}", viewer).json() == plain(queries.show(house, held).to_dict())
         listed = ask("GET", f"{V1}/services/shop/rollouts", viewer, params={"limit": 1}).json()

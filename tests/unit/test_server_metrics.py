@@ -14,9 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deployer import __version__
-from deployer.app import operations, queries
+from deployer.app import operations, status
 from deployer.app.operations import AppContext
 from deployer.app.operations.execution import locked
+from deployer.app.status import status_of
 from deployer.core.errors import StoreFailed
 from deployer.core.events import Event
 from deployer.drivers.certificates import keys
@@ -111,7 +112,7 @@ def test_a_rollout_under_way(api: Api) -> None:
     file = live_sample.file_of(state, number)
     live_sample.Latest(file, clock).keep({"share_actual": 987, "spent": 1})
     found = values(api)
-    status: StatusView = queries.status(api.scene.house, "shop")
+    status: StatusView = status_of(api.scene.house, "shop")
     safety = status.safety
     assert safety is not None
     assert status.share == safety.share == 1000
@@ -184,13 +185,13 @@ def test_a_proxy_that_does_not_answer_is_no_share(api: Api) -> None:
 def test_who_asks_every_second_costs_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     hold(api)
     looks: list[str] = []
-    status = queries.status
+    read_status = status.status_of
 
     def counted(house: AppContext, service: str) -> StatusView:
         looks.append(service)
-        return status(house, service)
+        return read_status(house, service)
 
-    monkeypatch.setattr(queries, "status", counted)
+    monkeypatch.setattr(status, "status_of", counted)
     times: list[int] = []
     read = Rollouts.times
 

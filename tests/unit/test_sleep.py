@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.app import operations, queries
+from deployer.app import operations
 from deployer.app.doctor import services
 from deployer.app.keeper.load_watch import LOOK_SECONDS, LoadWatch, followed
 from deployer.app.keeper.outlook import unattended
 from deployer.app.operations import adjust
+from deployer.app.status import status_of
 from deployer.core.errors import Exit, Refused
 from deployer.drivers.ports.sleeping import Wake
 from deployer.drivers.sleeping.wakes import MOST_SECONDS, Wakes
@@ -83,7 +84,7 @@ def test_it_sleeps_after_the_time_in_which_nobody_came(shop: Sleepy) -> None:
     assert shop.states() == {"shop-r1-1": "exited"}
     assert shop.pass_by(20) == []
     assert shop.world.attended > 2, "and somebody is there who wakes it"
-    status = queries.status(shop.house, "shop")
+    status = status_of(shop.house, "shop")
     assert (status.stable, status.problems) == (1, tuple(p for p in status.problems if "`scale`" in p))
     assert status.size is not None
     assert wanted(status.size).endswith("wakes with the next request")
@@ -169,7 +170,7 @@ def test_what_is_paused_keeps_its_memory_and_says_so(shop: Sleepy) -> None:
     shop.pass_by(11)
     assert shop.states() == {"shop-r1-1": "paused"}
     assert adjust.keep(shop.house, "shop") is None
-    size = queries.status(shop.house, "shop").size
+    size = status_of(shop.house, "shop").size
     assert size is not None
     assert " (paused: it keeps its memory), wakes with the next request" in wanted(size)
     found = services.service(shop.house, "shop")
@@ -221,9 +222,9 @@ def test_a_start_that_failed_is_told(shop: Sleepy) -> None:
     shop.world.wakes.append(Wake(at, 2.0, error="shop-r1-1 is gone", failed=1, next=at + 1))
     assert list(shop.watch.woken()) == ["a request came, but the service did not start: shop-r1-1 is gone"]
     assert list(shop.watch.woken()) == []
-    assert any("shop-r1-1 is gone" in problem for problem in queries.status(shop.house, "shop").problems)
+    assert any("shop-r1-1 is gone" in problem for problem in status_of(shop.house, "shop").problems)
     shop.world.wakes.append(Wake(at, 2.0, error="shop-r7-1 is gone", failed=1, next=at + 1, of="shop-r7-1"))
-    assert not any("is gone" in problem for problem in queries.status(shop.house, "shop").problems), "another release"
+    assert not any("is gone" in problem for problem in status_of(shop.house, "shop").problems), "another release"
 
 
 def test_a_plan_that_sleeps_is_read_as_it_was_written(shop: Sleepy) -> None:

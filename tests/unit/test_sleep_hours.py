@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from deployer.app import queries
 from deployer.app.operations import adjust
+from deployer.app.status import status_of
 from deployer.manifest.models import Manifest
 from deployer.manifest.scale import AwakeHours
 from tests.unit.test_sleep import SCALE, Sleepy
@@ -85,7 +85,7 @@ class Open(Sleepy):
     scale: ClassVar[dict[str, Any]] = {**SCALE, "hours": {"from": "30 22 * * *", "to": "0 23 * * *"}}
 
     def next(self) -> tuple[str, float]:
-        keeper = queries.status(self.house, "shop").keeper
+        keeper = status_of(self.house, "shop").keeper
         assert keeper is not None
         return keeper.next, keeper.next_at - self.world.clock.now()
 

@@ -14,6 +14,7 @@ import pytest
 
 from deployer.app import doctor, operations, queries
 from deployer.app.reports.gather import gather
+from deployer.app.status import status_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Exit, Refused
 from deployer.drivers.traffic.proxyless import ProxylessTraffic
@@ -81,7 +82,7 @@ def test_a_live_value_that_is_lost_is_named_by_status_and_doctor(scene: WorkerSc
     scene.deploy("1.0")
     (tmp_path / "live" / "queue").unlink()
 
-    shown = queries.status(scene.house, "queue")
+    shown = status_of(scene.house, "queue")
     assert shown.problems == (
         f"r1 (blue) is live by the records and is running, but its live value, {tmp_path / 'live' / 'queue'}, is lost:"
         " `deploy doctor --fix` writes it again",
