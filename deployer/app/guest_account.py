@@ -43,7 +43,10 @@ class GuestAccount:
         self._folder = state / FOLDER
 
     def add(self, use: Mapping[tuple[str, str], GuestUse], now: float) -> None:
-        """Add what tenants use on hosts at a moment; looks that follow each other quickly are left out."""
+        """Add what tenants use on hosts at a moment; looks that follow each other quickly are left out.
+
+        Raise Refused where that cannot be written.
+        """
         month = time.strftime("%Y-%m", time.gmtime(now))
         found = self.read(month)
         if not use or any(now < each.at + LOOK_SECONDS for each in found.values()):
@@ -52,9 +55,15 @@ class GuestAccount:
         for key, each in use.items():
             former = before.get(key, Used())
             found.setdefault(key, Used(counter=former.counter, at=former.at)).add(each, now)
-        files.folder(self._folder)
         rows = [{"tenant": tenant, "host": host, **asdict(each)} for (tenant, host), each in sorted(found.items())]
-        files.replace(self._file(month), json.dumps(rows))
+        try:
+            files.folder(self._folder)
+            files.replace(self._file(month), json.dumps(rows))
+        except OSError as error:
+            raise Refused(
+                f"{self._file(month)} cannot be written: {error.strerror}",
+                "what guests use is not counted until it can",
+            ) from None
 
     def read(self, month: str) -> dict[tuple[str, str], Used]:
         """Return what was used in a month, such as 2026-11, by tenant and host. Raise Refused for a damaged file."""

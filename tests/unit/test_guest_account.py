@@ -92,7 +92,7 @@ def scene(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_the_bill_has_what_was_used_and_how_often_each_was_evicted(scene: Scene) -> None:
     month = time.strftime("%Y-%m", time.gmtime(scene.house.clock.now()))
     for _ in range(3):
-        see_to(scene.house, ("blog", "wiki"))
+        see_to(scene.house, ("blog", "wiki"), lambda _ended: None)
         scene.world.clock.sleep(61)
     evict(scene.house, "acme", "we need it")
     admit(scene.house, "acme", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer.app.evictions import eviction
-from deployer.app.operations import adjust
+from deployer.app.operations import RolloutResult, adjust
 from deployer.app.operations.evict import evict
 from deployer.app.operations.guest_keeping import see_to
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.ports.guests import GuestUse
+from deployer.model import GuestTerms
 from deployer.planning.guest_keeping import CALM_SECONDS, SeenGuest, leaving, moves
 from deployer.store import DEPLOYER
 from tests.house import Scene
+from tests.memory import MemoryGuests
 
 MIB = 1024**2
 NOW = 1_790_000_000.0
@@ -150,7 +155,9 @@ def running(scene: Scene, service: str) -> int:
 
 
 def look(scene: Scene) -> list[str]:
-    return sorted(r.text for r in see_to(scene.house, ("shop", "blog", "wiki")))
+    ended = list[RolloutResult]()
+    see_to(scene.house, ("shop", "blog", "wiki"), ended.append)
+    return sorted(each.text for each in ended)
 
 
 def test_a_host_without_memory_sends_guests_away_and_takes_them_back(scene: Scene) -> None:
@@ -167,6 +174,31 @@ def test_a_host_without_memory_sends_guests_away_and_takes_them_back(scene: Scen
     assert len(look(scene)) == 1
     assert running(scene, "blog") == 2
     assert look(scene) == []
+
+
+def test_trouble_with_one_guest_or_with_the_bill_keeps_no_other_one_where_its_owner_needs_memory(
+    scene: Scene, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    month = time.strftime("%Y-%m", time.gmtime(scene.house.clock.now()))
+    (state / "guests").mkdir()
+    (state / "guests" / f"{month}.json").write_text("[")
+    use = MemoryGuests.use
+
+    def used(guests: MemoryGuests, terms: GuestTerms) -> dict[str, GuestUse]:
+        if terms.tenant == "beta":
+            raise DriverFailed("no way to its host")
+        return use(guests, terms)
+
+    monkeypatch.setattr(MemoryGuests, "use", used)
+    scene.world.room = {"": 400 * MIB}
+    ended = list[RolloutResult]()
+    with pytest.raises(DriverFailed, match="no way to its host"):
+        see_to(scene.house, ("shop", "blog", "wiki"), ended.append)
+    assert [each.outcome for each in ended] == ["done"]
+    assert (running(scene, "blog"), running(scene, "wiki")) == (0, 2)
+    monkeypatch.setattr(MemoryGuests, "use", use)
+    with pytest.raises(Refused, match="cannot be read"):
+        see_to(scene.house, ("shop", "blog", "wiki"), ended.append)
 
 
 def test_a_guest_that_does_not_get_healthy_is_tried_again_after_a_while(scene: Scene) -> None:

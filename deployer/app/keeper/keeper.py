@@ -140,8 +140,7 @@ class Keeper:
         """Do what is due of guests, all at the same time."""
         with suppress(Detached, Locked), self._opened(self._stop) as house:
             house.stop = self._stop
-            for ended in see_to(house, ours):
-                self._say(house.store.rollouts.get(ended.rollout).service, ended.text, ended)
+            see_to(house, ours, lambda ended: self._say(_service_of(house, ended), ended.text, ended))
             self._guests.settled(GUESTS)
 
     def _watch(self, release: Release) -> None:
@@ -173,6 +172,10 @@ class Keeper:
                     self._say(service, ended.text, ended)
 
         self._threads.begin(service, f"keeper of {service}", do)
+
+
+def _service_of(house: AppContext, ended: RolloutResult) -> str:
+    return house.store.rollouts.get(ended.rollout).service
 
 
 def _was_left(rollout: Rollout) -> bool:

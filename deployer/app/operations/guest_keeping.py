@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,30 @@ from deployer.planning.guest_keeping import GuestMove, SeenGuest, leaving, moves
 from deployer.planning.plan import Plan
 from deployer.planning.steps import Start
 from deployer.store import DEPLOYER
-from deployer.transport.fanout import on_all
+from deployer.transport.fanout import Answers, on_all
 
 
-def see_to(house: AppContext, ours: Collection[str]) -> tuple[RolloutResult, ...]:
-    """Do what is due of guests among these services. Raise the first error that is not that others are at work."""
+def see_to(house: AppContext, ours: Collection[str], say: Callable[[RolloutResult], object]) -> None:
+    """Do what is due of guests among these services, and `say` how it ended.
+
+    Raise the first trouble, but that others are at work, once all was tried: a host that is silent, or a bill that
+    cannot be written, keeps no guest where its owner needs the memory.
+    """
     live = [release for release in guests(house) if release.service in ours]
     if not live:
-        return ()
-    seen, room = _seen(house, live)
+        return
+    seen, room, trouble = _seen(house, live)
     use = {(each.tenant, host): use for each in seen for host, use in each.whole.items()}
-    GuestAccount(house.store.folder).add(use, house.clock.now())
-    return _done(house, live, moves([each.guest for each in seen], room, house.clock.now()))
+    try:
+        GuestAccount(house.store.folder).add(use, house.clock.now())
+    except DeployError as error:
+        trouble.append(error)
+    came = _done(house, live, moves([each.guest for each in seen], room, house.clock.now()))
+    for ended in came.ok.values():
+        if ended is not None:
+            say(ended)
+    for first in (*trouble, *came.failed.values()):
+        raise first
 
 
 def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0) -> None:
@@ -47,14 +59,16 @@ def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0)
     hosts = {host for step in starts for host in step.hosts} or {""}
     need = {host: limit * -(-more // len(hosts)) for host in hosts}
     try:
-        seen, room = _seen(house, live)
+        seen, room, trouble = _seen(house, live)
         here = {host: bytes_ for host, bytes_ in room.items() if host in hosts}
-        _done(house, live, leaving([each.guest for each in seen], here, need, release.service))
+        _done(house, live, leaving([each.guest for each in seen], here, need, release.service)).all()
+        for error in trouble:
+            raise error
     except DeployError as error:
         house.tell(release.service, f"guests could not make room: {error}")
 
 
-def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) -> tuple[RolloutResult, ...]:
+def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) -> Answers[str, RolloutResult | None]:
     by_name = {release.service: release for release in live}
 
     def do(move: GuestMove) -> RolloutResult | None:
@@ -65,8 +79,7 @@ def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) 
         except Locked:
             return None  # somebody else is at work: it is looked at again
 
-    ended = on_all({move.service: move for move in due}, do, AT_ONCE).all()
-    return tuple(each for each in ended.values() if each is not None)
+    return on_all({move.service: move for move in due}, do, AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -81,15 +94,20 @@ class _Seen:
         return self.guest.tenant
 
 
-def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict[str, int]]:
-    seen, room = list[_Seen](), dict[str, int]()
+def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict[str, int], list[DeployError]]:
+    """Return the guests, the bytes that hosts can still give, and why some guests could not be looked at."""
+    seen, room, trouble = list[_Seen](), dict[str, int](), list[DeployError]()
     for release in live:
         terms, found = release.terms, eviction(house.store, release.service)
         drivers = house.drivers(release)
         if terms is None or drivers.guests is None:
             continue
-        room |= drivers.guests.room()
-        use = {} if found else dict(drivers.guests.use(terms))
+        try:
+            room |= drivers.guests.room()
+            use = {} if found else dict(drivers.guests.use(terms))
+        except DeployError as error:
+            trouble.append(error)
+            continue
         guest = SeenGuest(
             service=release.service,
             tenant=terms.tenant,
@@ -104,7 +122,7 @@ def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict
             tried=found.tried if found else 0.0,
         )
         seen.append(_Seen(guest, use))
-    return seen, room
+    return seen, room, trouble
 
 
 def _refused(file: str, tenant: str, now: float) -> str:

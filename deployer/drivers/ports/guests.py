@@ -31,9 +31,9 @@ class Guests(Protocol):
         ...
 
     def room(self) -> Mapping[str, int]:
-        """Return how many bytes of memory each host of a release can still give."""
+        """Return how many bytes of memory each host of a release can still give; one that is silent is left out."""
         ...
 
     def use(self, terms: GuestTerms) -> Mapping[str, GuestUse]:
-        """Return what a tenant uses on each host that has something of it."""
+        """Return what a tenant uses on each host that has something of it; one that is silent is left out."""
         ...

@@ -8,23 +8,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import ImageGone, MachinesSilent, Refused
+from deployer.core.errors import ImageGone, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker.fleet_guests import FleetGuests
+from deployer.drivers.runtime.docker.fleet_host import AT_ONCE as AT_ONCE
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.fleet_host import answers as answers
 from deployer.drivers.runtime.docker.fleet_jobs import FleetJobs
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.hosts import host_of
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.planning.steps import named
-from deployer.transport.fanout import on_all
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
-AT_ONCE = 20  # machines that are asked at the same time
 T = TypeVar("T")
 
 
@@ -146,24 +146,6 @@ class DockerFleet:
 
     def _all(self, work: Callable[[FleetHost], tuple[T, ...]]) -> tuple[T, ...]:
         return tuple(found for part in answers(self._members, work).values() for found in part)
-
-
-def answers(members: Mapping[str, FleetHost], work: Callable[[FleetHost], T], least: int | None = None) -> dict[str, T]:
-    """Do something on hosts at the same time. Return what each one answered, by its name.
-
-    Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
-    what the others gave where that is a tuple.
-    """
-    came = on_all(members, work, AT_ONCE)
-    given, silent = came.ok, dict[str, str]()
-    for error in came.failed.values():
-        if not isinstance(error, MachinesSilent):
-            raise error
-        silent |= error.silent
-    if silent and len(given) < (len(members) if least is None else least):
-        seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
-        raise MachinesSilent(silent, seen)
-    return given
 
 
 def refuse_lost(members: Mapping[str, FleetHost], release: Release) -> None:

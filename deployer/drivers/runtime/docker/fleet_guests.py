@@ -8,7 +8,7 @@ from contextlib import suppress
 from deployer.core.clock import Deadline
 from deployer.core.errors import MachinesSilent, Refused
 from deployer.drivers.ports.guests import GuestUse
-from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.fleet_host import FleetHost, answers
 from deployer.drivers.runtime.docker.guests import AT_ONCE
 from deployer.drivers.runtime.hosts import host_of
 from deployer.model import GuestTerms, Instance
@@ -41,14 +41,8 @@ class FleetGuests:
 
     def room(self) -> dict[str, int]:
         """Return how many bytes of memory each host can still give; one that is silent is left out."""
-
-        def look(member: FleetHost) -> int:
-            return member.read(lambda runtime: runtime.guests.room())[""]
-
-        return on_all(self._wanted, look, AT_ONCE).ok
+        return answers(self._wanted, lambda member: member.read(lambda runtime: runtime.guests.room())[""], least=0)
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
-        """Return what a tenant uses on each host."""
-        return {
-            name: member.read(lambda runtime: runtime.guests.use(terms))[""] for name, member in self._wanted.items()
-        }
+        """Return what a tenant uses on each host; one that is silent is left out."""
+        return answers(self._wanted, lambda member: member.read(lambda runtime: runtime.guests.use(terms))[""], least=0)

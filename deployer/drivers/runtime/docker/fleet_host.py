@@ -6,15 +6,17 @@ not wait for it each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from deployer.core.clock import Clock
 from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Unreachable
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.transport.fanout import on_all
 from deployer.transport.reachability import LastHeard
 
+AT_ONCE = 20  # machines that are asked at the same time
 T = TypeVar("T")
 
 
@@ -76,3 +78,21 @@ class FleetHost:
 
 def _why(error: DriverFailed | DeadlinePassed) -> str:
     return error.message.removeprefix("ping: ")
+
+
+def answers(members: Mapping[str, FleetHost], work: Callable[[FleetHost], T], least: int | None = None) -> dict[str, T]:
+    """Do something on hosts at the same time. Return what each one answered, by its name.
+
+    Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
+    what the others gave where that is a tuple.
+    """
+    came = on_all(members, work, AT_ONCE)
+    given, silent = came.ok, dict[str, str]()
+    for error in came.failed.values():
+        if not isinstance(error, MachinesSilent):
+            raise error
+        silent |= error.silent
+    if silent and len(given) < (len(members) if least is None else least):
+        seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
+        raise MachinesSilent(silent, seen)
+    return given
