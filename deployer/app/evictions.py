@@ -14,7 +14,7 @@ from deployer.store import DEPLOYER
 if TYPE_CHECKING:
     from deployer.store import Rollout, Store
 
-READ = 20  # newest rollouts: nothing but evictions and admissions happens to what is evicted
+READ = 20  # newest rollouts, among which is the last that was to let a guest in
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,12 @@ class Eviction:
 
 def eviction(store: Store, service: str) -> Eviction | None:
     """Return the eviction of a service that stands; None where it may run."""
-    tried = 0.0
-    for rollout in store.rollouts.of(service, READ, adjustments=True):
-        if rollout.strategy == ADMIT and rollout.outcome != "done":
-            tried = max(tried, rollout.ended_at or 0.0)
-        if rollout.outcome != "done" or rollout.strategy not in (EVICT, ADMIT):
-            if not rollout.plan.adjusts and rollout.outcome == "done":
-                return None
-            continue
-        return _read(rollout, tried) if rollout.strategy == EVICT else None
-    return None
+    last = store.rollouts.newest_done(service, (EVICT, ADMIT))
+    if last is None or last.strategy != EVICT:
+        return None
+    since = (each for each in store.rollouts.of(service, READ, adjustments=True) if each.number > last.number)
+    tried = max((each.ended_at or 0.0 for each in since if each.strategy == ADMIT), default=0.0)
+    return _read(last, tried)
 
 
 def refuse_evicted(store: Store, service: str) -> None:

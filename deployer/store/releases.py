@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
-from deployer.model import Release
+from deployer.model import Release, Signature
 from deployer.store import meta
 from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
@@ -15,6 +16,9 @@ from deployer.store.needs import NEEDED
 from deployer.store.owner import Lock
 from deployer.store.records import read_release
 from deployer.store.sizes import SCALED
+
+if TYPE_CHECKING:
+    from deployer.planning.plan import Plan
 
 
 class Releases:
@@ -81,6 +85,18 @@ def add_row(db: Connection, release: Release) -> None:
 def set_status(db: Connection, service: str, number: int, status: str) -> None:
     """Write what a release has proved to be, in the transaction of the caller."""
     db.execute("update releases set status = ? where service = ? and number = ?", (status, service, number))
+
+
+def what_is_brought(db: Connection, plan: Plan) -> str:
+    """Return what a plan brings, in words that still tell it when the release is forgotten."""
+    row = db.execute(
+        "select version, image, image_id, signature from releases where service = ? and number = ?",
+        (plan.service, plan.release),
+    ).fetchone()
+    what = f" ({row['version']}), {row['image']} = {row['image_id']}" if row else ""
+    if row and row["signature"]:
+        what += f", {Signature(**json.loads(row['signature'])).explain()}"
+    return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
 
 
 def _next_number(db: Connection, service: str) -> int:

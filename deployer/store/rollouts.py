@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
 from deployer.core.errors import Aborted, DeployError, Refused
-from deployer.model import Signature
 from deployer.planning.orders import RolloutResult
 from deployer.store.actor import DEPLOYER
 from deployer.store.audit import Audit, AuditEntry
@@ -24,7 +23,7 @@ from deployer.store.journal import end_step
 from deployer.store.owed import owe
 from deployer.store.owner import Lock
 from deployer.store.records import ControlRequest, Rollout, RolloutTimes, read_rollout
-from deployer.store.releases import set_status
+from deployer.store.releases import set_status, what_is_brought
 from deployer.store.requests import take_request
 from deployer.store.sets import is_last, turn_back
 
@@ -61,6 +60,16 @@ class Rollouts:
         return tuple(
             map(read_rollout, self._database.rows(f"{query} order by number desc", service, release, occasion))
         )
+
+    def newest_done(self, service: str, occasions: Collection[str]) -> Rollout | None:
+        """Return the newest rollout that was done: one to another release, or an adjustment of these occasions."""
+        marks = ", ".join("?" * len(occasions))
+        query = (  # only marks are put in
+            "select * from rollouts where service = ? and outcome = 'done'"  # noqa: S608
+            f" and (origin != release or strategy in ({marks})) order by number desc limit 1"
+        )
+        rows = self._database.rows(query, service, *occasions)
+        return read_rollout(rows[0]) if rows else None
 
     def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
         """Return how the rollouts went whose number is above `after`, or among `besides`."""
@@ -118,7 +127,7 @@ class Rollouts:
         except Duplicate:
             raise Refused(f"{plan.service} has a rollout in progress", "see `deploy status`") from None
         action = plan.strategy if plan.strategy == "rollback" or plan.adjusts else "start"
-        brought = _brought(db, plan)
+        brought = what_is_brought(db, plan)
         self._audit.add(db, AuditEntry(action, plan.service, "begun", number, plan.release, brought, message, by))
         return number
 
@@ -236,15 +245,3 @@ def _promote(db: Connection, plan: Plan) -> None:
     set_status(db, plan.service, plan.release, "good")
     if plan.strategy == "rollback" and plan.origin:
         set_status(db, plan.service, plan.origin, "rolled-back")
-
-
-def _brought(db: Connection, plan: Plan) -> str:
-    """Say what a rollout brings, in words that still tell it when the release is forgotten."""
-    row = db.execute(
-        "select version, image, image_id, signature from releases where service = ? and number = ?",
-        (plan.service, plan.release),
-    ).fetchone()
-    what = f" ({row['version']}), {row['image']} = {row['image_id']}" if row else ""
-    if row and row["signature"]:
-        what += f", {Signature(**json.loads(row['signature'])).explain()}"
-    return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"

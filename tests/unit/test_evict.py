@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from deployer.app import operations
-from deployer.app.evictions import eviction
+from deployer.app.evictions import READ, eviction
 from deployer.app.guests import listing
 from deployer.app.operations import adjust
-from deployer.app.operations.evict import admit, evict, evicted
+from deployer.app.operations.evict import admit, evict, evict_one, evicted
+from deployer.app.operations.guests import guests
 from deployer.app.status import status_of
 from deployer.core.errors import Exit, Refused
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.plan import Plan
-from deployer.store import whoami
+from deployer.store import DEPLOYER, whoami
 from deployer.views import tables
 from tests.house import Scene
 
@@ -110,6 +111,38 @@ def test_a_guest_that_is_not_healthy_when_it_is_let_in_stays_away(scene: Scene) 
     (ended,) = admit(scene.house, "beta", "there is room")
     assert ended.exit == Exit.FAILED
     assert running(scene, "wiki") == []
+    assert eviction(scene.house.store, "wiki") is not None
+
+
+def test_it_stays_evicted_however_often_it_did_not_get_healthy(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    scene.world.broken.add("1.0")
+    for _ in range(READ + 1):
+        (ended,) = admit(scene.house, "beta", "there is room")
+        assert ended.outcome == "reverted"
+    found = eviction(scene.house.store, "wiki")
+    assert found is not None
+    last = scene.house.store.rollouts.of("wiki", 1, adjustments=True)[0]
+    assert (found.reason, found.tried) == ("we need it", last.ended_at)
+
+
+def test_whom_the_keeper_has_evicted_stays_away_when_a_person_says_so(scene: Scene) -> None:
+    wiki = next(release for release in guests(scene.house) if release.service == "wiki")
+    evict_one(scene.house, wiki, "its owner needs memory", DEPLOYER)
+    (ended,) = evict(scene.house, "beta", "all weekend", seconds=3600)
+    assert ended.outcome == "done"
+    found = eviction(scene.house.store, "wiki")
+    assert found is not None
+    assert (found.by_person, found.reason) == (True, "all weekend")
+    assert found.until > scene.house.clock.now()
+    assert running(scene, "wiki") == []
+
+
+def test_it_is_said_where_nothing_can_be_let_in(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    scene.world.silent = {"": "no route to it"}
+    with pytest.raises(Refused, match="nothing of wiki can be started now"):
+        admit(scene.house, "beta", "there is room")
     assert eviction(scene.house.store, "wiki") is not None
 
 

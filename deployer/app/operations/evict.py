@@ -19,6 +19,7 @@ from deployer.engine import RolloutResult, drive
 from deployer.model import Release
 from deployer.planning.adjustment import admitting, evicting
 from deployer.planning.orders import ADMIT
+from deployer.planning.steps import named
 from deployer.store import whoami
 from deployer.transport.fanout import on_all
 
@@ -31,9 +32,10 @@ def evict(
     """Evict the guests of a tenant ("" for all), all at the same time, for so many seconds (0: until they are let in).
 
     Each instance is frozen at once, and has what its terms say to end, or nothing with `now`. Raise Refused where there
-    are none; else the worst of what went wrong, once all were tried.
+    are none; else the worst of what went wrong, once all were tried. Whom the keeper has evicted stays away, too.
     """
-    meant = [release for release in _meant(house, tenant) if not eviction(house.store, release.service)]
+    known = [(release, eviction(house.store, release.service)) for release in _meant(house, tenant)]
+    meant = [release for release, found in known if found is None or not found.by_person]
     if not meant:
         raise Refused(f"no guest{f' of {tenant}' if tenant else ''} runs", "`deploy guests` lists them")
     until = house.clock.now() + seconds if seconds else 0.0
@@ -41,11 +43,15 @@ def evict(
 
 
 def admit(house: AppContext, tenant: str, reason: str) -> tuple[RolloutResult, ...]:
-    """Let the guests of a tenant ("" for all) come back that were evicted. Raise Refused where there are none."""
+    """Let the guests of a tenant ("" for all) come back that were evicted. Raise Refused where none of them can."""
     meant = [release for release in _meant(house, tenant) if eviction(house.store, release.service)]
     if not meant:
         raise Refused(f"no guest{f' of {tenant}' if tenant else ''} is evicted", "`deploy guests` lists them")
-    return _each(meant, lambda release: admit_one(house, release.service, reason, whoami()))
+    ended = _each(meant, lambda release: admit_one(house, release.service, reason, whoami()))
+    if not ended:
+        who = named(tuple(release.service for release in meant))
+        raise Refused(f"nothing of {who} can be started now", "`deploy guests` says why: is a host silent?")
+    return ended
 
 
 def evicted(house: AppContext) -> tuple[Eviction, ...]:
@@ -68,7 +74,8 @@ def evict_one(
         release = live_release(house.store, service)
         drivers = house.drivers(release)
         grace = 0.0 if now or release.terms is None else min(release.manifest.stop.grace, release.terms.evict)
-        plan = evicting(observe(house.store, drivers, service), release, grace, until, reason)
+        away = eviction(house.store, service) is not None
+        plan = evicting(observe(house.store, drivers, service), release, grace, until, reason, away=away)
         if plan is None:
             return None
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
