@@ -115,6 +115,7 @@ def _request(order: Order, found: LoadedSet, loaded: Loaded, environ: Mapping[st
         message=order.reason,
         override_freeze=order.override_freeze,
         replace=order.replace,
+        allowed=tuple(order.allowed),
         dirty=order.dirty,
         secrets=secrets,
     )
@@ -133,10 +134,9 @@ def newest(house: AppContext, name: str) -> ReleaseSet:
 
 def asked_of(house: AppContext, order: Order) -> ReleaseSet | None:
     """Return the set of which an order for one service would turn or end all rollouts; None where there is none."""
-    from deployer.app.operations.dispatch import TOGETHER, set_in_progress
+    from deployer.app.operations import dispatch
 
-    turns = order.action in (*TOGETHER, "rollback") or order.replace or order.refuse
-    return set_in_progress(house.store, order.service) if turns else None
+    return dispatch.asked_of(house, order)
 
 
 def number_in_progress(house: AppContext, name: str) -> int:

@@ -229,10 +229,14 @@ class Answered(DeployError):
 
 
 class NothingInProgress(Refused):
-    """What is asked needs a rollout in progress, and the service has none."""
+    """What is asked needs a rollout in progress, and the service has none, or another one than the `wanted`."""
 
-    def __init__(self, service: str) -> None:
-        super().__init__(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
+    def __init__(self, service: str, wanted: int = 0, there: int = 0) -> None:
+        if there:
+            said = f"rollout {wanted} of {service} is not in progress: {there} is"
+            super().__init__(said, "look at it again: `deploy status`")
+        else:
+            super().__init__(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
 
 
 class NoSetInProgress(Refused):

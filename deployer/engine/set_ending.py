@@ -11,19 +11,14 @@ from deployer.planning.sets import worst
 from deployer.planning.steps import named
 
 if TYPE_CHECKING:
-    from deployer.store import Rollout, Store
+    from deployer.store import Store
     from deployer.store.sets import ReleaseSet
-
-
-def recorded(rollout: Rollout) -> RolloutResult:
-    """Return how a rollout has ended, as its record has it."""
-    return RolloutResult(rollout.outcome or "paused", Exit(rollout.exit), rollout.text, rollout.number)
 
 
 def told(store: Store, group: ReleaseSet) -> dict[str, Any]:
     """Return what the event of the ending tells, by the records of all members."""
     rollouts = {member.service: member.rollout for member in group.moved}
-    result = ending(store, group, {service: recorded(store.rollouts.get(n)) for service, n in rollouts.items()})
+    result = ending(store, group, {service: store.rollouts.get(n).result for service, n in rollouts.items()})
     said = {"outcome": result.outcome, "exit": int(result.exit), "text": result.text}
     culprit = store.sets.get(group.number).culprit
     return {"set": group.number, "name": group.name, **said, "culprit": culprit, "rollouts": rollouts}

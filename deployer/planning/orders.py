@@ -52,13 +52,13 @@ class Order:
     what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
     `dirty` also builds changes that are not committed; `bundle` is a file to deploy from instead of a manifest, signed
     by one of the keys in `signers`, or `unsigned` for this reason, with secrets that `identity` opens and
-    `data` that is kept or overwritten where some is here already. `rollback` takes
-    `to` (0: the last good release),
+    `data` that is kept or overwritten where some is here already. `rollback` takes `to` (0: the last good release),
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
-    `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
-    takes the `instances` on each host (0: as many as the manifest says) and for how many `seconds` (0: until another
-    word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is its release file,
-    `versions` are by service, with "" for all others, and `allowed` are the services that the set may have (none: all).
+    `refuse` and the `role` of who says so; what is asked of a rollout in progress takes its `number` (0: whichever);
+    `run` takes the `job`; `scale` takes the `instances` on each host (0: as many as the manifest says) and for how many
+    `seconds` (0: until another word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is
+    its release file, and `versions` are by service, with "" for all others. `allowed` are the services that the set may
+    have, or of which rollouts may be turned (none: all).
     """
 
     action: Action

@@ -206,7 +206,8 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
             _still(desk, order.service, rollout)
         refuse_for_others(desk, caller, order)
 
-    return await ordered(desk, caller, order, give, allowed)
+    # It is looked at once more when it is carried out: by then the service may be released together with others.
+    return await ordered(desk, caller, replace(order, allowed=list(caller.token.services)), give, allowed)
 
 
 async def ordered(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.core.errors import StoreDamaged
+from deployer.core.errors import Exit, StoreDamaged
 from deployer.manifest.recorded import recorded
 from deployer.model import Outcome, Phase, Release, Signature, read_machines
+from deployer.planning.orders import RolloutResult
 from deployer.store.database import Row
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Rollout:
     def open(self) -> bool:
         """Tell whether it still waits for its end."""
         return self.ended_at is None
+
+    @property
+    def result(self) -> RolloutResult:
+        """How it has ended or rests; "paused" for one that is being driven."""
+        return RolloutResult(self.outcome or "paused", Exit(self.exit), self.text, self.number)
 
 
 @dataclass(frozen=True)

@@ -627,7 +627,7 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
     with_lock = {n for n, m in methods.items() if {"lock", "plans"} & inspect.signature(m).parameters.keys()}
     assert with_lock == {name for name in WRITES if name.partition(".")[0] in TABLES}
     arguments = {"name": "shop", "service": "shop", "number": 1, "rollout": 1, "phase": "forward", "n": 0, "port": 1}
-    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy"}
+    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy", "occasions": ()}
     arguments |= {"kind": "note", "field": "text", "since": 0.0}
     reads = set(methods) - with_lock - set(UNFENCED)
     with store.database.reading() as db:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from deployer.app import sets as asked
 from deployer.app.operations import AppContext, RolloutResult
 from deployer.app.operations.control import stop
 from deployer.app.operations.dispatch import perform
+from deployer.app.operations.execution import locked
 from deployer.app.operations.set_rollback import rollback_set
 from deployer.app.operations.sets import deploy_set, in_progress, together
 from deployer.core.errors import DeployError, Exit, ImageGone, Locked, LockLost, ManifestRefused, Refused
 from deployer.core.events import Event
 from deployer.engine import Drive
-from deployer.planning.orders import Order
+from deployer.planning.orders import Action, Order
 from deployer.store.sets import ReleaseSet
 from deployer.views.tables import render
 from tests.house import Scene
@@ -313,23 +315,77 @@ def test_an_abort_of_one_is_one_of_all(scene: SetScene) -> None:
     assert scene.shares() == {0}
 
 
+def once_asked(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], Any]) -> None:
+    """Have something done to one service when it is known of which ones something is asked, and before it is."""
+    seen = list[ReleaseSet]()
+
+    def looked_at(house: AppContext, group: ReleaseSet) -> tuple[str, ...]:
+        services = in_progress(house, group)
+        seen.append(group)
+        if len(seen) == 2:  # the first look says whether there is anything to ask
+            act(services[0])
+        return services
+
+    monkeypatch.setattr("deployer.app.operations.sets.in_progress", looked_at)
+
+
 def test_what_is_asked_of_a_set_is_asked_of_the_others_where_one_ends_meanwhile(
     scene: SetScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_at_first_share(scene)
-    found = [in_progress]
-
-    def ending_one(house: AppContext, group: ReleaseSet) -> tuple[str, ...]:
-        services = in_progress(house, group)
-        if found:
-            found.clear()
-            stop(house, services[0])
-        return services
-
-    monkeypatch.setattr("deployer.app.operations.sets.in_progress", ending_one)
+    once_asked(monkeypatch, lambda service: stop(scene.house, service))
     ending = asked.carry_out(scene.house, Order("abort", set_name="shop"), {}, None)
     assert (ending.outcome, ending.exit) == ("reverted", Exit.DONE)
     assert not any(scene.house.store.rollouts.in_progress(service) for service in SERVICES)
+
+
+@pytest.mark.parametrize("action", ["abort", "pause", "promote", "resume"])
+def test_what_is_asked_of_a_set_is_not_done_to_what_has_taken_the_place_of_one_of_its_rollouts(
+    scene: SetScene, monkeypatch: pytest.MonkeyPatch, action: Action
+) -> None:
+    held_at_first_share(scene)
+    replaced = list[int]()
+
+    def replace_it(service: str) -> None:
+        stop(scene.house, service)
+        alone = {"service": service, "image": f"{service}:1.0"}
+        replaced.append(scene.deploy("3.0", "canary", manifest=alone, options={"hold": True}).rollout)
+
+    once_asked(monkeypatch, replace_it)
+    with suppress(DeployError):
+        asked.carry_out(scene.house, Order(action, set_name="shop"), {}, None)
+    (number,) = replaced
+    other = scene.house.store.rollouts.get(number)
+    assert (other.open, other.outcome, other.phase) == (True, "paused", "forward")
+    asked_of_it = [r for r in scene.house.store.audit_log.newest(99, other.service) if r.rollout == number]
+    assert {record.action for record in asked_of_it} == {"start", "hold"}
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_deploy_replaces_no_rollout_of_a_set_with_services_that_it_is_not_for(scene: SetScene, runs: bool) -> None:
+    held_at_first_share(scene)
+    alone = {"service": "mailer", "image": "mailer:1.0"}
+
+    def replaced(*allowed: str) -> RolloutResult:
+        return scene.deploy("3.0", "bluegreen", manifest=alone, replace=True, allowed=allowed)
+
+    said = r"mailer is released together with backend, frontend, in set 2 \(shop\), which the token is not for"
+    with locked(scene.house, "mailer", "canary") if runs else nullcontext(), pytest.raises(Refused, match=said):
+        replaced("mailer")
+    assert scene.house.store.sets.of("shop", 1)[0].decided == ""
+    assert replaced(*SERVICES).outcome == "done"
+
+
+def test_what_turns_all_of_a_set_is_refused_to_who_may_not_act_on_all(scene: SetScene) -> None:
+    held_at_first_share(scene)
+    for order in (
+        Order("abort", "mailer", allowed=["mailer"]),
+        Order("rollback", "mailer", allowed=["mailer"]),
+        Order("approve", "mailer", "no", refuse=True, allowed=["mailer"]),
+    ):
+        with pytest.raises(Refused, match="which the token is not for"):
+            perform(scene.house, order)
+    assert perform(scene.house, Order("abort", "mailer", allowed=list(SERVICES))).outcome == "reverted"
 
 
 def test_a_promotion_of_one_is_one_of_all(scene: SetScene) -> None:

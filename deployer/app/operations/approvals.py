@@ -52,7 +52,7 @@ def approve(
     reason: str = "",
     *,
     refuse: bool = False,
-    number: int | None = None,
+    number: int = 0,
     role: str = "",
 ) -> RolloutResult:
     """Approve what a rollout waits for, or refuse it: then it goes back. `role` is that of the caller's token.
@@ -61,9 +61,7 @@ def approve(
     """
     from deployer.app.operations.control import open_rollout, stop
 
-    rollout = open_rollout(house, service)
-    if number is not None and number != rollout.number:
-        raise Refused(f"rollout {number} is not in progress: {rollout.number} is", "look at it again: `deploy status`")
+    rollout = open_rollout(house, service, number)
     if refuse and not reason:
         raise Refused("a refusal needs a reason", 'say why: -m "reason"')
     now, by = house.clock.now(), whoami()
@@ -77,7 +75,7 @@ def approve(
     house.sink(house.store.approvals.speak(rollout, gate.n, gate.until, voice, text))
     driven = house.store.locks.read(service) is not None
     if refuse and not driven:
-        return stop(house, service, f"refused: {reason}")
+        return stop(house, service, f"refused: {reason}", number=rollout.number)
     left = "" if driven else "; its process is gone: `deploy resume` goes on"
     return RolloutResult("done", Exit.DONE, f"rollout {rollout.number} of {service}: {text}{left}", rollout.number)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from deployer.app.migrations import contracting
@@ -13,7 +13,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Exit, Locked, LockLost, NothingInProgress, Refused
 from deployer.emergency import record
 from deployer.engine import RolloutResult, abort, drive
-from deployer.planning.steps import Approve, Handover, Step
+from deployer.planning.steps import Approve, Handover, Step, named
 from deployer.store import WORDS, AuditEntry, Lock, Rollout, Store, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
@@ -21,11 +21,11 @@ OTHERS_SECONDS = 30.0  # in which the lock of a rollout that has ended is free
 FOLLOW_LIMIT = 24 * 3600.0
 
 
-def open_rollout(house: AppContext, service: str) -> Rollout:
-    """Read the rollout in progress of a service. Raises Refused when there is none."""
+def open_rollout(house: AppContext, service: str, number: int = 0) -> Rollout:
+    """Return the rollout in progress of a service. Raise NothingInProgress where it is not `number` (0: whichever)."""
     rollout = house.store.rollouts.in_progress(service)
-    if rollout is None:
-        raise NothingInProgress(service)
+    if rollout is None or number not in (0, rollout.number):
+        raise NothingInProgress(service, number, rollout.number if rollout else 0)
     return rollout
 
 
@@ -35,12 +35,14 @@ def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
     return tuple(step for step in ahead if isinstance(step, Approve) and step.count)
 
 
-def promote(house: AppContext, service: str, reason: str = "", *, force: bool = False) -> RolloutResult:
+def promote(
+    house: AppContext, service: str, reason: str = "", *, force: bool = False, number: int = 0
+) -> RolloutResult:
     """Finish a rollout in progress forward: watches and holds are passed without waiting.
 
     What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
     """
-    rollout = open_rollout(house, service)
+    rollout = open_rollout(house, service, number)
     refuse_unpromotable(house, (service,), reason, force=force)
     if whose := _awaited(house.store, rollout):
         return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
@@ -71,11 +73,13 @@ def _awaited(store: Store, rollout: Rollout) -> str:
     return " and that of ".join(step.whose() for step in unapproved(store, rollout))
 
 
-def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
-    """Abort: stop a rollout in progress and go back."""
+def stop(house: AppContext, service: str, reason: str = "", *, number: int = 0) -> RolloutResult:
+    """Abort: stop a rollout in progress and go back; that of a `number`, where one is given."""
     if house.store.rollouts.in_progress(service) is None and (ended := _ended_already(house, service)):
         return ended
-    rollout = open_rollout(house, service)
+    if number and not (meant := house.store.rollouts.get(number)).open:
+        return _as_asked(meant.result)
+    rollout = open_rollout(house, service, number)
     if committed(house, rollout):
         raise Refused(
             f"r{rollout.release} is promoted already",
@@ -86,16 +90,31 @@ def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     return ending
 
 
-def stop_running(house: AppContext, service: str, reason: str) -> None:
-    """Wait until the rollout that another process runs has ended: rolled back for a `reason`, or done if promoted."""
+def stop_running(house: AppContext, service: str, reason: str, allowed: Collection[str] = ()) -> None:
+    """Wait until the rollout that another process runs has ended: rolled back for a `reason`, or done if promoted.
+
+    Raise Refused where it is one of a set that has services which are not `allowed` (none: all).
+    """
     rollout = house.store.rollouts.in_progress(service)
     if rollout is None or house.store.locks.read(service) is None:
         return  # whoever has the lock next settles what a dead process left
+    refuse_shared(house.store, rollout, allowed)
     if not committed(house, rollout):
         _wish(house, rollout, "abort", reason)
         return
     with suppress(Abandoned):
         follow(house, rollout.number)
+
+
+def refuse_shared(store: Store, rollout: Rollout, allowed: Collection[str]) -> None:
+    """Raise Refused where a rollout is one of a set that has services which are not `allowed` (none: all)."""
+    group = store.sets.of_rollout(rollout.number) if allowed and rollout.plan.meets else None
+    if group is not None and (others := tuple(m.service for m in group.moved if m.service not in allowed)):
+        raise Refused(
+            f"{rollout.service} is released together with {named(others)}, in {group.title},"
+            " which the token is not for",
+            "ask somebody whose token is for all of them",
+        )
 
 
 def refuse_open(house: AppContext, service: str) -> None:
@@ -146,9 +165,9 @@ def _ended_already(house: AppContext, service: str) -> RolloutResult | None:
     return RolloutResult("reverted", Exit.DONE, newest[0].text, newest[0].number)
 
 
-def pause(house: AppContext, service: str, reason: str = "") -> RolloutResult:
+def pause(house: AppContext, service: str, reason: str = "", *, number: int = 0) -> RolloutResult:
     """Hold a running rollout at its share; `deploy resume` goes on."""
-    rollout = open_rollout(house, service)
+    rollout = open_rollout(house, service, number)
     if house.store.locks.read(service) is None:
         raise Refused(
             f"rollout {rollout.number} of {service} is not running: its process is gone",
@@ -157,14 +176,14 @@ def pause(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     return _wish(house, rollout, "pause", reason)
 
 
-def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
+def resume(house: AppContext, service: str, reason: str = "", *, number: int = 0) -> RolloutResult:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
-    if house.store.rollouts.in_progress(service) is None and (written := write_down(house, service)):
+    if house.store.rollouts.in_progress(service) is None and not number and (written := write_down(house, service)):
         return written
     if house.store.rollouts.in_progress(service) is None and house.store.owed.of(service):
         with locked(house, service, "sending a notification"):  # whoever has the lock tells what is owed
             pass
-    rollout = open_rollout(house, service)
+    rollout = open_rollout(house, service, number)
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
         run = run_of(house, lock, house.store.rollouts.get(rollout.number))
         _record(house, lock, rollout, "resume", reason)
@@ -229,7 +248,7 @@ def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: 
     with locked(house, rollout.service, _purpose(house, WORDS.get(kind, kind), rollout)) as lock:
         run = run_of(house, lock, house.store.rollouts.get(rollout.number))
         if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
-            return RolloutResult(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
+            return run.rollout.result
         run.tell("rollout.resumed", phase="back" if kind == "abort" else run.rollout.phase, by=whoami())
         if kind == "abort":
             if run.rollout.phase == "back":  # else it is recorded with the turn that it is
@@ -253,7 +272,7 @@ def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOL
             after = event.id
         rollout = house.store.rollouts.get(number)
         if rollout.outcome and not events:
-            return RolloutResult(rollout.outcome, Exit(rollout.exit), rollout.text, number)
+            return rollout.result
         if not rollout.outcome and not events and house.store.locks.read(rollout.service) is None:
             raise Abandoned(rollout.number)
         deadline.check(f"following rollout {number}")

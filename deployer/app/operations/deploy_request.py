@@ -22,7 +22,10 @@ class FromBundle:
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """A deploy as asked for; `bundle` is where it comes from, if it comes from one."""
+    """A deploy as asked for; `bundle` is where it comes from, if it comes from one.
+
+    What it is to `replace` may be one of a set; `allowed` are the services that it may roll back so (none: all).
+    """
 
     loaded: Loaded
     strategy: str
@@ -31,6 +34,7 @@ class DeployRequest:
     message: str = ""
     override_freeze: str = ""
     replace: bool = False
+    allowed: tuple[str, ...] = ()
     dirty: bool = False
     secrets: Callable[[], dict[str, SecretText]] = dict
     bundle: FromBundle | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.app.observe import live_release, observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import make_way, stop_running
+from deployer.app.operations.control import make_way, refuse_shared, stop_running
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.guest_keeping import make_room
@@ -142,7 +142,7 @@ def clear_way(house: AppContext, request: DeployRequest) -> None:
     service = request.loaded.manifest.service
     make_way(house, service, "a deploy does not wait for it")
     if request.replace:
-        stop_running(house, service, "replaced by a newer deploy")
+        stop_running(house, service, "replaced by a newer deploy", request.allowed)
 
 
 def prepare(house: AppContext, lock: Lock, checked: CheckedRequest) -> Prepared:
@@ -159,7 +159,7 @@ def prepare(house: AppContext, lock: Lock, checked: CheckedRequest) -> Prepared:
         serve_again(house, drivers, service)
     image = pinned_image(house, request, drivers, secrets)
     signature = proven_signature(house, request, drivers, image)
-    _settle_open(house, service, lock)
+    _settle_open(house, request, lock)
     record_rollback(house, lock, drivers, service)
     brought = Brought(secrets, image, signature, meant, terms)
     proposal = _propose(house, request, checked.strategy, checked.options, drivers, brought)
@@ -329,11 +329,12 @@ def _refuse_open(house: AppContext, request: DeployRequest) -> None:
         )
 
 
-def _settle_open(house: AppContext, service: str, lock: Lock) -> None:
+def _settle_open(house: AppContext, request: DeployRequest, lock: Lock) -> None:
     """Bring a rollout in progress to its end: back, or forward where only tidying up is left."""
-    rollout = house.store.rollouts.in_progress(service)
+    rollout = house.store.rollouts.in_progress(lock.service)
     if rollout is None:
         return
+    refuse_shared(house.store, rollout, request.allowed)
     run = run_of(house, lock, rollout)
     ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
     if ending.outcome == "needs-attention":

@@ -25,22 +25,40 @@ TOGETHER = frozenset({"promote", "abort", "pause", "resume"})  # of one rollout 
 def perform(house: AppContext, order: Order) -> RolloutResult:
     """Do what is asked of a service that was deployed before; return how it ended. Raise what the operations raise.
 
-    What would turn or end one rollout of a set is done to all of them.
+    What would turn or end one rollout of a set is done to all of them. Raise Refused where the order is not for all.
     """
-    if order.action in TOGETHER and (group := set_in_progress(house.store, order.service)):
-        return perform_together(house, order, group)
+    if (group := asked_of(house, order)) is not None:
+        from deployer.app.operations.control import refuse_shared
+
+        refuse_shared(house.store, house.store.rollouts.get(_numbers(group)[order.service]), order.allowed)
+        if order.action in TOGETHER:
+            return perform_together(house, order, group)
     return _perform(house, order)
 
 
 def perform_together(house: AppContext, order: Order, group: ReleaseSet) -> RolloutResult:
-    """Do what is asked to all members of a set that are in progress; return how the set ended by that."""
+    """Do what is asked to all members of a set that are in progress; return how the set ended by that.
+
+    It is done to their rollouts of this set, and not to what may have taken their place by then.
+    """
     from deployer.app.operations.control import refuse_unpromotable
     from deployer.app.operations.sets import in_progress, together
 
     services = in_progress(house, group)
     if order.action == "promote":  # before anything is asked of one of them
         refuse_unpromotable(house, services, order.reason, force=order.force)
-    return together(house, group, services, lambda service: _perform(house, replace(order, service=service)))
+    numbers = _numbers(group)
+    return together(house, group, services, lambda s: _perform(house, replace(order, service=s, number=numbers[s])))
+
+
+def asked_of(house: AppContext, order: Order) -> ReleaseSet | None:
+    """Return the set of which an order for one service would turn or end all rollouts; None where there is none."""
+    turns = order.action in (*TOGETHER, "rollback") or order.replace or order.refuse
+    return set_in_progress(house.store, order.service) if turns else None
+
+
+def _numbers(group: ReleaseSet) -> dict[str, int]:
+    return {member.service: member.rollout for member in group.moved}
 
 
 def set_in_progress(store: Store, service: str) -> ReleaseSet | None:
@@ -50,19 +68,18 @@ def set_in_progress(store: Store, service: str) -> ReleaseSet | None:
 
 
 def _perform(house: AppContext, order: Order) -> RolloutResult:
-    service, reason = order.service, order.reason
+    service, reason, number = order.service, order.reason, order.number
     match order.action:
         case "promote":
-            return operations.promote(house, service, reason, force=order.force)
+            return operations.promote(house, service, reason, force=order.force, number=number)
         case "approve":
-            number, role = order.number or None, order.role
-            return operations.approve(house, service, reason, refuse=order.refuse, number=number, role=role)
+            return operations.approve(house, service, reason, refuse=order.refuse, number=number, role=order.role)
         case "abort":
-            return operations.stop(house, service, reason)
+            return operations.stop(house, service, reason, number=number)
         case "pause":
-            return operations.pause(house, service, reason)
+            return operations.pause(house, service, reason, number=number)
         case "resume":
-            return operations.resume(house, service, reason)
+            return operations.resume(house, service, reason, number=number)
         case "rollback":
             return operations.rollback(
                 house, service, to=order.to or None, again=order.again, force=order.force, reason=reason
@@ -125,6 +142,7 @@ def request_of(
         message=order.reason,
         override_freeze=order.override_freeze,
         replace=order.replace,
+        allowed=tuple(order.allowed),
         dirty=order.dirty,
         secrets=lambda: resolve_secrets(
             loaded.manifest, secrets_in or loaded.folder, environ, where=loaded.where, inside=inside

@@ -29,7 +29,6 @@ from deployer.app.operations.sets import (
     go_together,
     in_progress,
     lock_all,
-    recorded,
     together,
 )
 from deployer.core.clock import Deadline
@@ -93,7 +92,8 @@ def _leave_open(house: AppContext, newest: ReleaseSet, *, again: bool, reason: s
         house.tell(services[0], f"{newest.title}, a rollback by {newest.started_by}, is in progress: following it")
         return together(house, newest, services, lambda service: _to_its_end(house, numbers[service]))
     house.tell(services[0], f"{newest.title} is in progress: rolling it back")
-    return together(house, newest, services, lambda service: stop(house, service, reason or "rollback"))
+    why = reason or "rollback"
+    return together(house, newest, services, lambda service: stop(house, service, why, number=numbers[service]))
 
 
 def _to_its_end(house: AppContext, number: int) -> RolloutResult:
@@ -103,9 +103,9 @@ def _to_its_end(house: AppContext, number: int) -> RolloutResult:
         with suppress(Abandoned):
             return follow(house, number, after=house.store.events.last_id_of(number))
     try:
-        return resume(house, rollout.service)
+        return resume(house, rollout.service, number=number)
     except NothingInProgress:
-        return recorded(house, number)
+        return house.store.rollouts.get(number).result
 
 
 def _tidied(house: AppContext, number: int, reason: str) -> RolloutResult:

@@ -147,14 +147,10 @@ def together(
     """Do the same with several members of a set at the same time; return how the set ended by that."""
     answers = on_all({service: service for service in services}, do, len(services))
     gone = [service for service, error in answers.failed.items() if isinstance(error, NothingInProgress)]
-    ended = {m.service: recorded(house, m.rollout) for m in group.moved if m.service in gone or not services}
+    rollouts = {m.service: house.store.rollouts.get(m.rollout) for m in group.moved}
+    ended = {service: each.result for service, each in rollouts.items() if service in gone or not services}
     failed = {service: error for service, error in answers.failed.items() if service not in ended}
     return ending_of(house, group, _all_back(house, group, Answers({**answers.ok, **ended}, failed)))
-
-
-def recorded(house: AppContext, number: int) -> RolloutResult:
-    """Return how a rollout has ended that somebody else has brought to its end just now."""
-    return set_ending.recorded(house.store.rollouts.get(number))
 
 
 def _all_back(
@@ -163,8 +159,9 @@ def _all_back(
     """Take up those that were paused when another one turned the set back: they go back, too."""
     if house.store.sets.decided(group.number) != "back" or (house.stop.asked.is_set() and house.stop.detach):
         return answers
-    paused = {service: service for service, each in answers.ok.items() if each.outcome == "paused"}
-    again = on_all(paused, lambda service: resume(house, service), len(paused))
+    paused = {service for service, each in answers.ok.items() if each.outcome == "paused"}
+    members = {member.service: member for member in group.moved if member.service in paused}
+    again = on_all(members, lambda each: resume(house, each.service, number=each.rollout), len(members))
     overtaken = (Locked, NothingInProgress)  # somebody else has taken it up meanwhile
     failed = {service: error for service, error in again.failed.items() if not isinstance(error, overtaken)}
     return Answers({**answers.ok, **again.ok}, {**answers.failed, **failed})
