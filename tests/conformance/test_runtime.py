@@ -175,7 +175,7 @@ def test_remove_kills_after_the_grace(bench: Bench) -> None:
     within().until(lambda: get(instance, "/stats").json()["inflight"] == 1, "the slow request")
     began = time.monotonic()
     bench.runtime.remove(instance, 1, within(30))
-    assert 0.9 < time.monotonic() - began < 6
+    assert 0.9 < time.monotonic() - began < 30, "the request would end after a minute"
     slow.join()
 
 
@@ -232,10 +232,10 @@ def test_a_command_that_does_not_exist_says_so(bench: Bench) -> None:
 @pytest.mark.parametrize("command", [("sleep", "60"), ("cat", "/dev/zero")], ids=["silent", "noisy"])
 def test_a_command_that_takes_too_long_is_given_up(bench: Bench, command: tuple[str, ...]) -> None:
     instance = bench.start()
-    began = time.monotonic()
+    patience = within(30)
     with pytest.raises(DeadlinePassed):
         bench.runtime.run(instance, [*bench.program(), *command], within(1))
-    assert time.monotonic() - began < 5
+    assert not patience.passed()
 
 
 def test_an_instance_knows_what_it_is(bench: Bench) -> None:

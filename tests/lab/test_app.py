@@ -80,12 +80,11 @@ def test_post_echoes(tmp_path: Path, program: str, size: int) -> None:
 
 def test_slow_answers_do_not_hold_up_others(tmp_path: Path, program: str) -> None:
     with running(tmp_path, program) as app:
-        slow = threading.Thread(target=lambda: app.get("/slow?ms=1500"))
+        slow = threading.Thread(target=lambda: app.get("/slow?ms=3000"))
         slow.start()
         Deadline.after(SystemClock(), 5).until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
-        began = time.monotonic()
         app.get("/")
-        assert time.monotonic() - began < 1
+        assert slow.is_alive()
         slow.join()
 
 

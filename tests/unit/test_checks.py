@@ -19,6 +19,7 @@ from deployer.drivers.checks import DirectChecks
 from deployer.manifest.models import Manifest
 from deployer.model import Instance
 from tests.ports import free_port
+from tests.waiting import within
 
 CLOCK = SystemClock()
 
@@ -196,12 +197,11 @@ def stalled_in_the_body(peer: socket.socket) -> None:
 @pytest.mark.parametrize("speak", [silent, dribbling, stalled_in_the_body])
 def test_an_http_probe_ends_in_time_whatever_the_instance_does(speak: Callable[[socket.socket], None]) -> None:
     with raw(speak) as address:
-        began = time.monotonic()
+        patience = within()
         answer = probe({"http": "/up", "timeout": 0.3}, instance(address))
-        took = time.monotonic() - began
 
     assert answer == f"GET http://{address}/up: no response within 0.3 s"
-    assert took < 1
+    assert not patience.passed()
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_the_first_failing_smoke_test_is_named_with_the_beginning_of_its_answer(
 
 def test_a_smoke_test_that_hangs_is_over_at_its_own_timeout_or_at_the_deadline() -> None:
     with raw(silent) as address:
-        began = time.monotonic()
+        patience = within()
         assert "no response within 0.2 s" in smoke([{"get": "/", "timeout": 0.2}], f"http://{address}", {})
         assert "no response within 0" in smoke([{"get": "/"}], f"http://{address}", {}, seconds=0.2)
-        assert time.monotonic() - began < 2
+        assert not patience.passed()

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -221,10 +220,8 @@ def test_completion_script_is_printed(shell: str) -> None:
     assert "_DEPLOY_COMPLETE" in done.stdout
 
 
-def test_completion_proposes_names_quickly_and_without_imports() -> None:
-    began = time.monotonic()
+def test_completion_proposes_names_without_imports() -> None:
     done = deploy(_DEPLOY_COMPLETE="bash_complete", COMP_WORDS="deploy r", COMP_CWORD="1")
-    assert time.monotonic() - began < 5
     proposed = {line.partition(",")[2] for line in done.stdout.splitlines()}
     assert {
         "record",

@@ -6,12 +6,12 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tests import forked
+from tests.waiting import within
 
 
 def test_what_is_asked_is_read_until_it_is_whole() -> None:
@@ -61,13 +61,13 @@ def test_a_command_that_closes_its_streams_and_does_not_end_is_out_of_time(
                 asked = forked.received(connection)
                 for descriptor in asked[1] if asked else ():
                     os.close(descriptor)
-                over.wait(10)
+                over.wait(60)
 
         thread = threading.Thread(target=never_answer)
         thread.start()
-        begun = time.monotonic()
+        patience = within()
         with pytest.raises(subprocess.TimeoutExpired):
             forks.run(["deploy"], cwd=state, env={}, timeout=0.3)
-        assert time.monotonic() - begun < 5
+        assert not patience.passed()
         over.set()
         thread.join()

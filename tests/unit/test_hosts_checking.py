@@ -153,7 +153,7 @@ def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monke
 
     assert [examined.host for examined in found] == many
     assert {examined.traits[0].text for examined in found} == {"it does not respond in time"}
-    assert max(examined.seconds for examined in found) < 2 + 8  # on a busy machine
+    assert max(examined.seconds for examined in found) < 60, "one after the other they would take 200 s"
 
 
 def test_the_page_shows_what_a_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:

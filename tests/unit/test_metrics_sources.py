@@ -258,10 +258,8 @@ def test_a_source_that_takes_too_long(
     source: Source, tmp_path: Path, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
     source.answer = answer
-    began = time.monotonic()
 
     assert trouble(tmp_path, http=source.url, seconds=0.4).endswith("no response within 0.4 s")
-    assert time.monotonic() - began < 1.2
 
 
 def test_a_source_that_is_down(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -26,6 +25,7 @@ from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live, Place, Server
 from tests.house import REPOSITORY, Scene, request
 from tests.memory import Crash, MemoryTraffic, PaperPulse
+from tests.waiting import within
 
 AT_TEN = {"percent": 10, "steps": [10], "bake": 0}
 BUSY = 20_000.0  # requests a second: what is to be shown is shown within a few looks
@@ -292,10 +292,7 @@ def test_a_follower_sends_each_sample_once(live: Scene) -> None:
 
 
 def until(seen: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not seen():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    within().until(lambda: bool(seen()), "it is seen")
 
 
 # -- what is kept of a watch, whatever ends it
