@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import docker.errors
 import pytest
 
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.swarm.images import SwarmImages
 from deployer.drivers.runtime.swarm.managers import leaderless
-from deployer.drivers.runtime.swarm.nodes import Links, placing
+from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
 from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
+from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
+from deployer.manifest.models import Manifest
+from deployer.model import InstanceSpec, Release
+from tests.waiting import within
 
 LABELS = {
     "deployer.installation": "one",
@@ -111,6 +119,43 @@ def test_managers_without_a_leader_can_change_nothing() -> None:
     assert leaderless([{"ManagerStatus": leads}, {"ManagerStatus": follows}, {}]) == ""
     alone = leaderless([{"ManagerStatus": {"Reachability": "reachable"}}, {"ManagerStatus": follows}, {}])
     assert alone.startswith("the Swarm has no leader: 1 of 2 managers are reachable")
+
+
+class LostAnswer:
+    """A manager that makes what it is told to, and another one that is told so again, as the first gave no answer."""
+
+    def __init__(self) -> None:
+        self.api, self.made, self.secrets_of = self, list[str](), list[str]()
+
+    def place(self) -> Placing:
+        return placing(NODES, {}, ())
+
+    def change(self, _what: str, work: Callable[[Any], object]) -> None:
+        for _ in range(2):
+            work(self)
+
+    def inspect_service(self, name: str) -> dict[str, Any]:
+        if name not in self.made:
+            raise docker.errors.NotFound(name)
+        return service()
+
+    def create_service(self, **given: Any) -> None:
+        assert given["name"] not in self.made, "there is a service of that name"
+        self.made.append(given["name"])
+
+    def secrets(self, filters: Any) -> list[Any]:
+        assert not self.made, "the secrets of what runs are looked for, to remove them"
+        return []
+
+
+def test_what_a_manager_made_that_gave_no_answer_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager, runtime = LostAnswer(), SwarmRuntime(SystemClock(), SwarmOwner("one"), [])
+    monkeypatch.setattr(runtime, "_view", manager)
+    monkeypatch.setattr(SwarmImages, "keep", lambda *_: "sha256:f")
+    described = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80, "runtime": "swarm"})
+    release = Release("shop", 2, "1.0", "shop:1", "sha256:f", described, config_hash="c")
+    runtime._create(InstanceSpec(release, "green", 1, rollout=7, address="127.0.0.1:21001"), {}, within())
+    assert manager.made == ["shop-r2-1"]
 
 
 def test_instances_stay_off_nodes_that_are_not_named() -> None:

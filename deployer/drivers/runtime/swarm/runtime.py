@@ -149,6 +149,9 @@ class SwarmRuntime:
         image, owner = self._images.keep(place, spec.release, deadline), self._owner.installation
 
         def create(client: docker.DockerClient) -> None:
+            if api.service(client, spec.name) is not None:
+                return  # by another manager, which did it and gave no answer
+
             def forget() -> None:
                 secrets.remove(client, secrets.of(client, owner, spec.name))
 
