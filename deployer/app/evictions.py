@@ -14,6 +14,7 @@ from deployer.store import DEPLOYER
 if TYPE_CHECKING:
     from deployer.store import Rollout, Store
 
+COMES_BACK = "`deploy evict --end` lets it in; whom the keeper evicted comes back when there is room"
 READ = 20  # newest rollouts, among which is the last that was to let a guest in
 
 
@@ -56,7 +57,7 @@ def eviction(store: Store, service: str) -> Eviction | None:
 def refuse_evicted(store: Store, service: str) -> None:
     """Raise Refused for a guest that was evicted: nothing of it is started before it is let in again."""
     if found := eviction(store, service):
-        raise Refused(f"{service} is {found.text}", "it comes back when there is room, or by `deploy evict --end`")
+        raise Refused(f"{service} is {found.text}", COMES_BACK)
 
 
 def _read(rollout: Rollout, tried: float) -> Eviction:

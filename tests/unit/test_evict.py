@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deployer.app import operations
+from deployer.app.doctor.services import service as examined
 from deployer.app.evictions import READ, eviction
 from deployer.app.guests import listing
 from deployer.app.operations import adjust
@@ -204,6 +205,16 @@ def test_the_status_says_whose_guest_it_is_and_that_it_was_evicted(scene: Scene)
     assert any("is evicted, since" in text and "we need it" in text for text in found.problems)
     assert not any("brings it back" in text for text in found.problems)
     assert "guest: of beta" in tables.render(found, scene.house.clock.now())
+
+
+def test_the_doctor_proposes_no_deploy_of_what_was_evicted(scene: Scene) -> None:
+    evict(scene.house, "beta", "we need it")
+    found = {finding.text: finding for finding in examined(scene.house, "wiki")}
+    assert not [text for text in found if "should be live" in text]
+    (evicted_one,) = (finding for text, finding in found.items() if text.startswith("wiki is evicted, since"))
+    assert (evicted_one.level, evicted_one.cure) == ("warn", None)
+    assert "`deploy evict --end` lets it in" in evicted_one.remedy
+    assert {finding.level for finding in found.values()} == {"warn"}
 
 
 def test_a_plan_of_an_eviction_is_read_back(scene: Scene) -> None:

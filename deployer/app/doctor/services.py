@@ -10,6 +10,7 @@ from deployer.app import certificates
 from deployer.app.doctor import fixes
 from deployer.app.doctor.finding import Discrepancy, Fix, Level
 from deployer.app.doctor.snapshot import ServiceSnapshot, look, wanted
+from deployer.app.evictions import COMES_BACK, eviction
 from deployer.app.keeper.outlook import unattended
 from deployer.app.operations import AppContext
 from deployer.app.operations.reconcile import unwritten
@@ -100,7 +101,7 @@ def _recorded(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy
     if seen > last:
         text = f"the proxy has a value of rollout {seen}, but the last one recorded is {last}"
         yield Discrepancy("bad", sight.service, text, "was an old backup restored?", cure)
-    stable = _stable(sight)
+    stable = sight.stable
     if stable is None or not stable.healthy() or stable.release == sight.record.stable or sight.rollout:
         return
     recorded = f"r{sight.record.stable} is recorded" if sight.record.stable else "none is recorded"
@@ -123,10 +124,6 @@ def _note(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
         yield Discrepancy("warn", sight.service, text, "", fixes.forget_note(house, sight))
 
 
-def _stable(sight: ServiceSnapshot) -> Environment | None:
-    return sight.environments.get(sight.live.stable) if sight.live else None
-
-
 # -- what stands
 
 
@@ -145,7 +142,10 @@ def _missing(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
                 yield Discrepancy("bad" if level == "bad" else "warn", sight.service, text, "", cure)
         if place not in sight.asleep:
             yield from _ill(sight, environment, cure)
-    if sight.record.stable and _stable(sight) is None and sight.live is not None:
+    if sight.record.stable and sight.stable is None and sight.live is not None:
+        if found := eviction(house.store, sight.service):
+            yield Discrepancy("warn", sight.service, f"{sight.service} is {found.text}", COMES_BACK)
+            return
         text = f"r{sight.record.stable} should be live, but nothing of it is running"
         yield Discrepancy("bad", sight.service, text, "`deploy up` deploys it, `deploy rollback` the one before")
 
@@ -289,7 +289,7 @@ def _answers(house: AppContext, sight: ServiceSnapshot, instance: Instance) -> b
 
 def _shares(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     """Users who are sent where nothing serves them, and shares that nobody answers for."""
-    live, stable = sight.live, _stable(sight)
+    live, stable = sight.live, sight.stable
     if live is None or (stable and stable.release in sight.releases and not sight.releases[stable.release].served):
         return
     everyone = fixes.to_stable(house, sight, live) if sight.up(live.stable) and sight.lock is None else None

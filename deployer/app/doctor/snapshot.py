@@ -39,6 +39,11 @@ class ServiceSnapshot:
         found = ((place, self._recorded(place) or self._larger(place)) for place in PLACES)
         return {place: environment for place, environment in found if environment is not None}
 
+    @property
+    def stable(self) -> Environment | None:
+        """What stands where users are."""
+        return self.environments.get(self.live.stable) if self.live else None
+
     def _recorded(self, place: Place) -> Environment | None:
         return environment_in(
             self.service, place, (i for i in self.instances if i.release == self._expected(place) and i.release)
