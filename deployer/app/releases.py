@@ -119,7 +119,9 @@ def git_revision(folder: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    # What lies in the folder may be somebody else's: a repository among its files, whose settings name programs.
+    safe = ("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false")
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
+        ["git", *safe, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
     )
     return done.stdout.strip("\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from deployer.model import SecretText
 from deployer.planning.orders import Order, RolloutResult
 from deployer.planning.sets import worst
 from deployer.planning.steps import Approve
-from deployer.planning.strategy import of_manifest
 from deployer.views.progress import ProposedView, SetState
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 
@@ -61,9 +61,15 @@ def plan(house: AppContext, order: Order, environ: Mapping[str, str]) -> tuple[P
     return tuple(ProposedView(explain(each), each.same) for each in proposed)
 
 
-def request_of(order: Order, environ: Mapping[str, str], also: Also = of_manifest) -> SetRequest:
-    """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them, and `also` by this."""
+def request_of(order: Order, environ: Mapping[str, str], also: Also | None = None) -> SetRequest:
+    """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them, and `also` by this.
+
+    Without `also`, their strategies are loaded, too.
+    """
+    from deployer.app.operations.dispatch import wrong_with
     from deployer.app.operations.sets import SetRequest
+
+    also = also or partial(wrong_with, order.tenant)
 
     path = Path(order.manifest)
     if order.fingerprint and fingerprint(path, environ) != order.fingerprint:

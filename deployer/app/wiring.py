@@ -341,8 +341,12 @@ class _Wiring:
             return Meant()
         from deployer.drivers.hosts.addresses import numeric
         from deployer.drivers.hosts.inventory import READ_SECONDS, chosen, hosts
+        from deployer.manifest import tenants
 
         inventory = chosen(manifest.inventory, folder)
+        if manifest.tenant:  # files beside its manifest may be somebody else's, and an `ansible.cfg` names programs
+            tenants.refuse_foreign(manifest.inventory, folder, os.environ)
+            folder = tenants.path_for(manifest.inventory, folder, os.environ).parent
         deadline = Deadline.after(self._clock, READ_SECONDS)
 
         def machines(pattern: str) -> tuple[Host, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from deployer.manifest.base import Conflict
 from deployer.manifest.described import Described
+from deployer.manifest.tls import LETS_ENCRYPT, Tls
 
 # Keys that a guest leaves out, and why
 _REFUSED = (
@@ -46,13 +47,29 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
         if value:
             yield Conflict(key, f"{why} (`tenant: {tenant}`)", "remove it", (key, "tenant"))
     yield from _secrets(manifest, tenant)
-    tls = manifest.traffic.tls
-    if tls is not None and tls.certificates is not None:
-        why = "files of the host of the proxy are not for guests"
-        yield Conflict("traffic.tls.certificates", why, "tls: auto", ("traffic.tls", "tenant"))
+    if manifest.traffic.tls is not None:
+        yield from _tls(manifest.traffic.tls)
     if manifest.scale is not None and manifest.scale.sleeps:
         why = "what wakes a service starts it without asking whether there is room for a guest"
         yield Conflict("scale.min", why, "scale.min: 1", ("scale", "tenant"))
+
+
+def _tls(tls: Tls) -> Iterator[Conflict]:
+    keys, files = ("traffic.tls", "tenant"), "files of the host of the deployer are not for guests"
+    if tls.certificates is not None:
+        yield Conflict(
+            "traffic.tls.certificates", "files of the host of the proxy are not for guests", "tls: auto", keys
+        )
+    if (auto := tls.auto) is None:
+        return
+    if auto.dns is not None and not auto.dns.persist:
+        why = "what sets a record is a program that runs on the host of the deployer"
+        yield Conflict("traffic.tls.auto.dns", why, "remove it: the domains are proved by HTTP", keys)
+    if auto.ca is not None:
+        yield Conflict("traffic.tls.auto.ca", files, "remove it", keys)
+    if auto.directory != LETS_ENCRYPT:
+        why = "the deployer would ask from within the network of its owner"
+        yield Conflict("traffic.tls.auto.directory", why, "remove it", keys)
 
 
 def _secrets(manifest: Described, tenant: str) -> Iterator[Conflict]:

@@ -103,6 +103,19 @@ def path_for(inventory: str | None, folder: Path, environ: Mapping[str, str]) ->
     return ((folder / inventory).parent if inventory else folder).absolute() / FILE
 
 
+def refuse_foreign(inventory: str | None, folder: Path, environ: Mapping[str, str]) -> None:
+    """Raise Refused where a guest's manifest names an inventory that is not its owner's: one may be a program.
+
+    The owner's lies beside the file of tenants.
+    """
+    file = path_for(inventory, folder, environ)
+    if inventory and (folder / inventory).resolve().parent != file.resolve().parent:
+        raise Refused(
+            f"inventory: {inventory} is not that of the owner of the hosts, which is beside {file}",
+            f"name the one in {file.parent}",
+        )
+
+
 def read(file: Path) -> TenantsFile:
     """Read a `tenants.yml`. Raise Refused where there is none, ManifestRefused with all of its problems."""
     if not file.exists():

@@ -58,7 +58,7 @@ class Order:
     `run` takes the `job`; `scale` takes the `instances` on each host (0: as many as the manifest says) and for how many
     `seconds` (0: until another word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is
     its release file, and `versions` are by service, with "" for all others. `allowed` are the services that the set may
-    have, or of which rollouts may be turned (none: all).
+    have, or of which rollouts may be turned (none: all), and `tenant` is whose guests alone may be deployed ("": any).
     """
 
     action: Action
@@ -91,6 +91,7 @@ class Order:
     set_name: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     allowed: list[str] = field(default_factory=list)
+    tenant: str = ""
 
     @property
     def about(self) -> str:

@@ -131,29 +131,35 @@ class Strategy:
         )
 
 
-def folders(root: Path) -> tuple[Path, ...]:
-    """Give the folders that are searched, the user's own first."""
-    return (root / "strategies", builtin("strategies"))
+def own_root(manifest: Manifest, folder: Path) -> Path | None:
+    """Return below which folder a manifest may have strategies of its own; None for a guest: they are code run here."""
+    return None if manifest.tenant else folder
 
 
-def names(root: Path) -> tuple[str, ...]:
+def folders(root: Path | None) -> tuple[Path, ...]:
+    """Give the folders that are searched, the user's own first, where there may be some."""
+    own = (root / "strategies",) if root is not None else ()
+    return (*own, builtin("strategies"))
+
+
+def names(root: Path | None) -> tuple[str, ...]:
     """List the strategies that exist, without loading any."""
     files = {p.stem for folder in folders(root) if folder.is_dir() for p in folder.glob("*.py")}
     plugged = {e.name for e in installed(STRATEGIES)}
     return tuple(sorted(n for n in files | plugged if NAME.fullmatch(n)))
 
 
-def fitting(manifest: Manifest, root: Path, *, alone: bool) -> tuple[str, ...]:
+def fitting(manifest: Manifest, folder: Path, *, alone: bool) -> tuple[str, ...]:
     """List the strategies that may follow the live release, the manifest's first.
 
     Where that release runs `alone`, only those of which the next one does too.
     """
-    own = manifest.strategy_name
+    own, root = manifest.strategy_name, own_root(manifest, folder)
     known = dict.fromkeys((own, *names(root)))
     return tuple(name for name in known if name == own or not alone or _runs_alone(name, manifest, root))
 
 
-def _runs_alone(name: str, manifest: Manifest, root: Path) -> bool:
+def _runs_alone(name: str, manifest: Manifest, root: Path | None) -> bool:
     try:
         options = load(name, root).parse(manifest.strategy_options(name))
     except Refused:  # it cannot be chosen without options
@@ -161,32 +167,34 @@ def _runs_alone(name: str, manifest: Manifest, root: Path) -> bool:
     return bool(getattr(options, "alone", False))
 
 
-def load(name: str, root: Path) -> Strategy:
-    """Load a strategy by name, looking in `root` (the manifest's folder) first.
+def load(name: str, root: Path | None) -> Strategy:
+    """Load a strategy by name, looking in `root` (`own_root`) first.
 
     Raises Refused when there is none, or when it is not a strategy.
     """
-    own, builtins = folders(root)
+    *own, builtins = folders(root)
     if NAME.fullmatch(name):
-        if (own / f"{name}.py").is_file():
-            return _checked(name, _from_file(own / f"{name}.py"), str(own / f"{name}.py"))
+        for file in (folder / f"{name}.py" for folder in own):
+            if file.is_file():
+                return _checked(name, _from_file(file), str(file))
         for entry in (e for e in installed(STRATEGIES) if e.name == name):
             return _checked(name, entry.load(), entry.value)
         if (builtins / f"{name}.py").is_file():
             return _checked(name, _from_file(builtins / f"{name}.py"), "built in")
-    raise Refused(f"there is no strategy {name!r}", f"there are: {', '.join(names(root))}; yours go into {own}/NAME.py")
+    yours = "".join(f"; yours go into {folder}/NAME.py" for folder in own)
+    raise Refused(f"there is no strategy {name!r}", f"there are: {', '.join(names(root))}{yours}")
 
 
 def of_manifest(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     """Give what is wrong with the strategy that a manifest names, and with its options there."""
-    name = manifest.strategy_name
-    known = names(folder)
+    name, root = manifest.strategy_name, own_root(manifest, folder)
+    known = names(root)
     if name not in known:
         meant = next(iter(get_close_matches(name.replace("-", "").replace("_", ""), known, n=1)), "")
         hint = f"did you mean `{meant}`?" if meant else f"there are: {', '.join(known)}"
         yield Conflict("strategy", f"there is no strategy {name!r}", hint)
     else:
-        yield from load(name, folder).conflicts(manifest.strategy_options(name))
+        yield from load(name, root).conflicts(manifest.strategy_options(name))
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -207,7 +207,12 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
         refuse_for_others(desk, caller, order)
 
     # It is looked at once more when it is carried out: by then the service may be released together with others.
-    return await ordered(desk, caller, replace(order, allowed=list(caller.token.services)), give, allowed)
+    return await ordered(desk, caller, limited(order, caller), give, allowed)
+
+
+def limited(order: Order, caller: Caller) -> Order:
+    """Return an order that is carried out for no more than what the token of who gives it is for."""
+    return replace(order, allowed=list(caller.token.services), tenant=caller.token.tenant)
 
 
 async def ordered(

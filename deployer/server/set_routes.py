@@ -11,7 +11,15 @@ from fastapi import APIRouter, Query
 from deployer.app import sets
 from deployer.planning.orders import Action, Order
 from deployer.planning.sets import worst
-from deployer.server.command_routes import Giving, ordered, refuse_for_others, refuse_freeze, refuse_other, responses
+from deployer.server.command_routes import (
+    Giving,
+    limited,
+    ordered,
+    refuse_for_others,
+    refuse_freeze,
+    refuse_other,
+    responses,
+)
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import (
@@ -170,4 +178,4 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, wanted: in
                 refuse_for_others(desk, caller, replace(order, service=service))
 
     # What the set has is read again when the order is carried out, and is then to be what the token is for.
-    return await ordered(desk, caller, replace(order, allowed=list(caller.token.services)), give, allowed)
+    return await ordered(desk, caller, limited(order, caller), give, allowed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from deployer.app import operations
 from deployer.app.guests import overview
-from deployer.app.releases import config_hash
+from deployer.app.operations import DeployRequest
+from deployer.app.releases import config_hash, git_revision
+from deployer.app.wiring import open_house
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, Exit, ManifestRefused, Refused
 from deployer.drivers.runtime.docker.ground import HostGround
@@ -21,6 +26,7 @@ from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.model import GuestTerms, Release, read_machines
 from deployer.planning import release_record, tenancy
+from deployer.planning.strategy import fitting, of_manifest
 from tests.house import Scene, manifest
 
 FILE = """
@@ -140,6 +146,10 @@ def test_terms_that_cannot_be_read_any_more_are_those_that_were_recorded(file: P
         ("secrets", {"KEY": {"env": "ACME_KEY"}}),
         ("runtime", "process"),
         ("scale", {"min": 0, "max": 2, "concurrency": 4}),
+        ("traffic", {"domains": ["a.example.com"], "tls": {"auto": {"dns": {"run": ["id"]}}}}),
+        ("traffic", {"domains": ["a.example.com"], "tls": {"auto": {"dns": {"lego": "cloudflare"}}}}),
+        ("traffic", {"domains": ["a.example.com"], "tls": {"auto": {"ca": "/etc/shadow"}}}),
+        ("traffic", {"domains": ["a.example.com"], "tls": {"auto": {"directory": "https://10.0.0.1/"}}}),
     ],
 )
 def test_what_is_of_the_host_or_its_owner_is_refused(key: str, value: Any) -> None:
@@ -164,6 +174,56 @@ def test_the_deployers_variables_are_not_for_guests(tmp_path: Path) -> None:
     (tmp_path / "deploy.yml").write_text(f"{text}tenant: acme\n")
     with pytest.raises(ManifestRefused, match="PGPASSWORD"):
         load(tmp_path, environ={"PGPASSWORD": "x"})
+
+
+def test_strategies_beside_the_manifest_of_a_guest_are_not_loaded(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "deploy.yml").write_text("service: blog\nimage: blog:1\nport: 80\ntenant: acme\nstrategy: evil\n")
+    with pytest.raises(ManifestRefused, match="there is no strategy 'evil'"):
+        load(tmp_path, environ={}, also=of_manifest)
+    (tmp_path / "deploy.yml").write_text("service: blog\nimage: blog:1\nport: 80\ntenant: acme\n")
+    found = load(tmp_path, environ={}, also=of_manifest)
+    with pytest.raises(Refused, match="there is no strategy 'evil'"):
+        operations.deploy(scene.house, DeployRequest(found, "evil", {}))
+    assert "evil" not in fitting(found.manifest, tmp_path, alone=False)
+    assert not (tmp_path / "ran").exists()
+    ours = found.manifest.model_copy(update={"tenant": None})
+    assert "evil" in fitting(ours, tmp_path, alone=False), "an owner's are"
+
+
+@pytest.mark.parametrize("inventory", ["hosts.sh", "../theirs/hosts.sh", "link.sh"])
+def test_an_inventory_that_is_not_the_owners_is_not_read(
+    scene: Scene, file: Path, tmp_path: Path, inventory: str
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "hosts.sh").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\necho '{{}}'\n")
+    (theirs / "hosts.sh").chmod(0o755)
+    (theirs / "link.sh").symlink_to("hosts.sh")
+    guest = {"service": "blog", "image": "blog:1", "port": 80, "tenant": "far", "hosts": "web", "inventory": inventory}
+    described = Manifest.model_validate(guest)
+    said = f"inventory: {inventory} is not that of the owner of the hosts, which is beside {file}"
+    with pytest.raises(Refused, match=re.escape(said)):
+        scene.deploy("1.0", manifest=guest)
+    with open_house(tmp_path / "other") as real, pytest.raises(Refused, match=re.escape(said)):
+        real.find(described, theirs)
+    assert not (tmp_path / "ran").exists()
+    tenants.refuse_foreign(str(file.parent / "inventory"), theirs, os.environ)
+
+
+def test_a_repository_among_the_files_of_a_guest_runs_nothing(tmp_path: Path) -> None:
+    inside = tmp_path / "theirs"
+    git = ["git", "-c", "safe.bareRepository=all", "-C", str(inside)]
+    subprocess.run(["git", "init", "-q", "--bare", str(inside)], check=True)
+    for name, value in (("core.bare", "false"), ("core.worktree", str(inside))):
+        subprocess.run([*git, "config", name, value], check=True)
+    subprocess.run([*git, "config", "core.fsmonitor", f"touch {tmp_path / 'ran'}; :"], check=True)
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
+    subprocess.run([*git, *who, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    (tmp_path / "ran").unlink(missing_ok=True)
+    assert git_revision(inside) == ""
+    assert not (tmp_path / "ran").exists()
 
 
 # -- a deploy

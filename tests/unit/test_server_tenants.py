@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deployer.server.context import ManifestSource
 from deployer.server.tokens import Tokens
 from tests.api import Api
 from tests.unit.test_server import V1, Client
@@ -72,3 +74,23 @@ def test_a_file_without_tenants_is_one_that_older_versions_read(state: Path, api
     assert "tenant" not in text
     token(api, "acme")
     assert {one.tenant for one in Tokens(state / "state", api.desk.clock).all()} == {"", "acme"}
+
+
+def test_a_manifest_that_is_no_guests_any_more_is_refused_to_it_before_anything_of_it_is_run(
+    api: Api, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    (folder / "strategies").mkdir(parents=True)
+    (folder / "strategies" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    plain = "service: blog\nimage: blog:1\nport: 80\nstrategy: evil\n"
+    api.desk = replace(api.desk, sources=(*api.desk.sources, ManifestSource(folder / "deploy.yml")))
+    for text, said in (
+        (plain, "tenant: the token is for guests of acme"),
+        (f"{plain}tenant: beta\n", "tenant: the token is for guests of acme"),
+        (f"{plain}tenant: acme\n", "there is no strategy 'evil'"),
+    ):
+        (folder / "deploy.yml").write_text(text)
+        answer = Client(api)("POST", f"{V1}/services/blog/rollouts", token(api, "acme"), json={})
+        assert (answer.status_code, answer.json()["exit"]) == (422, 2), answer.text
+        assert said in answer.json()["message"]
+    assert not (tmp_path / "ran").exists()

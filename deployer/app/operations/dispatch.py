@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
     from deployer.core.secret import SecretText
+    from deployer.manifest.base import Conflict
+    from deployer.manifest.models import Manifest
     from deployer.store import Store
     from deployer.store.sets import ReleaseSet
 
@@ -121,15 +124,13 @@ def request_of(
     """
     from deployer.manifest.load import load
     from deployer.manifest.secrets import resolve_secrets
-    from deployer.planning.strategy import of_manifest
 
     path = Path(order.manifest)
     if order.fingerprint:
         _refuse_other(path, order)
     above = {"version": order.version or None, **overrides}
-    loaded = load(
-        path, destination=order.destination, overlay=overlay, overrides=above, environ=environ, also=of_manifest
-    )
+    also = partial(wrong_with, order.tenant)
+    loaded = load(path, destination=order.destination, overlay=overlay, overrides=above, environ=environ, also=also)
     if order.service and loaded.manifest.service != order.service:
         raise Refused(
             f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"
@@ -148,6 +149,16 @@ def request_of(
             loaded.manifest, secrets_in or loaded.folder, environ, where=loaded.where, inside=inside
         ),
     )
+
+
+def wrong_with(tenant: str, manifest: Manifest, folder: Path) -> Iterable[Conflict]:
+    """Return what is wrong with the strategy of a manifest, which is code; none is loaded of another tenant's guest."""
+    from deployer.manifest.base import Conflict
+    from deployer.planning.strategy import of_manifest
+
+    if tenant and manifest.tenant != tenant:
+        return (Conflict("tenant", f"the token is for guests of {tenant}", f"tenant: {tenant}", ("tenant",)),)
+    return of_manifest(manifest, folder)
 
 
 def _refuse_other(path: Path, order: Order) -> None:

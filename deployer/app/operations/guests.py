@@ -28,6 +28,7 @@ def admitted(house: AppContext, loaded: Loaded) -> Loaded:
     from deployer.manifest import tenants
 
     refuse_evicted(house.store, manifest.service)
+    tenants.refuse_foreign(manifest.inventory, loaded.folder, os.environ)
     file = tenants.path_for(manifest.inventory, loaded.folder, os.environ)
     found = tenants.read(file)
     terms, own = tenancy.terms(found, manifest.tenant, file), found.tenants[manifest.tenant]

@@ -52,8 +52,9 @@ def check(house: AppContext, request: DeployRequest) -> CheckedRequest:
 def planned_by(house: AppContext, request: DeployRequest) -> tuple[DeployRequest, Strategy, Any]:
     """Load the strategy of a request, and refuse what is wrong with either."""
     from deployer.planning.strategy import load as load_strategy
+    from deployer.planning.strategy import own_root
 
-    strategy = load_strategy(request.strategy, request.loaded.folder)
+    strategy = load_strategy(request.strategy, own_root(request.loaded.manifest, request.loaded.folder))
     given = {**request.loaded.manifest.strategy_options(request.strategy), **request.options}
     options = strategy.parse(given)
     return fit(house, request), strategy, options
