@@ -22,6 +22,7 @@ from deployer.planning.plan import Plan
 from deployer.store import DEPLOYER, whoami
 from deployer.views import tables
 from tests.house import Scene
+from tests.memory import Crash
 
 FILE = """
 tenants:
@@ -171,6 +172,23 @@ def test_a_canary_of_a_guest_is_rolled_back_first(scene: Scene) -> None:
     assert scene.house.store.rollouts.in_progress("wiki") is None
     admit(scene.house, "beta", "")
     assert running(scene, "wiki") == ["wiki-r1-1", "wiki-r1-2"]
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+def test_what_the_process_of_a_deploy_left_that_died_keeps_no_guest(scene: Scene, promoted: bool) -> None:
+    def die(what: str) -> None:
+        if what.startswith("before remove wiki-r1" if promoted else "after set_traffic"):
+            raise Crash(what)
+
+    scene.world.tick = die
+    with pytest.raises(Crash):
+        scene.deploy("2.0", manifest={"service": "wiki", "image": "wiki:1", "tenant": "beta", "keep": {"warm": 0}})
+    scene.house.store.locks.break_("wiki")
+    scene.world.tick = lambda _what: None
+    assert scene.house.store.services.get("wiki").stable == (2 if promoted else 1)
+    assert evict(scene.house, "beta", "we need it")[0].outcome == "done"
+    assert running(scene, "wiki") == []
+    assert scene.house.store.rollouts.in_progress("wiki") is None
 
 
 def test_it_is_said_where_there_is_nobody_to_evict_or_to_let_in(scene: Scene) -> None:

@@ -10,8 +10,8 @@ from deployer.app.due import due
 from deployer.app.evictions import Eviction, eviction
 from deployer.app.observe import live_release, observe
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import make_way, refuse_open, stop, stop_running
-from deployer.app.operations.execution import ADJUSTING, begun, locked
+from deployer.app.operations.control import make_way, refuse_open, resume, stop, stop_running
+from deployer.app.operations.execution import ADJUSTING, begun, committed, locked
 from deployer.app.operations.guests import guests
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.core.errors import NothingInProgress, Refused
@@ -67,8 +67,9 @@ def evict_one(
     service = release.service
     make_way(house, service, "it is evicted")
     stop_running(house, service, reason)
-    with suppress(NothingInProgress):
-        stop(house, service, reason)  # what a dead process left
+    if (left := house.store.rollouts.in_progress(service)) is not None:  # by a process that is dead
+        with suppress(NothingInProgress):  # somebody else has ended it just now
+            resume(house, service) if committed(house, left) else stop(house, service, reason)
     with locked(house, service, f"{ADJUSTING} what runs: evicted") as lock:
         refuse_open(house, service)
         release = live_release(house.store, service)
