@@ -117,7 +117,8 @@ def evict(common: Common, tenant: str, now: bool, span: str | None, end: bool) -
             ended = operations.admit(opened, tenant, common.message)
         else:
             ended = operations.evict(opened, tenant, common.message, now=now, seconds=seconds)
+        said = [f"{opened.store.rollouts.get(each.rollout).service}: {each.text}" for each in ended]
     if common.output != "json":
-        for each in ended:
-            click.echo(each.text)
+        for line in said:
+            click.echo(line)
     return max((int(each.exit) for each in ended), default=int(Exit.DONE))

@@ -84,20 +84,17 @@ def falling_asleep(observed: Observed, release: Release, why: str) -> Plan | Non
     return Plan.adjusting(release.service, SLEEP, release.number, way, back, (why,))
 
 
-def evicting(
-    observed: Observed, release: Release, grace: float, until: float, why: str, *, away: bool = False
-) -> Plan | None:
+def evicting(observed: Observed, release: Release, grace: float, until: float, why: str) -> Plan:
     """Plan that nothing of a guest runs: all of it is frozen first, then each instance has `grace` to end.
 
-    It stays away `until` a moment (`Evict`). On the way back the live release runs. None where nothing of it stands,
-    unless it is `away` already, by an eviction that this one takes the place of.
+    It stays away `until` a moment (`Evict`), also where nothing of it stands now. On the way back what stood runs.
     """
     there = [(colour, e) for colour in COLOURS if (e := observed.environment(colour))]
     live = observed.live.stable if observed.live else "blue"
     deadline = grace + SLACK_SECONDS + PROXY_SECONDS
     if not there:
         stays = Evict(release=release.number, colour=live, grace=grace, until=until, deadline=deadline)
-        return Plan.adjusting(release.service, EVICT, release.number, (stays,), (), (why,)) if away else None
+        return Plan.adjusting(release.service, EVICT, release.number, (stays,), (), (why,))
     frozen = (Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
     gone = (Evict(release=e.release, colour=c, grace=grace, until=until, deadline=deadline) for c, e in there)
     back = (*start_on(release, live, release.size(live), len(observed.silent)), *attach(release, live, partial=True))

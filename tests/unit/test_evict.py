@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from deployer.app import operations
 from deployer.app.doctor.services import service as examined
@@ -16,7 +18,8 @@ from deployer.app.operations import adjust
 from deployer.app.operations.evict import admit, evict, evict_one, evicted
 from deployer.app.operations.guests import guests
 from deployer.app.status import status_of
-from deployer.core.errors import Exit, Refused
+from deployer.cli.guests import evict as command
+from deployer.core.errors import Exit, MachinesSilent, Refused
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.plan import Plan
 from deployer.store import DEPLOYER, whoami
@@ -140,6 +143,13 @@ def test_whom_the_keeper_has_evicted_stays_away_when_a_person_says_so(scene: Sce
     assert running(scene, "wiki") == []
 
 
+def test_what_is_on_a_silent_host_is_not_taken_for_evicted(scene: Scene) -> None:
+    scene.world.silent = {"": "no route to it"}
+    with pytest.raises(MachinesSilent, match="no route to it"):
+        evict(scene.house, "beta", "we need it")
+    assert eviction(scene.house.store, "wiki") is None
+
+
 def test_it_is_said_where_nothing_can_be_let_in(scene: Scene) -> None:
     evict(scene.house, "beta", "we need it")
     scene.world.silent = {"": "no route to it"}
@@ -233,6 +243,12 @@ def test_the_doctor_proposes_no_deploy_of_what_was_evicted(scene: Scene) -> None
     assert (evicted_one.level, evicted_one.cure) == ("warn", None)
     assert "`deploy evict --end` lets it in" in evicted_one.remedy
     assert {finding.level for finding in found.values()} == {"warn"}
+
+
+def test_the_command_names_each_service(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployer.cli.guests.house", lambda *_: nullcontext(scene.house))
+    done = CliRunner().invoke(command, ["acme", "-m", "we need it"])
+    assert (done.exit_code, done.stdout.splitlines()) == (0, ["blog: we need it: done", "chat: we need it: done"])
 
 
 def test_a_plan_of_an_eviction_is_read_back(scene: Scene) -> None:

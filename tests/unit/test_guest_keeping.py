@@ -225,6 +225,17 @@ def test_terms_that_are_over_send_a_guest_away(scene: Scene, tmp_path: Path) -> 
     assert look(scene) == []
 
 
+def test_a_guest_whose_terms_are_over_is_not_started_again_where_nothing_of_it_runs(
+    scene: Scene, tmp_path: Path
+) -> None:
+    for name in [name for name, each in scene.world.instances.items() if each.service == "wiki"]:
+        del scene.world.instances[name]  # as after a reboot of its host
+    (tmp_path / "tenants.yml").write_text(FILE.replace("memory: 128m", "memory: 128m, until: 2020-01-01"))
+    assert len(look(scene)) == 1
+    assert adjust.keep(scene.house, "wiki") is None
+    assert (running(scene, "wiki"), look(scene)) == (0, [])
+
+
 def test_what_a_person_evicted_for_a_time_comes_back(scene: Scene) -> None:
     evict(scene.house, "beta", "we need it", seconds=3600)
     assert look(scene) == []
