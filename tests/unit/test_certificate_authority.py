@@ -160,6 +160,9 @@ def test_what_another_program_repeats_of_a_problem_document() -> None:
     assert "at all of its name servers" in by_code["dns"].hint
     assert "add a CAA record" in by_code["caa"].hint
     assert by_code["odd"].message == f"{DOMAIN}: the authority refused the order: {said.format('odd')}"
+    repeated = f"[INFO] acme: error: 400 :: urn:ietf:params:acme:error:badNonce :: repeated, {said.format('caa')}"
+    assert "add a CAA record" in problems.of_program(DOMAIN, CommandFailed(repeated), 0.0).hint
+    assert "every nonce" in problems.of_program(DOMAIN, CommandFailed(said.format("badNonce")), 0.0).message
     missing = problems.of_program(
         DOMAIN, CommandFailed("`lego` cannot be started", "is it installed, and on PATH?"), 0.0
     )

@@ -17,7 +17,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
 from deployer.drivers.certificates.files import AcmeAccount
-from deployer.drivers.certificates.problems import AGAIN, LONGEST_WAIT, OrderFailed, of_problem, of_request
+from deployer.drivers.certificates.problems import AGAIN, BAD_NONCE, LONGEST_WAIT, OrderFailed, of_problem, of_request
 from deployer.drivers.certificates.proofs import Asked, DomainProof
 from deployer.planning.certificates import Suggestion
 
@@ -41,7 +41,7 @@ class _Network(client.ClientNetwork):
             try:
                 return super()._post_once(*given, **dict(named))
             except messages.Error as error:
-                if error.code != "badNonce" or self._deadline.passed():
+                if error.code != BAD_NONCE or self._deadline.passed():
                     raise
                 last = error
         raise last

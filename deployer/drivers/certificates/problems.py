@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 31 * 86400.0  # that an authority may ask for: a wrong date must not end renewals for good
 AGAIN = "`deploy serve`, or `deploy certs renew` from a timer, tries again"
+BAD_NONCE = "badNonce"  # what a client repeats by itself (RFC 8555, 6.5)
 # By the type of a problem document (RFC 8555, 6.7): what it means for a domain, and what to do
 _MEANING = {
     "caa": (
@@ -53,7 +54,7 @@ _MEANING = {
         "the authority does not know the account of this state folder",
         f"the next order registers it; {AGAIN}",
     ),
-    "badNonce": ("the authority refused every nonce", AGAIN),
+    BAD_NONCE: ("the authority refused every nonce", AGAIN),
     "serverInternal": ("the authority reports an error of its own", AGAIN),
 }
 
@@ -94,10 +95,12 @@ def of_program(domain: str, error: CommandFailed, now: float) -> OrderFailed:
     It keeps the header by which an authority asks to wait, and repeats what it says in words: Let's Encrypt has the
     moment there, too.
     """
-    found = _TYPE.search(error.message)
+    types = _TYPE.findall(error.message)
+    # The program repeats what had a bad nonce, and its log says so before that which ended the order.
+    code = next((each for each in types if each != BAD_NONCE), BAD_NONCE if types else "")
     by_dns = dict.fromkeys(("unauthorized", "incorrectResponse", "dns"), _RECORD)
-    means, hint = {**_MEANING, **by_dns}.get(found[1], _UNKNOWN) if found else ("", error.hint)
-    until = _said_until(error.message, now) if found and found[1] == "rateLimited" else 0.0
+    means, hint = {**_MEANING, **by_dns}.get(code, _UNKNOWN) if code else ("", error.hint)
+    until = _said_until(error.message, now) if code == "rateLimited" else 0.0
     text = f"{domain}: {f'{means}: ' if means else ''}{error.message}"
     return OrderFailed(text, _until(until) if until else hint, wait_until=until)
 
