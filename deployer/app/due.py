@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deployer.app.evictions import eviction
 from deployer.drivers.ports import Drivers
 from deployer.model import Colour, LostProxy, Observed, Release
-from deployer.planning.adjustment import Kept, adjustment
+from deployer.planning.adjustment import Kept, adjustment, staying_away
 from deployer.planning.orders import ADMIT, KEEP
 from deployer.planning.plan import Plan
 from deployer.store import ServiceRecord
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:
     """Return the plan of what is to be done now; None for nothing. Raise Refused where it is not clear what is live.
 
-    Nothing is due of a guest that was evicted, but to let it in.
+    Of a guest that was evicted only what is left of it is: that goes, too.
     """
     if release.manifest.tenant and occasion != ADMIT and eviction(house.store, release.service):
-        return None
+        return staying_away(observed, release)
     kept = kept_now(house.store.services.get(release.service), drivers.traffic.lost(release.service))
     seen = drivers.traffic.servers(release.service, observed.live.stable) if observed.live else ()
     known = {server.name: server.address for server, _ in seen}

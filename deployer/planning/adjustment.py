@@ -89,16 +89,29 @@ def evicting(observed: Observed, release: Release, grace: float, until: float, w
 
     It stays away `until` a moment (`Evict`), also where nothing of it stands now. On the way back what stood runs.
     """
-    there = [(colour, e) for colour in COLOURS if (e := observed.environment(colour))]
     live = observed.live.stable if observed.live else "blue"
-    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
-    if not there:
+    if not (way := _leaving(observed, grace, until)):
+        deadline = grace + SLACK_SECONDS + PROXY_SECONDS
         stays = Evict(release=release.number, colour=live, grace=grace, until=until, deadline=deadline)
         return Plan.adjusting(release.service, EVICT, release.number, (stays,), (), (why,))
-    frozen = (Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
-    gone = (Evict(release=e.release, colour=c, grace=grace, until=until, deadline=deadline) for c, e in there)
     back = (*start_on(release, live, release.size(live), len(observed.silent)), *attach(release, live, partial=True))
-    return Plan.adjusting(release.service, EVICT, release.number, (*frozen, *gone), back, (why,))
+    return Plan.adjusting(release.service, EVICT, release.number, way, back, (why,))
+
+
+def staying_away(observed: Observed, release: Release) -> Plan | None:
+    """Plan that what still stands of a guest goes that was evicted: its host was silent then. None for nothing."""
+    way = _leaving(observed, release.manifest.stop.grace, 0.0)
+    why = f"something of {release.name} runs, which was evicted"
+    return Plan.adjusting(release.service, KEEP, release.number, way, (), (why,)) if way else None
+
+
+def _leaving(observed: Observed, grace: float, until: float) -> tuple[Step, ...]:
+    """Return the steps by which all that stands goes."""
+    there = [(colour, e) for colour in COLOURS if (e := observed.environment(colour))]
+    frozen = (Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
+    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
+    gone = (Evict(release=e.release, colour=c, grace=grace, until=until, deadline=deadline) for c, e in there)
+    return (*frozen, *gone)
 
 
 def admitting(plan: Plan, observed: Observed, grace: float) -> Plan:

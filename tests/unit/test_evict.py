@@ -150,6 +150,19 @@ def test_what_is_on_a_silent_host_is_not_taken_for_evicted(scene: Scene) -> None
     assert eviction(scene.house.store, "wiki") is None
 
 
+def test_what_was_on_a_silent_host_goes_when_that_is_back(scene: Scene) -> None:
+    left = scene.world.instances["wiki-r1-2"]
+    evict(scene.house, "beta", "we need it", seconds=3600)
+    before = eviction(scene.house.store, "wiki")
+    scene.world.instances[left.name] = left
+    ended = adjust.keep(scene.house, "wiki")
+    assert ended is not None
+    assert ended.text == "something of r1 (1.0) runs, which was evicted: done"
+    assert (running(scene, "wiki"), scene.world.frozen[-1]) == ([], left.name)
+    assert eviction(scene.house.store, "wiki") == before
+    assert adjust.keep(scene.house, "wiki") is None
+
+
 def test_it_is_said_where_nothing_can_be_let_in(scene: Scene) -> None:
     evict(scene.house, "beta", "we need it")
     scene.world.silent = {"": "no route to it"}
