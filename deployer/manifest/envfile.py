@@ -6,6 +6,7 @@ python-dotenv reads the lines; what a value refers to is filled in here, as that
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,11 +28,12 @@ _NOT_THERE = "is not there"
 class Variables(Mapping[str, str]):
     """The environment of a command, and behind it the file `.env` beside the manifest, as Compose reads it.
 
-    The file is read when the first variable is missing in the environment; `problems` are those of its lines.
+    The file is read when the first variable is missing in the environment; `problems` are those of its lines. Without
+    `links` it is not read where it is one: to a file that is of somebody else.
     """
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
-        self._environ, self._file = environ, folder / DOTENV
+    def __init__(self, environ: Mapping[str, str], folder: Path, *, links: bool = True) -> None:
+        self._environ, self._file, self._links = environ, folder / DOTENV, links
         self._behind: dict[str, str] | None = None
         self.problems: list[Problem] = []
 
@@ -39,7 +41,7 @@ class Variables(Mapping[str, str]):
         if self._behind is None:
             self._behind = {}  # what the file itself misses is not looked for in it again
             if self._file.is_file():
-                self._behind = texts(read(self._file, self._environ, {}, self.problems))
+                self._behind = texts(read(self._file, self._environ, {}, self.problems, links=self._links))
         return self._behind
 
     def __getitem__(self, name: str) -> str:
@@ -105,7 +107,12 @@ def _trouble(file: Path) -> str | None:
 
 
 def read(
-    file: Path, environ: Mapping[str, str], before: Mapping[str, str], problems: list[Problem]
+    file: Path,
+    environ: Mapping[str, str],
+    before: Mapping[str, str],
+    problems: list[Problem],
+    *,
+    links: bool = True,
 ) -> dict[str, Scalar]:
     """Read the variables of a file.
 
@@ -114,7 +121,7 @@ def read(
     """
     from dotenv.parser import parse_stream
 
-    text = _text(file, problems)
+    text = _text(file, problems, 0 if links else os.O_NOFOLLOW)
     found: dict[str, Scalar] = {}
 
     def value_of(name: str) -> str | None:
@@ -143,9 +150,9 @@ def read(
     return found
 
 
-def _text(file: Path, problems: list[Problem]) -> str:
+def _text(file: Path, problems: list[Problem], flags: int) -> str:
     try:
-        with file.open("rb") as opened:
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_CLOEXEC | flags), "rb") as opened:
             raw = opened.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ValueError("it is larger than 1 MiB")

@@ -70,7 +70,8 @@ def load(
         raise ManifestRefused(tuple(problems))
     folder = file.absolute().parent
     # A guest is read by the deployer of somebody else, whose variables are not for it.
-    known = envfile.Variables({} if "tenant" in root.entries else environ, folder)
+    guest = "tenant" in root.entries
+    known = envfile.Variables({} if guest else environ, folder, links=not guest)
     root = _overridden(_filled(root, known, problems), overrides or {})
     root = _secrets_by_name(root, problems)
     root = envfile.merged(root, folder, known, problems)

@@ -226,6 +226,20 @@ def test_a_repository_among_the_files_of_a_guest_runs_nothing(tmp_path: Path) ->
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_link_beside_the_manifest_of_a_guest_leads_to_no_variables(tmp_path: Path) -> None:
+    (tmp_path / "ours.env").write_text("PGPASSWORD=geheim\n")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / ".env").symlink_to(tmp_path / "ours.env")
+    text = 'service: blog\nimage: blog:1\nport: 80\nenv: {A: "${PGPASSWORD}"}\n'
+    (folder / "deploy.yml").write_text(text)
+    assert load(folder, environ={}).manifest.env == {"A": "geheim"}
+    (folder / "deploy.yml").write_text(f"{text}tenant: acme\n")
+    with pytest.raises(ManifestRefused, match=r"\.env: cannot be read: ") as refused:
+        load(folder, environ={})
+    assert "geheim" not in str(refused.value)
+
+
 # -- a deploy
 
 
