@@ -108,7 +108,7 @@ def test_a_stop_waits_for_a_supervisor_that_has_not_begun(folder: Path) -> None:
     assert dead.returncode == 9
     assert read_status(folder) is None
     stop(folder, within())
-    within(2).until(lambda: not processes("deployer.supervisor", str(folder)), "the end of the supervisor", every=0.01)
+    within().until(lambda: not processes("deployer.supervisor", str(folder)), "the end of the supervisor", every=0.01)
     assert programs() == []
 
 

@@ -18,9 +18,9 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from deployer.core.clock import Deadline, SystemClock
 from tests.lab import image
 from tests.ports import free_port
+from tests.waiting import within
 
 HOST = "127.0.0.1"
 
@@ -34,7 +34,7 @@ class Running:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(5)
+        return self.process.wait(20)
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def running(folder: Path, program: str, **env: str) -> Iterator[Running]:
     with subprocess.Popen(command, cwd=folder, env=surroundings, stderr=subprocess.DEVNULL) as process:
         app = Running(process, port)
         try:
-            Deadline.after(SystemClock(), 10).until(lambda: answers(port), "the test app listens")
+            within().until(lambda: answers(port), "the test app listens")
             yield app
         finally:
             process.kill()
@@ -82,7 +82,7 @@ def test_slow_answers_do_not_hold_up_others(tmp_path: Path, program: str) -> Non
     with running(tmp_path, program) as app:
         slow = threading.Thread(target=lambda: app.get("/slow?ms=3000"))
         slow.start()
-        Deadline.after(SystemClock(), 5).until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
+        within().until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
         app.get("/")
         assert slow.is_alive()
         slow.join()
@@ -96,7 +96,7 @@ def test_behaviour_on_request(tmp_path: Path, program: str) -> None:
         assert (app.get("/up").status_code, app.get("/").status_code) == (200, 200)
         with pytest.raises(requests.exceptions.ConnectionError):
             app.get("/exit")
-        assert app.process.wait(5) == 3
+        assert app.process.wait(20) == 3
 
 
 def statuses(app: Running, count: int, method: str = "GET") -> list[int]:
@@ -127,7 +127,7 @@ def test_failing_beyond_its_capacity(tmp_path: Path, program: str) -> None:
         room = 20 + 20 * (time.monotonic() - began)  # what it holds at first, and what came in meanwhile
         assert met[:20] == [200] * 20
         assert met.count(200) <= room + 1
-        Deadline.after(SystemClock(), 5).until(lambda: statuses(app, 1) == [200], "there is room again")
+        within().until(lambda: statuses(app, 1) == [200], "there is room again")
 
 
 def test_slow_tail_and_cold_start(tmp_path: Path, program: str) -> None:
@@ -145,7 +145,7 @@ def test_slow_tail_and_cold_start(tmp_path: Path, program: str) -> None:
 
 def test_a_short_life(tmp_path: Path, program: str) -> None:
     with running(tmp_path, program, LIFE="300") as app:
-        assert app.process.wait(5) == 9
+        assert app.process.wait(20) == 9
 
 
 def test_told_to_end_at_once(tmp_path: Path, program: str) -> None:
@@ -158,8 +158,8 @@ def test_websocket_echo(tmp_path: Path, program: str) -> None:
     with running(tmp_path, program) as app, connect(f"ws://{HOST}:{app.port}/ws") as socket:
         for size in (0, 1, 125, 126, 65_535, 65_536):
             socket.send(b"x" * size)
-            assert socket.recv(timeout=5) == b"x" * size
-        assert socket.ping().wait(5)
+            assert socket.recv(timeout=20) == b"x" * size
+        assert socket.ping().wait(20)
         assert app.get("/stats").json()["websockets"] == 1
 
 
@@ -176,7 +176,7 @@ def test_a_running_request_at_the_end(tmp_path: Path, program: str, drain: str, 
     with running(tmp_path, program, DRAIN=drain) as app:
         slow = threading.Thread(target=ask)
         slow.start()
-        Deadline.after(SystemClock(), 5).until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
+        within().until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
         assert app.end() == 0
         slow.join()
     assert results == [200 if answered else 0]
@@ -186,7 +186,7 @@ def test_a_draining_app_says_goodbye_to_websockets(tmp_path: Path, program: str)
     with running(tmp_path, program, DRAIN="3000") as app, connect(f"ws://{HOST}:{app.port}/ws") as socket:
         app.process.send_signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=5)
+            socket.recv(timeout=20)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
 
@@ -211,7 +211,7 @@ def test_the_image_runs(
                 container.reload()
                 return str(container.attrs["State"]["Health"]["Status"])
 
-            Deadline.after(SystemClock(), 20).until(lambda: health() == "healthy", "the health check of the image")
+            within().until(lambda: health() == "healthy", "the health check of the image")
             assert requests.get(f"http://{HOST}:{port}/version", timeout=5).text == "1.5\n"
         finally:
             container.remove(force=True, v=True)

@@ -137,7 +137,7 @@ def closing_websockets(after: float, code: int, ping: bool = False) -> Iterator[
             yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
         finally:
             server.shutdown()
-            thread.join(5)
+            thread.join(20)
 
 
 def test_tls_with_the_name_of_the_host_header(state: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_load_process_that_dies_is_no_success() -> None:
             load.until(lambda now: now.answered > 5, "the load has started")
             assert load._process is not None
             load._process.kill()
-            load._process.wait(5)
+            load._process.wait(20)
             then(load)
 
     with Faulty() as server:

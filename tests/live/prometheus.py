@@ -55,7 +55,7 @@ def exporter(numbers: Numbers) -> Iterator[int]:
         yield server.server_port
     finally:
         server.shutdown()
-        thread.join(5)
+        thread.join(20)
         server.server_close()
 
 

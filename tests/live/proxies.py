@@ -99,7 +99,7 @@ class Bench:
     def kill(self, pid: int) -> None:
         """End a process, and wait until it is seen to have ended: that takes a moment on a busy machine."""
         os.kill(pid, signal.SIGKILL)
-        within(5).until(lambda: Process.of(pid) is None, f"process {pid} ends", every=0.01)
+        within().until(lambda: Process.of(pid) is None, f"process {pid} ends", every=0.01)
 
     def config(self) -> str:
         return self.traffic.parts.home.config.read_text()

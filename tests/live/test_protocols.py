@@ -184,7 +184,7 @@ def test_a_websocket_stays_on_its_instance_while_users_move(process_shop: Shop) 
 def spoken(connection: ClientConnection) -> str:
     """Have a message echoed; give the version of the instance at the other end."""
     connection.send("hello")
-    assert connection.recv(timeout=5) == "hello"
+    assert connection.recv(timeout=20) == "hello"
     assert connection.response is not None
     return connection.response.headers["X-Version"]
 

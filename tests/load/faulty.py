@@ -52,7 +52,7 @@ class Faulty:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,))
         self._thread.start()
-        if not ready.wait(5):
+        if not ready.wait(20):
             raise TimeoutError("the faulty server did not start within 5 s")
         return self
 
@@ -60,7 +60,7 @@ class Faulty:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(5)
+        self._thread.join(20)
 
     @property
     def requests(self) -> int:

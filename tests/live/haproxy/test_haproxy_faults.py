@@ -94,7 +94,7 @@ def test_a_flip_reaches_connections_that_an_old_worker_keeps(bench: Bench, blue:
     head = b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", bench.port), timeout=10) as connection:
         connection.sendall(head + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")  # the second one waits for the first
-        assert blue.begun.wait(5)
+        assert blue.begun.wait(20)
         bench.traffic.configure(bench.release(timeouts={"response": "7s"}), "green", within())
         bench.set_traffic(Live("green"))
         blue.let_go()
@@ -131,7 +131,7 @@ def test_an_idle_connection_of_an_old_worker_is_answered_after_a_move_to_servers
     assert (response.status, response.read()) == (200, b"b1")
     assert response.getheader("connection") == "close"
     connection.close()
-    drain.join(5)
+    drain.join(20)
     assert done == [0]
 
 

@@ -71,7 +71,7 @@ def test_a_client_that_leaves_is_no_error(bench: Bench, blue: Upstream) -> None:
             blue.begun.clear()
             with socket.create_connection(("127.0.0.1", bench.port)) as connection:
                 connection.sendall(b"GET /slow?ms=500 HTTP/1.1\r\nhost: x\r\n\r\n")
-                assert blue.begun.wait(5)
+                assert blue.begun.wait(20)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone, by RST
         get(bench.port, "/slow?ms=700")
         seen = Seen(samples)
@@ -89,7 +89,7 @@ def test_who_does_not_wait_for_an_answer_is_timed_as_long_as_he_waited(
     with bench.traffic.samples("shop") as samples:
         client = H2Client(bench.port)
         client.begin("GET", "/slow?ms=5000")
-        assert green.begun.wait(5)
+        assert green.begun.wait(20)
         client.close()
         seen = Seen(samples)
         within().until(lambda: seen.requests() == 1, "it is told")

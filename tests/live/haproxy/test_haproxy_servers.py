@@ -133,10 +133,10 @@ def test_a_drain_without_patience_tells_what_is_open_and_detach_cuts_it(bench: B
 
     slow = threading.Thread(target=ask)
     slow.start()
-    assert blue.begun.wait(5)
+    assert blue.begun.wait(20)
     assert bench.traffic.drain("shop", "blue", ["b1"], within(0.2)) == 1
     bench.traffic.detach("shop", "blue", ["b1"], within())
-    slow.join(5)
+    slow.join(20)
     assert results, "the request was not cut"
     assert results[0] != 200
     assert bench.traffic.servers("shop", "blue") == ()
