@@ -87,7 +87,7 @@ def test_a_path_that_would_be_read_otherwise_is_refused(tmp_path: Path) -> None:
 def folder(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "processes" / "sleeper"
     yield place
-    stop(place, within(5))
+    stop(place, within())
 
 
 def test_what_was_supervised_is_supervised_again_and_what_runs_is_left_alone(folder: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def after(state: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
 def test_a_process_of_the_run_is_found_and_ended(state: Path, env: dict[str, str]) -> None:
     with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as process:
         done = after(state, env)
-        assert process.wait(5) == -9
+        assert process.wait(60) == -9
     assert done.returncode == 1
     assert done.stderr == f"left behind: process {process.pid}: sleep 60\n"
 

@@ -28,7 +28,7 @@ ENV = {"PATH": os.defpath}
 def folder(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "program"
     yield place
-    stop(place, within(5))
+    stop(place, within())
     left = read_status(place)
     assert left is None or not (left.pid or left.supervisor_pid)
 
