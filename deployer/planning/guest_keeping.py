@@ -50,7 +50,8 @@ def leaving(
 ) -> Iterator[GuestMove]:
     """Give who has to go so that each host can give its owner what that needs, and the reserve beside it.
 
-    Those who use most go first, no more of them than needed, with all services of their tenant there.
+    Those who use most go first, no more of them than needed, with all services of their tenant there; who uses nothing
+    stays, as nothing is won.
     """
     gone: set[str] = set()
     staying = [each for each in guests if not each.evicted and not each.refused]
@@ -60,7 +61,7 @@ def leaving(
         short = need.get(host, 0) + reserve - room[host]
         by_use = sorted({each.tenant: each.use.get(host, 0) for each in here}.items(), key=lambda found: -found[1])
         for tenant, used in by_use:
-            if short <= 0:
+            if short <= 0 or not used:
                 break
             short -= used
             where = host or "this host"

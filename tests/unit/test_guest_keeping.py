@@ -51,6 +51,10 @@ def test_who_uses_most_goes_first_and_no_more_than_needed() -> None:
     assert move.why == "its owner needs memory: this host has 400 MiB left, and 512 MiB stay free"
 
 
+def test_who_uses_nothing_stays() -> None:
+    assert done(replace(WIKI, use={"": 0}), BLOG, left=100) == [("blog", "evict")]
+
+
 def test_all_services_of_a_tenant_go_together() -> None:
     chat = replace(BLOG, service="chat")
     assert done(BLOG, chat, WIKI, left=400) == [("blog", "evict"), ("chat", "evict")]
