@@ -395,6 +395,20 @@ def test_there_is_nothing_to_raise_on_a_host_that_has_no_guest_yet(tmp_path: Pat
     assert weight.read_text() == "100\n", "it was raised before it was made"
 
 
+def test_a_tenant_has_used_nothing_since_the_host_was_started_until_it_has_a_group(
+    tmp_path: Path, programs: Path
+) -> None:
+    root = tmp_path / "cg"
+    root.mkdir()
+    (root / "cgroup.controllers").touch()
+    assert told(ground(root, programs), "used", "cgroupfs", "acme") == ["0", "0", "0"]
+    group = root / "deployer-guests" / "acme"
+    group.mkdir(parents=True)
+    for name, text in (("cpu.stat", "usage_usec 7"), ("memory.current", "8"), ("pids.current", "9")):
+        (group / name).write_text(f"{text}\n")
+    assert told(ground(root, programs), "used", "cgroupfs", "acme") == ["7", "8", "9"]
+
+
 def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> None:
     root = tmp_path / "cg"
     root.mkdir()

@@ -146,7 +146,9 @@ forget() { # DRIVER TENANT
 }
 used() { # DRIVER TENANT
     group=$(path_of "$1" "$2")
-    if [ -n "$unified" ]; then
+    if [ ! -d "$root/$group" ] && [ ! -d "$root/cpuacct/$group" ]; then
+        printf '0\n0\n0\n' # it has not been made since the host was started
+    elif [ -n "$unified" ]; then
         awk '$1 == "usage_usec" { print $2 }' "$root/$group/cpu.stat"
         cat "$root/$group/memory.current" "$root/$group/pids.current"
     else
