@@ -17,7 +17,7 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.filelock import is_held
-from deployer.store.locks import LEASE_SECONDS
+from deployer.store.locks import CHANGES, LEASE_SECONDS
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.load import Load, Options
@@ -136,25 +136,31 @@ def frozen(shop: Shop, owner: subprocess.Popen[str]) -> None:
 def overtake(shop: Shop, owner: subprocess.Popen[str], *command: str) -> str:
     """Freeze the owner and run a command that overtakes it; give what it said.
 
-    Where chance froze it in the middle of a change the command says so, changes nothing, and it is tried again.
+    Where chance froze it in the middle of a change the command would say so and change nothing: it goes on to its end
+    first. A thread that is about to begin one is not seen; then the command says so, and it is tried again.
     """
-    for _ in range(10):
+    soon = Deadline.after(SystemClock(), 120)
+    while not soon.passed():
         try:
             frozen(shop, owner)
         except sqlite3.OperationalError:  # frozen in the middle of a write: nobody else can write then
             owner.send_signal(signal.SIGCONT)
             continue
-        if is_held(read := shop.state / "proxy" / "lock"):  # frozen while it reads from the proxy: nobody can change it
-            owner.send_signal(signal.SIGCONT)
-            Deadline.after(SystemClock(), 10).until(lambda: not is_held(read), "it has read", every=0.001)
-            continue
-        done = shop._run(*command)
-        if done.returncode == 0:
-            return done.stdout + done.stderr
-        assert done.returncode == 5, done.stdout + done.stderr
-        assert f"kill -CONT {owner.pid}" in done.stderr
+        if not changes(shop):
+            done = shop._run(*command)
+            if done.returncode == 0:
+                return done.stdout + done.stderr
+            assert done.returncode == 5, done.stdout + done.stderr
+            assert f"kill -CONT {owner.pid}" in done.stderr
         owner.send_signal(signal.SIGCONT)
+        Deadline.after(SystemClock(), 30).until(lambda: not changes(shop), "the change is over", every=0.001)
     raise AssertionError("it is always in the middle of a change")
+
+
+def changes(shop: Shop) -> bool:
+    """Tell whether anybody is in the middle of a change, or reads from the proxy, which nobody can change then."""
+    mine = shop.state / "locks" / f"{shop.name}.lock"
+    return is_held(shop.state / "proxy" / "lock") or is_held(mine, CHANGES, 2 * CHANGES)
 
 
 def world(shop: Shop) -> dict[str, Any]:
@@ -166,8 +172,12 @@ def world(shop: Shop) -> dict[str, Any]:
         # What is open there is the users' doing.
         "environments": [{**there, "open": 0} for there in status["environments"]],
         "files": {p.name: p.read_text() for p in Path(shop.state, "proxy", "maps").iterdir()},
-        "recordings": {p.name: p.read_bytes() for p in Path(shop.state, "recordings").iterdir()},
     }
+
+
+def recorded(shop: Shop) -> list[bytes]:
+    """The lines of the recording of the canary."""
+    return (shop.state / "recordings" / "2.jsonl").read_bytes().splitlines()
 
 
 @pytest.mark.long("a canary that is overtaken")
@@ -181,7 +191,7 @@ def test_who_was_frozen_and_overtaken_changes_nothing_when_it_goes_on(process_sh
     ):
         shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
         overtake(shop, owner, command)
-        before = world(shop)
+        before, lines = world(shop), recorded(shop)
         owner.send_signal(signal.SIGCONT)
         _, said = owner.communicate(timeout=60)
         report = load.stop()
@@ -191,6 +201,8 @@ def test_who_was_frozen_and_overtaken_changes_nothing_when_it_goes_on(process_sh
     ), said
     assert f"it changes nothing of {shop.name} any more" in said
     assert world(shop) == before
+    assert recorded(shop)[: len(lines)] == lines
+    assert len(recorded(shop)) <= len(lines) + 1, "it may have been frozen after it had asked whether it may write"
     assert report.failed == 0, report.text()
     assert shop.status()["stable_version"] == ("1.0" if command == "abort" else "2.0")
     assert [r for (r,) in rows(shop, "select action from audit")].count("overtake") == 1
