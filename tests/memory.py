@@ -24,7 +24,7 @@ from deployer.core.errors import (
 from deployer.core.events import Tell
 from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
-from deployer.drivers.ports.guests import GuestUse
+from deployer.drivers.ports.guests import GuestUse, HostWatch
 from deployer.drivers.ports.sleeping import Wake
 from deployer.drivers.traffic.turns import refuse_older
 from deployer.engine import Drive
@@ -170,6 +170,7 @@ class World:
     used: dict[str, int] = field(default_factory=dict)  # bytes, by tenant
     unfrozen: bool = False  # whether nothing can be frozen
     frozen: list[str] = field(default_factory=list)  # instances of guests, in their order
+    watch: HostWatch = field(default_factory=HostWatch)  # what the host does with guests by itself
     asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
     sleeps_as: Literal["exited", "paused"] = "exited"  # what becomes of an instance that sleeps
     impatient: bool = False  # somebody comes while a service goes to sleep
@@ -311,7 +312,7 @@ class MemoryGuests:
         return dict(self.world.room)
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
-        return {"": GuestUse(1.5, self.world.used.get(terms.tenant, 2 * 1024**2), 3)}
+        return {"": GuestUse(1.5, self.world.used.get(terms.tenant, 2 * 1024**2), 3, self.world.watch)}
 
 
 class MemoryPauser:

@@ -12,10 +12,20 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.guests import guests
 from deployer.core.errors import DeployError
 from deployer.drivers.ports import standing
+from deployer.drivers.ports.guests import GuestUse
 from deployer.manifest import tenants
 from deployer.model import Release
 from deployer.planning.orders import EVICT
-from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantBill, TenantsView, TenantUse, TenantView
+from deployer.views.guest_data import (
+    BillView,
+    GuestsView,
+    GuestView,
+    TenantBill,
+    TenantsView,
+    TenantUse,
+    TenantView,
+    TenantWatch,
+)
 
 
 def overview(house: AppContext, file: Path) -> TenantsView:
@@ -45,9 +55,15 @@ def overview(house: AppContext, file: Path) -> TenantsView:
 def listing(house: AppContext) -> GuestsView:
     """Return all guests with what runs of each, and what their tenants use."""
     live = sorted(guests(house), key=lambda release: (release.manifest.tenant or "", release.service))
-    use: dict[tuple[str, str], TenantUse] = {}
+    use: dict[tuple[str, str], GuestUse] = {}
     rows = tuple(_row(house, release, use) for release in live)
-    return GuestsView(rows, tuple(use[key] for key in sorted(use)))
+    found = [(*key, use[key]) for key in sorted(use)]
+    used = (TenantUse(tenant, host, each.cpu, each.memory, each.processes) for tenant, host, each in found)
+    watch = (
+        TenantWatch(tenant, host, each.watch.unwatched, each.watch.frozen, each.watch.stopped)
+        for tenant, host, each in found
+    )
+    return GuestsView(rows, tuple(used), tuple(watch))
 
 
 def bill(house: AppContext, month: str) -> BillView:
@@ -74,7 +90,7 @@ def bill(house: AppContext, month: str) -> BillView:
     return BillView(month, tuple(rows))
 
 
-def _row(house: AppContext, release: Release, use: dict[tuple[str, str], TenantUse]) -> GuestView:
+def _row(house: AppContext, release: Release, use: dict[tuple[str, str], GuestUse]) -> GuestView:
     tenant, found = release.manifest.tenant or "", eviction(house.store, release.service)
     running, paused, problem = 0, 0, ""
     try:
@@ -83,8 +99,7 @@ def _row(house: AppContext, release: Release, use: dict[tuple[str, str], TenantU
         running, paused = (sum(i.state == state for i in there.instances) for state in ("running", "paused"))
         problem = "; ".join(f"{host or 'this host'}: {why}" for host, why in there.silent.items())
         if drivers.guests and release.terms:
-            for host, each in drivers.guests.use(release.terms).items():
-                use[tenant, host] = TenantUse(tenant, host, each.cpu, each.memory, each.processes)
+            use |= {(tenant, host): each for host, each in drivers.guests.use(release.terms).items()}
     except DeployError as error:
         problem = error.message
     return GuestView(

@@ -15,7 +15,8 @@ class SeenGuest:
     """A guest as it was seen: `memory` is what it may use on each of its `hosts`, `use` what it uses there.
 
     `evicted` is the moment, 0 where it may run; then `by_person` says who wanted it, `until` up to when (0: not said),
-    and `tried` when it was last let in and did not get healthy. `refused` says why its terms do not let it run now.
+    and `tried` when it was last let in and did not get healthy. `refused` says why its terms do not let it run now,
+    `stopped` why a host of it has stopped it by itself.
     """
 
     service: str
@@ -25,6 +26,7 @@ class SeenGuest:
     reserve: int
     use: Mapping[str, int]
     refused: str = ""
+    stopped: str = ""
     evicted: float = 0.0
     by_person: bool = False
     until: float = 0.0
@@ -54,7 +56,7 @@ def leaving(
     stays, as nothing is won.
     """
     gone: set[str] = set()
-    staying = [each for each in guests if not each.evicted and not each.refused]
+    staying = [each for each in guests if not each.evicted and not each.refused and not each.stopped]
     for host in sorted(room):
         here = [each for each in staying if host in each.hosts]
         reserve = max((each.reserve for each in here), default=0)
@@ -76,8 +78,8 @@ def leaving(
 
 def _over(guests: Iterable[SeenGuest]) -> Iterator[GuestMove]:
     for each in guests:
-        if each.refused and not each.evicted:
-            yield GuestMove(each.service, "evict", each.refused)
+        if (why := each.refused or each.stopped) and not each.evicted:
+            yield GuestMove(each.service, "evict", why)
 
 
 def _back(guests: Sequence[SeenGuest], room: Mapping[str, int], now: float) -> Iterator[GuestMove]:

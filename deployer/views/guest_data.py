@@ -69,11 +69,27 @@ class TenantUse(View):
 
 
 @dataclass(frozen=True)
+class TenantWatch(View):
+    """What a host ("" is this one) does by itself while its owner waits for processors or memory.
+
+    `unwatched` says why it does nothing, `frozen` since when and why guests are frozen, `stopped` the same of those of
+    the tenant that it has stopped; "" where that is not so.
+    """
+
+    tenant: str
+    host: str
+    unwatched: str
+    frozen: str
+    stopped: str
+
+
+@dataclass(frozen=True)
 class GuestsView(View):
-    """All guests of a state folder, and what their tenants use."""
+    """All guests of a state folder, what their tenants use, and what hosts do with them by themselves."""
 
     guests: tuple[GuestView, ...]
     use: tuple[TenantUse, ...]
+    watch: tuple[TenantWatch, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from deployer.core.amounts import span
-from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantsView, TenantView
+from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantsView, TenantView, TenantWatch
 from deployer.views.text import columns, moment, one_line, plural, release
 
 Ink = Callable[[str, str], str]
@@ -52,7 +52,18 @@ def guests(view: GuestsView, _: float, ink: Ink) -> list[str]:
             for u in view.use
         )
         out += ["", *columns([[ink(head, "dim") for head in heads], *used], right=range(2, 5))]
-    return out
+    notes = [note for each in view.watch for note in _watch(each)]
+    return [*out, *([""] if notes else []), *dict.fromkeys(notes)]
+
+
+def _watch(watch: TenantWatch) -> Iterator[str]:
+    host = one_line(watch.host or "this host")
+    if watch.unwatched:
+        yield f"{host} does not watch what its owner waits for: {one_line(watch.unwatched)}"
+    if watch.frozen:
+        yield f"{host} has frozen its guests {one_line(watch.frozen)}"
+    if watch.stopped:
+        yield f"{host} has stopped {one_line(watch.tenant)} {one_line(watch.stopped)}"
 
 
 def _guest(guest: GuestView, ink: Ink) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -324,7 +325,8 @@ def test_the_bridge_of_a_tenant_fits_into_the_name_of_an_interface() -> None:
 
 def ground(root: Path, bin_: Path) -> HostGround:
     path = f"{bin_}:{os.environ['PATH']}"
-    return HostGround(lambda words: ["env", f"PATH={path}", f"CGROUPS={root}", f"STATE={root}.state", *words])
+    places = (f"CGROUPS={root}", f"STATE={root}.state", f"UNITS={root}.units", f"PRESSURE={root}.pressure")
+    return HostGround(lambda words: ["env", f"PATH={path}", *places, *words])
 
 
 def told(ground: HostGround, *words: str) -> list[str]:
@@ -435,3 +437,86 @@ def test_a_limit_that_the_kernel_does_not_take_is_an_error(tmp_path: Path, progr
     (tmp_path / "cgroup.controllers").touch()
     with pytest.raises(DriverFailed, match=r"this host cannot keep guests \(bound\): .*there is no .*cpu.max"):
         told(ground(tmp_path, programs), "bound", "cgroupfs", "4096", "0", "acme", "2048", "1.5", "64")
+
+
+@pytest.fixture
+def watching(tmp_path: Path, programs: Path) -> HostGround:
+    """Give a host with all that a watch over pressure needs."""
+    group = tmp_path / "cg" / "deployer-guests" / "acme"
+    group.mkdir(parents=True)
+    for name, text in (("cpu.stat", "usage_usec 7"), ("memory.current", "8"), ("pids.current", "9")):
+        (group / name).write_text(f"{text}\n")
+    for name in ("cgroup.controllers", "cgroup.procs"):
+        (tmp_path / "cg" / name).touch()
+    for name in ("cg.units", "cg.pressure"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cg.pressure" / "memory").touch()
+    return ground(tmp_path / "cg", programs)
+
+
+def test_a_host_gets_a_unit_that_watches_and_a_second_time_changes_nothing(
+    watching: HostGround, tmp_path: Path
+) -> None:
+    def calls() -> list[str]:
+        return (tmp_path / "systemctl").read_text().splitlines()
+
+    unit, program = tmp_path / "cg.units" / "deployer-pressure.service", tmp_path / "cg.state" / "pressure_watch.py"
+    told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this\n# it is")
+    assert program.read_text() == "import this\n# it is\n"
+    assert f" -I {program} {tmp_path}/cg deployer-guests {tmp_path}/cg.state /run/docker.sock\n" in unit.read_text()
+    assert calls() == ["daemon-reload", "restart deployer-pressure.service"]
+    assert told(watching, "used", "cgroupfs", "acme")[3:] == ["deployer-pressure.service does not run", "", ""]
+    with (tmp_path / "cg.state" / "watch").open("w") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        assert told(watching, "used", "cgroupfs", "acme") == ["7", "8", "9", "", "", ""]
+        told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this\n# it is")
+        assert len(calls()) == 2
+        told(watching, "watch", "cgroupfs", "/run/docker.sock", "import that")
+        assert len(calls()) == 4
+    told(watching, "forget", "cgroupfs", "acme")
+    assert unit.exists(), "there are files in the group, so it is not gone"
+
+
+def test_the_unit_goes_with_the_last_tenant(watching: HostGround, tmp_path: Path) -> None:
+    for name in ("cpu.stat", "memory.current", "pids.current"):  # which a kernel would not mind
+        (tmp_path / "cg" / "deployer-guests" / "acme" / name).unlink()
+    told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this")
+    told(watching, "forget", "cgroupfs", "acme")
+    assert (tmp_path / "systemctl").read_text().splitlines()[2:] == ["stop deployer-pressure.service", "daemon-reload"]
+    assert list((tmp_path / "cg.units").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("cg.pressure/memory", "its kernel tells no pressure (psi=1 on its command line)"),
+        ("cg/cgroup.procs", "it has no cgroup v2"),
+        ("cg.units", "it does not run systemd"),
+    ],
+)
+def test_why_a_host_does_not_watch_is_said(watching: HostGround, tmp_path: Path, gone: str, said: str) -> None:
+    (tmp_path / gone).rmdir() if (tmp_path / gone).is_dir() else (tmp_path / gone).unlink()
+    told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this")
+    assert told(watching, "used", "cgroupfs", "acme")[3] == said
+    assert not (tmp_path / "systemctl").exists()
+
+
+def test_while_guests_are_frozen_none_is_started_and_whoever_raises_them_thaws(
+    watching: HostGround, tmp_path: Path
+) -> None:
+    frozen, stopped = tmp_path / "cg.state" / "frozen", tmp_path / "cg.state" / "stopped.acme"
+    top = tmp_path / "cg" / "deployer-guests"
+    frozen.parent.mkdir()
+    frozen.write_text("1790000000 web waits for memory\n")
+    stopped.write_text("1790000009 web waits for memory\n")
+    for name in ("cpu.weight", "cpu.max", "memory.max", "pids.max", "cgroup.freeze"):
+        (top / name).touch()
+        (top / "acme" / name).touch()
+    bound = ("bound", "cgroupfs", "4096", "0", "acme", "2048", "1.5", "64")
+    assert told(watching, "used", "cgroupfs", "acme")[4:] == [frozen.read_text()[:-1], stopped.read_text()[:-1]]
+    with pytest.raises(DriverFailed, match=r"starts no guest now: .*its guests are frozen: web waits for memory"):
+        told(watching, *bound)
+    told(watching, "raise", "cgroupfs", "a")
+    assert (top / "cgroup.freeze").read_text() == "0\n"
+    told(watching, *bound)
+    assert told(watching, "used", "cgroupfs", "acme")[4:] == ["", ""]

@@ -42,7 +42,16 @@ from deployer.views.data import (
     TokensView,
     View,
 )
-from deployer.views.guest_data import BillView, GuestsView, GuestView, TenantBill, TenantsView, TenantUse, TenantView
+from deployer.views.guest_data import (
+    BillView,
+    GuestsView,
+    GuestView,
+    TenantBill,
+    TenantsView,
+    TenantUse,
+    TenantView,
+    TenantWatch,
+)
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
@@ -219,6 +228,8 @@ ACME = TenantView("acme", "web", 2, 4096 * MIB, 0, 256, 3, ("blog", "chat"), "co
 BETA = TenantView("beta", "local", 0.5, 96 * MIB, 1024 * MIB, 64, 1, (), "gvisor", "none", 90, 0, "its time is over")
 BLOG = GuestView("acme", "blog", 3, "1.2", ("web1", "web2"), 4, 1, "", 0.0)
 GONE = "evicted, since 2026-09-21 12:14, by keeper: the owner needs memory"
+WAITS = TenantWatch("acme", "web1", "", "since 2026-09-21 12:14:02: system.slice waits for memory", "")
+NO_UNIT = "its kernel tells no pressure (psi=1 on its command line)"
 USED = TenantUse("acme", "web1", 12_345.6, 300 * MIB, 17)
 CHECK = CheckView(
     "/srv/shop/inventory",
@@ -309,6 +320,7 @@ COST = CostView(
 VIEWS: dict[str, View] = {
     "cost": CostsView(NOW - 864_000, NOW, (COST, CostView("blog", NOW - 864_000, NOW))),
     "guests": GuestsView((BLOG, replace(BLOG, service="chat", evicted=GONE, since=NOW - 60, running=0)), (USED,)),
+    "guests-frozen": GuestsView((BLOG,), (USED,), (WAITS, replace(WAITS, host="web2", unwatched=NO_UNIT, frozen=""))),
     "bill": BillView("2026-11", (TenantBill("acme", "web1", 12_345.6, 3.5, 2), TenantBill("beta", "", 0, 0.25, 0))),
     "guests-none": GuestsView((), ()),
     "tenants": TenantsView("/srv/shop/tenants.yml", (ACME, BETA)),

@@ -25,6 +25,7 @@ from deployer.app.operations.proxy_recovery import bring_back
 from deployer.app.side_threads import SideThreads
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Detached, Locked
+from deployer.core.said_once import SaidOnce
 from deployer.engine import RolloutResult
 from deployer.model import Release
 from deployer.planning import release_record
@@ -53,6 +54,7 @@ class Keeper:
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
         self._loads = SideThreads[str](lambda service, text: say(service, text, None))
         self._guests = SideThreads[str](lambda service, text: say(service, text, None))
+        self._hosts = SaidOnce[str]()  # what they do with guests by themselves
 
     def look(self) -> None:
         """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
@@ -140,8 +142,15 @@ class Keeper:
         """Do what is due of guests, all at the same time."""
         with suppress(Detached, Locked), self._opened(self._stop) as house:
             house.stop = self._stop
-            see_to(house, ours, lambda ended: self._say(_service_of(house, ended), ended.text, ended))
+            see_to(house, ours, lambda ended: self._say(_service_of(house, ended), ended.text, ended), self._frozen)
             self._guests.settled(GUESTS)
+
+    def _frozen(self, host: str, text: str) -> None:
+        """Say once that a host has frozen its guests."""
+        if not text:
+            self._hosts.settle(host)
+        elif self._hosts.is_new(host, text):
+            self._say(GUESTS, f"frozen by {host or 'this host'} {text}", None)
 
     def _watch(self, release: Release) -> None:
         """Have the size of a live release follow its load, until another one is live, or somebody wants a size."""

@@ -11,7 +11,8 @@ from deployer.app.evictions import eviction
 from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
-from deployer.model import Load, Observed, Place, Release
+from deployer.drivers.ports.guests import Guests
+from deployer.model import GuestTerms, Load, Observed, Place, Release
 from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout
 from deployer.views.status_data import KeeperView, LoadView, SizeView
@@ -37,9 +38,24 @@ def shown(
         problems.append(wakes[-1].text)
     if release.manifest.tenant and (evicted := eviction(house.store, release.service)):
         problems.append(f"{release.service} is {evicted.text}")
+    elif release.terms and drivers.guests:
+        problems += _of_hosts(drivers.guests, release.terms)
     if text := unattended(house, release.service):
         problems.append(text)
     return *found, tuple(problems)
+
+
+def _of_hosts(guests: Guests, terms: GuestTerms) -> Iterator[str]:
+    """Give what hosts do by themselves with what is a guest there."""
+    try:
+        found = guests.use(terms)
+    except DeployError as error:
+        yield str(error)
+        return
+    for host, use in found.items():
+        for what, since in (("frozen", use.watch.frozen), ("stopped", use.watch.stopped)):
+            if since:
+                yield f"{what} by {host or 'this host'} {since}"
 
 
 def size(house: AppContext, release: Release, observed: Observed, load: Mapping[Place, Load]) -> SizeView:

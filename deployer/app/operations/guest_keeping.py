@@ -22,16 +22,24 @@ from deployer.store import DEPLOYER
 from deployer.transport.fanout import Answers, on_all
 
 
-def see_to(house: AppContext, ours: Collection[str], say: Callable[[RolloutResult], object]) -> None:
+def see_to(
+    house: AppContext,
+    ours: Collection[str],
+    say: Callable[[RolloutResult], object],
+    frozen: Callable[[str, str], None] = lambda _host, _text: None,
+) -> None:
     """Do what is due of guests among these services, and `say` how it ended.
 
-    Raise the first trouble, but that others are at work, once all was tried: a host that is silent, or a bill that
-    cannot be written, keeps no guest where its owner needs the memory.
+    What hosts have frozen by themselves is left to them: `frozen` gets each host and what it says of that, "" for
+    nothing. Raise the first trouble, but that others are at work, once all was tried: a host that is silent, or a bill
+    that cannot be written, keeps no guest where its owner needs the memory.
     """
     live = [release for release in guests(house) if release.service in ours]
     if not live:
         return
     seen, room, trouble = _seen(house, live)
+    for host, text in {host: use.watch.frozen for each in seen for host, use in each.whole.items()}.items():
+        frozen(host, text)
     use = {(each.tenant, host): use for each in seen for host, use in each.whole.items()}
     try:
         GuestAccount(house.store.folder).add(use, house.clock.now())
@@ -115,6 +123,10 @@ def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict
             memory=terms.memory,
             reserve=terms.reserve,
             use={host: each.memory for host, each in use.items()},
+            stopped=next(
+                (f"{host or 'this host'} stopped it {u.watch.stopped}" for host, u in use.items() if u.watch.stopped),
+                "",
+            ),
             refused=_refused(terms.file, terms.tenant, house.clock.now()),
             evicted=found.at if found else 0.0,
             by_person=found.by_person if found else False,

@@ -11,12 +11,26 @@ from deployer.model import GuestTerms, Instance
 
 
 @dataclass(frozen=True)
+class HostWatch:
+    """What a host itself does with guests while its owner waits for processors or memory.
+
+    `unwatched` says why nothing there looks, "" where something does; `frozen` and `stopped` since when and why it has
+    frozen all guests, and stopped those of the tenant; "" where it has not.
+    """
+
+    unwatched: str = ""
+    frozen: str = ""
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
 class GuestUse:
     """What a tenant uses on a host: seconds of processors since its group was made, bytes of memory, processes."""
 
     cpu: float
     memory: int
     processes: int
+    watch: HostWatch = HostWatch()
 
 
 class Guests(Protocol):

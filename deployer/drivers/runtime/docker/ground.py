@@ -19,6 +19,7 @@ from deployer.transport import ssh
 from deployer.transport.timeouts import QUICK
 
 SECONDS = 20.0  # for one verb of the script
+FROZEN = 4  # how the script ends where a guest is not started as all are frozen
 _MOST = 1 << 16  # bytes of an answer
 _SCRIPT = Path(__file__).with_name("ground.sh")
 _AS_ROOT = '[ "$(id -u)" = 0 ] || exec sudo -n sh -s -- "$@"; exec sh -s -- "$@"'
@@ -49,6 +50,11 @@ class HostGround:
         try:
             printed = commands.run(line, Path("/"), os.environ, limit.left, most=_MOST, stdin=_SCRIPT.read_bytes())
         except commands.CommandFailed as failed:
+            if failed.code == FROZEN:
+                raise DriverFailed(
+                    f"{self._where} starts no guest now: {failed.message}",
+                    "it goes by itself when its owner has not waited for a while: docs/guests.md",
+                ) from failed
             raise DriverFailed(
                 f"{self._where} cannot keep guests ({words[0]}): {failed.message}",
                 "it needs root (or sudo without a password), nft, and cgroups that it may change (docs/guests.md)",

@@ -5,13 +5,20 @@
 #   lower DRIVER NAME                                              this, or for a minute
 #   fence BRIDGE none|out                                          what a network of a tenant reaches
 #   weighs DRIVER                                                  the weight of all guests against the owner
-#   used DRIVER TENANT                                             CPU in µs, bytes of memory, processes
-#   forget DRIVER TENANT                                           its groups, once nothing is in them
+#   watch DRIVER SOCKET PROGRAM                                    a unit freezes guests when their owner waits
+#   used DRIVER TENANT                                             CPU in µs, bytes of memory, processes; why nothing
+#                                                                  watches; since when and why guests are frozen, and
+#                                                                  why those of the tenant were stopped
+#   forget DRIVER TENANT                                           its groups, once nothing is in them; with the last,
+#                                                                  the unit
 #   room                                                           bytes of memory that the host can give
 set -eu
 root=${CGROUPS:-/sys/fs/cgroup}
 state=${STATE:-/run/deployer-guests}
+units=${UNITS:-/run/systemd/system} # gone after a reboot, like all that guests have here
+unit=deployer-pressure.service
 unified=; [ ! -e "$root/cgroup.controllers" ] || unified=1
+tree=$root; [ -n "$unified" ] || tree=$root/unified # v2 beside v1 tells pressure and freezes, too
 
 path_of() { # DRIVER [TENANT]: below the root, or below each controller
     case $1 in
@@ -71,7 +78,11 @@ limited() { # DRIVER TENANT MEMORY CPUS PIDS
 weigh() { # DRIVER low|high: all guests against the owner; low is idle, where the kernel knows that
     group=$(path_of "$1")
     shares=2 weight=1 idle=1 blkio=10
-    [ "$2" = low ] || { shares=1024 weight=100 idle=0 blkio=500; }
+    if [ "$2" = high ]; then
+        shares=1024 weight=100 idle=0 blkio=500
+        may "$tree/${group%%/*}/cgroup.freeze" 0 # whoever starts or ends a guest goes first
+        rm -f "$state/frozen"
+    fi
     if [ "$1" = systemd ]; then
         cpu=$weight; [ $idle = 0 ] || cpu=idle
         systemctl set-property --runtime deployer.slice CPUWeight=$cpu IOWeight=$weight 2>/dev/null ||
@@ -128,6 +139,48 @@ add rule inet deployer_guests guest iifname @out accept
 add rule inet deployer_guests guest drop
 RULES
 }
+unwatched() { # why nothing here watches what the owner waits for
+    if [ ! -r "${PRESSURE:-/proc/pressure}/memory" ]; then
+        echo "its kernel tells no pressure (psi=1 on its command line)"
+    elif [ ! -e "$tree/cgroup.procs" ]; then
+        echo "it has no cgroup v2"
+    elif [ ! -d "$units" ]; then
+        echo "it does not run systemd"
+    elif ! command -v python3 >/dev/null; then
+        echo "it has no python3"
+    elif [ ! -e "$state/watch" ] || flock -n "$state/watch" true; then
+        echo "$unit does not run"
+    fi
+}
+watch() { # DRIVER SOCKET PROGRAM
+    why=$(unwatched)
+    case $why in "" | "$unit does not run") ;; *) return 0 ;; esac # said by `used`
+    program="$state/pressure_watch.py"
+    text="[Unit]
+Description=Freeze the guests of this host while its owner waits for processors or memory
+[Service]
+ExecStart=$(command -v python3) -I $program $root $(path_of "$1") $state $2
+Restart=always
+RestartSec=1
+Nice=-10
+OOMScoreAdjust=-900
+NoNewPrivileges=true"
+    if [ -z "$why" ] && [ "$(cat "$units/$unit" "$program" 2>/dev/null)" = "$text
+$3" ]; then
+        return 0
+    fi
+    echo "$text" > "$units/$unit"
+    echo "$3" > "$program"
+    systemctl daemon-reload
+    systemctl restart "$unit"
+}
+allow() { # DRIVER TENANT: to be started
+    if [ -e "$state/frozen" ]; then
+        echo "its guests are frozen: $(cut -d ' ' -f 2- "$state/frozen")" >&2
+        exit 4
+    fi
+    rm -f "$state/stopped.$(basename "$(path_of "$1" "$2")")"
+}
 weighs() { # DRIVER
     for folder in "$root/$(path_of "$1")" "$root/cpu/$(path_of "$1")"; do
         if [ "$(cat "$folder/cpu.idle" 2>/dev/null)" = 1 ]; then
@@ -143,6 +196,10 @@ forget() { # DRIVER TENANT
     for each in "$root/$group" "$root"/*/"$group"; do
         [ ! -d "$each" ] || rmdir "$each" 2>/dev/null || :
     done
+    [ -e "$units/$unit" ] && [ -z "$(find "$tree/$(path_of "$1")" -mindepth 1 -type d 2>/dev/null)" ] || return 0
+    systemctl stop "$unit"
+    rm -f "$units/$unit" "$state/pressure_watch.py"
+    systemctl daemon-reload
 }
 used() { # DRIVER TENANT
     group=$(path_of "$1" "$2")
@@ -155,12 +212,16 @@ used() { # DRIVER TENANT
         awk '{ printf "%d\n", $1 / 1000 }' "$root/cpuacct/$group/cpuacct.usage"
         cat "$root/memory/$group/memory.usage_in_bytes" "$root/pids/$group/pids.current"
     fi
+    echo "$(unwatched)"
+    echo "$(cat "$state/frozen" 2>/dev/null)"
+    echo "$(cat "$state/stopped.$(basename "$group")" 2>/dev/null)"
 }
 
 verb=$1; shift
 case $verb in
 bound)
     alone
+    allow "$1" "$4"
     limited "$1" "" "$2" "$3" 100000
     limited "$1" "$4" "$5" "$6" "$7"
     settle "$1"
@@ -176,6 +237,10 @@ lower)
     settle "$1"
     ;;
 fence) fence "$1" "$2" ;;
+watch)
+    alone
+    watch "$1" "$2" "$3"
+    ;;
 weighs) weighs "$1" ;;
 forget) forget "$1" "$2" ;;
 used) used "$1" "$2" ;;

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.core.clock import Deadline
+from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.retrying import retry
-from deployer.drivers.ports.guests import GuestUse
-from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container
+from deployer.drivers.ports.guests import GuestUse, HostWatch
+from deployer.drivers.runtime.docker.engine import CALL, SOCKET, Engine, find_container
 from deployer.drivers.runtime.docker.ground import HostGround
 from deployer.model import GuestTerms, Instance, Release
 from deployer.planning.tenancy import current
@@ -33,6 +34,7 @@ TMP_BYTES = 64 * 1024 * 1024  # of /tmp and of each volume of an image: memory o
 LAST = 1000  # where a host has no memory left, the kernel ends guests first
 FILES = 16_384  # descriptors of a process
 AT_ONCE = 20  # containers that are frozen at the same time
+_WATCH = Path(__file__).with_name("pressure_watch.py")
 NOWHERE = "192.0.2.1"  # of TEST-NET-1: names are asked of nobody
 
 
@@ -72,6 +74,8 @@ class DockerGuests:
         numbers = ([f"{each:.12g}" for each in some] for some in (lent, own))
         self._grounded().do("bound", self._cgroups(), *next(numbers), terms.tenant, *next(numbers))
         self._grounded().do("fence", bridge(terms.tenant), terms.network)
+        engine = SOCKET if self._ground else self._engine.address.removeprefix("unix://")
+        self._grounded().do("watch", self._cgroups(), engine, _WATCH.read_text(encoding="utf-8").rstrip())
         with self._engine.client(f"network of {terms.tenant}") as client:
             _network(client, terms)
 
@@ -126,8 +130,10 @@ class DockerGuests:
 
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses here."""
-        cpu, memory, processes = self._grounded().do("used", self._cgroups(), terms.tenant)
-        return {"": GuestUse(int(cpu) / 1e6, int(memory), int(processes))}
+        told = self._grounded().do("used", self._cgroups(), terms.tenant)
+        cpu, memory, processes, unwatched, frozen, stopped = told
+        watch = HostWatch(unwatched, _noted(frozen), _noted(stopped))
+        return {"": GuestUse(int(cpu) / 1e6, int(memory), int(processes), watch)}
 
     def confined(
         self, client: docker.DockerClient, arguments: Mapping[str, Any], service: str, terms: GuestTerms
@@ -182,6 +188,12 @@ class DockerGuests:
         if self._ground is None and not self._engine.address.startswith("unix://"):
             raise _no_shell()
         return self._ground or HostGround()
+
+
+def _noted(line: str) -> str:
+    """Return a note of the host as text; "" for none."""
+    at, _, why = line.partition(" ")
+    return f"since {stamp(float(at))}: {why}" if why else ""
 
 
 def _may_freeze_yet(error: Exception) -> bool:
