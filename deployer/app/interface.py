@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from deployer.core.events import Event, Sink
     from deployer.planning.orders import Order, RolloutResult, StopRequest
     from deployer.views.cost_data import CostView
@@ -114,12 +116,34 @@ class SetsApp(Protocol):
         ...
 
 
+class GuestsApp(Protocol):
+    """Has guests go, and lets them in again, all of a tenant ("" for all tenants) at the same time.
+
+    Both return how that of each service ended, and raise Refused where there is none; `sink` gets what happens.
+    """
+
+    def evict(
+        self, tenant: str, reason: str, sink: Sink, *, now: bool = False, seconds: float = 0.0
+    ) -> Mapping[str, RolloutResult]:
+        """Evict guests, `now` or with the time that they have, for so many seconds (0: until they are let in)."""
+        ...
+
+    def admit(self, tenant: str, reason: str, sink: Sink) -> Mapping[str, RolloutResult]:
+        """Let guests come back that were evicted."""
+        ...
+
+
 class App(Queries, Protocol):
     """Answers questions, and has orders carried out; an order that names no service is for the one that is meant."""
 
     @property
     def sets(self) -> SetsApp:
         """What is asked about sets of services; an order with `set_name` is for one."""
+        ...
+
+    @property
+    def guests(self) -> GuestsApp:
+        """What is done with the services of tenants together; an order `evict` or `admit` is for one."""
         ...
 
     def plan(self, order: Order) -> ProposedView:

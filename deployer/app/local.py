@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deployer.app.local_guests import LocalGuests
 from deployer.app.local_sets import LocalSets
 from deployer.core import later
 from deployer.core.errors import Refused
@@ -60,6 +61,7 @@ class LocalApp:
     def __init__(self, opener: Opener, target: Target | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._opener, self._target, self._environ = opener, target or Target(), environ
         self.sets = LocalSets(self._target, environ, lambda: self.context, opener)
+        self.guests = LocalGuests(opener)
         self._opened = ExitStack()
         self._quiet: AppContext | None = None
 

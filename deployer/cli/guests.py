@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view, print_result
 from deployer.cli.session import house
@@ -105,20 +106,17 @@ def evict(common: Common, tenant: str, now: bool, span: str | None, end: bool) -
     Instances are frozen, then each has what tenants.yml says under `evict` to end. What the keeper has evicted comes
     back by itself when there is room; after this command guests stay away until --end, or for the time of --for.
     """
-    from deployer.app.operations import evict as operations
-
     if end and (now or span):
         raise click.UsageError("--end goes with neither --now nor --for")
     if not end and not common.message:
         raise click.UsageError("say why: -m TEXT")
     seconds = duration(span) if span else 0.0
-    with open_view(common.output) as view, house(common, view) as opened:
+    with open_view(common.output) as view, open_app(common) as app:
         if end:
-            ended = operations.admit(opened, tenant, common.message)
+            ended = app.guests.admit(tenant, common.message, view)
         else:
-            ended = operations.evict(opened, tenant, common.message, now=now, seconds=seconds)
-        said = [f"{opened.store.rollouts.get(each.rollout).service}: {each.text}" for each in ended]
+            ended = app.guests.evict(tenant, common.message, view, now=now, seconds=seconds)
     if common.output != "json":
-        for line in said:
-            click.echo(line)
-    return max((int(each.exit) for each in ended), default=int(Exit.DONE))
+        for service, each in ended.items():
+            click.echo(f"{service}: {each.text}")
+    return max((int(each.exit) for each in ended.values()), default=int(Exit.DONE))

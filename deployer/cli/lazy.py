@@ -46,7 +46,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "resume": CommandEntry("Act", "Continue a paused or interrupted rollout", "deployer.cli.control:resume"),
     "drain": CommandEntry("Act", "Close connections to releases that users have left", "deployer.cli.control:drain"),
     "scale": CommandEntry("Act", "Show or change how many instances run", "deployer.cli.scale:scale"),
-    "evict": here("Act", "Have guests go, or let them in again", "deployer.cli.guests:evict"),
+    "evict": CommandEntry("Act", "Have guests go, or let them in again", "deployer.cli.guests:evict"),
     "migrate": CommandEntry("Act", "Finish the migration of the live release", "deployer.cli.migrate:group"),
     "run": CommandEntry("Act", "Run a job of the live release now", "deployer.cli.jobs:run"),
     "release-lock": CommandEntry("Act", "Break the lock of a service", "deployer.cli.control:release_lock"),

@@ -12,6 +12,7 @@ from typing import Self
 from deployer.client.address import DeployServer
 from deployer.client.calls import Calls, session_of
 from deployer.client.client import Client
+from deployer.client.http_guests import HttpGuests
 from deployer.client.http_sets import HttpSets
 from deployer.client.orders import Orders
 from deployer.core.clock import SystemClock
@@ -78,6 +79,11 @@ class HttpApp(Client):
     def sets(self) -> HttpSets:
         """What is asked about sets of services; an order with `set_name` is for one."""
         return HttpSets(self, self._orders, self._target, self._meant)
+
+    @property
+    def guests(self) -> HttpGuests:
+        """What is done with the services of tenants together; an order `evict` or `admit` is for one."""
+        return HttpGuests(self, self._orders)
 
     def _meant(self, order: Order) -> Order:
         """Return the order with its service, and with the manifest that is meant, if it is for one."""

@@ -59,6 +59,8 @@ def body_of(order: Order) -> dict[str, Any]:
             return {"reason": order.reason, "force": order.force, "to": order.to or None, **again}
         case "scale":
             return {"reason": order.reason, "instances": order.instances or None, "seconds": order.seconds or None}
+        case "evict":
+            return {"reason": order.reason, "now": order.now, "seconds": order.seconds or None}
         case "contract":
             return {"reason": order.reason, "drop": order.drop}
         case "run":

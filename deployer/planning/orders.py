@@ -28,6 +28,8 @@ Action = Literal[
     "down",
     "release-lock",
     "run",
+    "evict",
+    "admit",
 ]
 
 # The occasions of adjustments between rollouts: the keeper found it so, a person wants another size or a contract,
@@ -56,7 +58,8 @@ class Order:
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
     `refuse` and the `role` of who says so; what is asked of a rollout in progress takes its `number` (0: whichever);
     `run` takes the `job`; `scale` takes the `instances` on each host (0: as many as the manifest says) and for how many
-    `seconds` (0: until another word); `contract` takes `drop` (also remove what is kept warm). For a set, `manifest` is
+    `seconds` (0: until another word); `contract` takes `drop` (also remove what is kept warm). `evict` is for a guest
+    that has to go, `now` or with its time, and for how many `seconds` (0: until `admit`). For a set, `manifest` is
     its release file, and `versions` are by service, with "" for all others. `allowed` are the services that the set may
     have, or of which rollouts may be turned (none: all), and `tenant` is whose guests alone may be deployed ("": any).
     """
@@ -88,6 +91,7 @@ class Order:
     instances: int = 0
     seconds: float = 0.0
     drop: bool = False
+    now: bool = False
     set_name: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     allowed: list[str] = field(default_factory=list)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from deployer.manifest.tenants import TenantsFile
 
 
+def nobody(tenant: str, what: str) -> Refused:
+    """Return the error for a tenant ("" for all) of which no guest `runs`, or `is evicted`."""
+    return Refused(f"no guest{f' of {tenant}' if tenant else ''} {what}", "`deploy guests` lists them")
+
+
 def terms(found: TenantsFile, tenant: str, file: Path) -> GuestTerms:
     """Return what the host of a tenant's instance holds it to. Raise Refused for a tenant that there is not."""
     if (own := found.tenants.get(tenant)) is None:

@@ -21,6 +21,7 @@ from deployer.server.messages import (
     ContractBody,
     Deploy,
     DeployStart,
+    EvictBody,
     Firm,
     Forward,
     JobBody,
@@ -173,6 +174,21 @@ async def contract(desk: AtDesk, caller: Operator, service: Known, wanted: Contr
     return await _ordered(desk, caller, order, give, wanted.rollout)
 
 
+@router.post("/services/{service}/evict")
+async def evict(desk: AtDesk, caller: Operator, service: Known, wanted: EvictBody, give: Giving) -> RunAnswer:
+    """Evict a guest: its instances are frozen, then have their time to end, and it stays away until it is let in."""
+    _refuse_tenant(caller)
+    order = Order("evict", service, wanted.reason, now=wanted.now, seconds=wanted.seconds or 0.0)
+    return await _ordered(desk, caller, order, give, None)
+
+
+@router.post("/services/{service}/admit")
+async def admit(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
+    """Let a guest come back that was evicted."""
+    _refuse_tenant(caller)
+    return await _wished(desk, caller, "admit", service, wish, give)
+
+
 @router.post("/services/{service}/run")
 async def run(desk: AtDesk, caller: Operator, service: Known, wanted: JobBody, give: Giving) -> RunAnswer:
     """Run a scheduled job of the live release now; its output is among the logs once it has ended."""
@@ -236,6 +252,13 @@ async def ordered(
         problem = ProblemAnswer(message=run.text, hint=run.hint, exit=run.exit)
         raise ApiError(_REFUSALS[run.exit], problem)
     return run_answer(run)
+
+
+def _refuse_tenant(caller: Caller) -> None:
+    """Raise ApiError for the token of a tenant: who has to go, and for how long, is said by the owner of the hosts."""
+    if caller.token.tenant:
+        message = f"the token {caller.token.name} is for {caller.token.scope} only"
+        raise ApiError(403, ProblemAnswer(message=message, hint="it is the owner of the hosts who says this"))
 
 
 def refuse_freeze(caller: Caller, why: str) -> None:

@@ -114,6 +114,13 @@ class Firm(_Body):
     reason: Annotated[Sentence, Field(min_length=1)]
 
 
+class EvictBody(Firm):
+    """Why a guest has to go, and for how long; without `seconds` until it is let in."""
+
+    now: Annotated[bool, Field(description="Give its instances no time to end.")] = False
+    seconds: Annotated[float, Field(gt=0, le=LONGEST)] | None = None
+
+
 class SetRequestBody(_Body):
     """Why it is done with a set of services; kept in the history and in the audit log."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from deployer.app.evictions import eviction
 from deployer.core.limits import SERVICE
 from deployer.server.messages import HealthAnswer, missing, run_answer
 from deployer.server.metrics import ServerMetrics
@@ -55,14 +56,18 @@ def services(desk: AtDesk, caller: By) -> ServicesAnswer:
 
 def row_of(store: Store, service: Record) -> ServiceRow:
     """Tell of a service what the store has."""
-    version = store.releases.get(service.name, service.stable).version if service.stable else ""
+    live = store.releases.get(service.name, service.stable) if service.stable else None
+    tenant = (live.manifest.tenant or "") if live else ""
+    found = eviction(store, service.name) if tenant else None
     rollout = store.rollouts.in_progress(service.name)
     return ServiceRow(
         service=service.name,
         stable=service.stable,
-        stable_version=version,
+        stable_version=live.version if live else "",
         rollout=rollout.number if rollout else 0,
         outcome=(rollout.outcome or "") if rollout else "",
+        tenant=tenant,
+        evicted=("person" if found.by_person else "keeper") if found else "",
     )
 
 

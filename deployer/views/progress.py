@@ -97,13 +97,18 @@ class SetsAnswer(View):
 
 @dataclass(frozen=True)
 class ServiceRow(View):
-    """A service in one line, from the store alone; release and rollout 0 are none."""
+    """A service in one line, from the store alone; release and rollout 0 are none, and `tenant` "" is the owner.
+
+    `evicted` says who has evicted a guest, if it stands.
+    """
 
     service: str
     stable: int
     stable_version: str
     rollout: int
     outcome: str
+    tenant: str = ""
+    evicted: Literal["", "person", "keeper"] = ""
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,14 @@ def test_every_query_gives_what_the_state_folder_gives(bench: AppBench, app: App
         lambda app: app.jobs("nobody"),
         lambda app: app.logs(app.service(), 5, job="nightly"),
         lambda app: app.carry_out(Order("run", job="nightly"), lambda _event: None, StopRequest()),
+        lambda app: app.carry_out(Order("evict", reason="why"), lambda _event: None, StopRequest()),
+        lambda app: app.guests.evict("", "why", lambda _event: None),
+        lambda app: app.guests.admit("acme", "", lambda _event: None),
     ],
-    ids=["status", "history", "newest", "show", "report", "in_progress", "pause", "jobs", "logs", "run"],
+    ids=[
+        *("status", "history", "newest", "show", "report", "in_progress"),
+        *("pause", "jobs", "logs", "run", "evict", "guests", "admit"),
+    ],
 )
 def test_what_does_not_exist_is_refused(app: App, ask: Callable[[App], object]) -> None:
     with pytest.raises(DeployError) as caught:

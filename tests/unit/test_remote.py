@@ -115,6 +115,7 @@ ARGUMENTS = {
     "judge": ("file",),
     "gitops": ("https://example.com/repository.git",),
     "run": ("nightly",),
+    "evict": ("-m", "we need it"),
     "migrate": ("status",),
     "release": ("status",),
 }

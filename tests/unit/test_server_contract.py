@@ -76,7 +76,7 @@ def test_every_answer_is_described(api: Api, admin: dict[str, str]) -> None:
             case.validate_response(response, checks=CHECKS)
 
         answered()
-    assert len(operations) == 45
+    assert len(operations) == 47
     assert {200, 404, 422} <= set(statuses), statuses
     assert sum(statuses.values()) >= len(operations) * 2
 

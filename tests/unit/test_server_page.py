@@ -260,7 +260,7 @@ def test_only_our_own_page_changes_anything(api: Api, ask: Client, held: int) ->
         {**mine, "origin": "null"},
         {**mine, "sec-fetch-site": "cross-site"},
     ]
-    assert len(changing) == 22
+    assert len(changing) == 24
     for path in changing:
         for headers in forged:
             answer = ask("POST", path, headers, json={"reason": "because"})

@@ -53,6 +53,24 @@ def test_one_of_a_tenant_without_guests_is_for_nothing(api: Api) -> None:
     assert ask("GET", f"{V1}/services", nobody).json()["services"] == []
 
 
+def test_who_has_to_go_is_not_said_by_a_tenant(api: Api) -> None:
+    ask = Client(api)
+    ours, owner = token(api, "acme"), api.token("operator")
+    for action in ("evict", "admit"):
+        refused = ask("POST", f"{V1}/services/blog/{action}", ours, json={"reason": "because"})
+        assert (refused.status_code, refused.json()["hint"]) == (403, "it is the owner of the hosts who says this")
+    assert api.runner.orders == []
+    assert ask("POST", f"{V1}/services/blog/evict", owner, json={"seconds": 60}).status_code == 422, "without a reason"
+    body = {"reason": "because", "seconds": 60, "now": True}
+    assert ask("POST", f"{V1}/services/blog/evict", owner, json=body).json()["outcome"] == "done"
+    rows = {row["service"]: row for row in ask("GET", f"{V1}/services", owner).json()["services"]}
+    assert {name: (row["tenant"], row["evicted"]) for name, row in rows.items()} == {
+        "shop": ("", False),
+        "blog": ("acme", True),
+        "wiki": ("beta", False),
+    }
+
+
 def test_services_narrow_it_and_never_widen_it(api: Api) -> None:
     ask = Client(api)
     assert ask("GET", f"{V1}/services/blog", token(api, "acme", "blog")).status_code == 200

@@ -97,6 +97,14 @@ def _perform(house: AppContext, order: Order) -> RolloutResult:
             from deployer.app.operations.contract import contract
 
             return contract(house, service, drop=order.drop, reason=reason)
+        case "evict":
+            from deployer.app.operations.evict import evict_service
+
+            return evict_service(house, service, reason, now=order.now, seconds=order.seconds)
+        case "admit":
+            from deployer.app.operations.evict import admit_service
+
+            return admit_service(house, service, reason)
         case "down":
             removed = ", ".join(operations.down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)

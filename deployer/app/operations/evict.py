@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deployer.app.due import due
-from deployer.app.evictions import Eviction, eviction
+from deployer.app.evictions import Eviction, eviction, refuse_evicted
 from deployer.app.observe import live_release, observe
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way, refuse_open, resume, stop, stop_running
@@ -20,6 +20,7 @@ from deployer.model import COLOURS, Release
 from deployer.planning.adjustment import admitting, evicting
 from deployer.planning.orders import ADMIT
 from deployer.planning.steps import named
+from deployer.planning.tenancy import nobody
 from deployer.store import whoami
 from deployer.transport.fanout import on_all
 
@@ -37,20 +38,40 @@ def evict(
     known = [(release, eviction(house.store, release.service)) for release in _meant(house, tenant)]
     meant = [release for release, found in known if found is None or not found.by_person]
     if not meant:
-        raise Refused(f"no guest{f' of {tenant}' if tenant else ''} runs", "`deploy guests` lists them")
+        raise nobody(tenant, "runs")
     until = house.clock.now() + seconds if seconds else 0.0
     return _each(meant, lambda release: evict_one(house, release, reason, whoami(), now=now, until=until))
+
+
+def evict_service(
+    house: AppContext, service: str, reason: str, *, now: bool = False, seconds: float = 0.0
+) -> RolloutResult:
+    """Evict one guest, as `evict` does. Raise Refused for what is none, and for one that somebody has evicted."""
+    release, found = _guest(house, service), eviction(house.store, service)
+    if found is not None and found.by_person:
+        refuse_evicted(house.store, service)
+    until = house.clock.now() + seconds if seconds else 0.0
+    return evict_one(house, release, reason, whoami(), now=now, until=until)
+
+
+def admit_service(house: AppContext, service: str, reason: str) -> RolloutResult:
+    """Let one guest come back, as `admit` does. Raise Refused for what is none, and for one that is not evicted."""
+    _guest(house, service)
+    if not eviction(house.store, service):
+        raise Refused(f"{service} is not evicted", "`deploy guests` lists them")
+    if (ended := admit_one(house, service, reason, whoami())) is None:
+        raise _unstarted((service,))
+    return ended
 
 
 def admit(house: AppContext, tenant: str, reason: str) -> tuple[RolloutResult, ...]:
     """Let the guests of a tenant ("" for all) come back that were evicted. Raise Refused where none of them can."""
     meant = [release for release in _meant(house, tenant) if eviction(house.store, release.service)]
     if not meant:
-        raise Refused(f"no guest{f' of {tenant}' if tenant else ''} is evicted", "`deploy guests` lists them")
+        raise nobody(tenant, "is evicted")
     ended = _each(meant, lambda release: admit_one(house, release.service, reason, whoami()))
     if not ended:
-        who = named(tuple(release.service for release in meant))
-        raise Refused(f"nothing of {who} can be started now", "`deploy guests` says why: is a host silent?")
+        raise _unstarted(tuple(release.service for release in meant))
     return ended
 
 
@@ -97,6 +118,18 @@ def admit_one(house: AppContext, service: str, reason: str, by: str) -> RolloutR
         refuse_crowded(house, plan, observed)
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
         return drive(begun(house, lock, drivers, rollout))
+
+
+def _guest(house: AppContext, service: str) -> Release:
+    """Return the live release of a guest. Raise Refused for what is none."""
+    release = live_release(house.store, service)
+    if not release.manifest.tenant:
+        raise Refused(f"{service} is no guest", "`deploy guests` lists them")
+    return release
+
+
+def _unstarted(services: tuple[str, ...]) -> Refused:
+    return Refused(f"nothing of {named(services)} can be started now", "`deploy guests` says why: is a host silent?")
 
 
 def _meant(house: AppContext, tenant: str) -> list[Release]:
