@@ -47,7 +47,6 @@ def _asleep(manifest: Described, scale: ScaleSettings) -> Iterator[Conflict]:
         ("traffic.proxies", not traffic.proxies.local, "only the proxy of this host wakes it", "remove it"),
         ("traffic.haproxy", traffic.haproxy is not None, "a HAProxy that a team runs does not wake it", "remove it"),
         ("traffic.affinity", traffic.affinity == "instance", "a client cannot keep what is stopped", "remove it"),
-        ("traffic.protocol", traffic.protocol == "h2", "it is woken by HTTP/1.1 or tcp", "remove it"),
         ("health", not checked, "what wakes it asks by http or tcp", "health.http or health.tcp"),
         ("strategy", before, "recreate stops first what a request may start", "strategy: bluegreen"),
         ("scale.wake", ignores, "connections of a tcp service have neither path nor user agent", "remove it"),

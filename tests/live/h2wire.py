@@ -60,6 +60,7 @@ class H2Client:
         """Call a port of this host, or whoever is at the other end of a connection, under a name."""
         self._socket = socket.create_connection(("127.0.0.1", to), timeout=10) if isinstance(to, int) else to
         self._name = name
+        self.trailers: dict[str, str] = {}  # of the last call
         self._h2 = h2.connection.H2Connection()
         self._h2.initiate_connection()
         self._socket.sendall(self._h2.data_to_send())
@@ -75,13 +76,12 @@ class H2Client:
     def _head(self, method: str, path: str) -> list[tuple[str, str]]:
         return [(":method", method), (":scheme", "http"), (":authority", self._name), (":path", path)]
 
-    def call(self, path: str = "/shop.Shop/Buy") -> tuple[str, str, str]:
+    def call(self, path: str = "/shop.Shop/Buy", message: bytes = b"\x00\x00\x00\x00\x00") -> tuple[str, str, str]:
         """Give status, body and the trailer grpc-status."""
         stream = self._h2.get_next_available_stream_id()
-        head = [*self._head("POST", path), ("te", "trailers"), ("content-length", "5")]
+        head = [*self._head("POST", path), ("te", "trailers"), ("content-length", str(len(message)))]
         self._h2.send_headers(stream, head)
-        self._h2.send_data(stream, b"\x00\x00\x00\x00\x00", end_stream=True)
-        self._socket.sendall(self._h2.data_to_send())
+        left = self._send(stream, message)
         status, body, grpc, ended = "", b"", "", False
         while not ended:
             data = self._socket.recv(65536)
@@ -91,7 +91,8 @@ class H2Client:
                 if isinstance(event, h2.events.ResponseReceived):
                     status = _text(event.headers).get(":status", "")
                 elif isinstance(event, h2.events.TrailersReceived):
-                    grpc = _text(event.headers).get("grpc-status", "")
+                    self.trailers = _text(event.headers)
+                    grpc = self.trailers.get("grpc-status", "")
                 elif isinstance(event, h2.events.DataReceived):
                     body += event.data
                     self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -99,8 +100,19 @@ class H2Client:
                     ended = True
                 elif isinstance(event, h2.events.StreamReset):
                     raise ConnectionError("the call was reset")
+            if left and not ended:
+                left = self._send(stream, left)
             self._socket.sendall(self._h2.data_to_send())
         return status, body.decode(), grpc
+
+    def _send(self, stream: int, message: bytes) -> bytes:
+        """Send as much of a message as the other side takes now; return the rest."""
+        most = min(self._h2.local_flow_control_window(stream), len(message))
+        for at in range(0, most, self._h2.max_outbound_frame_size):
+            until = min(at + self._h2.max_outbound_frame_size, most)
+            self._h2.send_data(stream, message[at:until], end_stream=until == len(message))
+        self._socket.sendall(self._h2.data_to_send())
+        return message[most:]
 
 
 def _text(headers: Any) -> dict[str, str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import signal
-import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,8 +23,9 @@ from deployer.drivers.sleeping import LocalSleeper
 from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.drivers.traffic.haproxy.sleeping import HAProxySleep, _SleepingBackend
 from tests.live.conftest import Make
-from tests.live.h2wire import H2Client
 from tests.live.shop import Shop
+from tests.live.test_protocols import run as bring_out
+from tests.live.visitors import BODY, USES, Use, by_both, call, calls, get, post, second_proxy, talk
 from tests.load.options import Options, Target
 from tests.load.websocket import WebSocket
 from tests.load.wire import Connection
@@ -34,8 +33,6 @@ from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
-BODY = os.urandom(1_000_000)
-SHA = hashlib.sha256(BODY).hexdigest()
 SLEEPS = int(os.environ.get("DEPLOYER_TEST_SLEEPS", "50"))  # of each of the four cases of the long test
 
 
@@ -88,50 +85,6 @@ def running(shop: Shop) -> list[str]:
     return [i["state"] for e in shop.status()["environments"] for i in e["instances"]]
 
 
-# -- users
-
-
-def post(shop: Shop) -> None:
-    answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
-    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, SHA)
-
-
-def get(shop: Shop) -> None:
-    answer = requests.get(f"{shop.url}/version", timeout=60)
-    assert (answer.status_code, answer.text.strip()) == (200, "1.0")
-
-
-def talk(shop: Shop) -> None:
-    """Open a WebSocket, and use it."""
-
-    async def both() -> None:
-        opened = WebSocket(Connection(Target.of(shop.url, Options())))
-        answer = await opened.open("/ws", ())
-        assert answer.status == 101, answer
-        await opened.echo("hello")
-        await opened.close()
-
-    asyncio.run(both())
-
-
-def crowd(shop: Shop) -> None:
-    """Have many come at once."""
-    with ThreadPoolExecutor(40) as pool:
-        list(pool.map(lambda n: post(shop) if n % 10 == 0 else get(shop), range(40)))
-
-
-def streams(shop: Shop) -> None:
-    """Call three times on one connection of HTTP/2."""
-    client = H2Client(socket.create_connection(("127.0.0.1", shop.port), timeout=60), f"127.0.0.1:{shop.port}")
-    try:
-        assert [client.call("/any")[0] for _ in range(3)] == ["200"] * 3
-    finally:
-        client.close()
-
-
-USES: tuple[Callable[[Shop], None], ...] = (get, post, talk, streams, crowd)
-
-
 @pytest.mark.parametrize("kind", ["process", "docker"])
 @pytest.mark.long("a service falls asleep by a keeper, and is woken")
 def test_a_service_sleeps_and_the_next_request_wakes_it(make_shop: Make, kind: str) -> None:
@@ -167,22 +120,44 @@ def test_who_wakes_it_is_answered(make_shop: Make, sleep: str) -> None:
 def test_who_wakes_it_is_answered_each_time_and_so_are_all_who_came_meanwhile(
     make_shop: Make, kind: str, sleep: str
 ) -> None:
-    wake_often(sleepy(make_shop, kind, sleep=sleep), SLEEPS)
+    shop = sleepy(make_shop, kind, sleep=sleep)
+    with second_proxy(shop) as second:
+        wake_often(shop, SLEEPS, (*USES, partial(by_both, second)))
 
 
-def wake_often(shop: Shop, times: int) -> None:
+def test_who_calls_by_grpc_wakes_it_and_is_answered(make_shop: Make) -> None:
+    wake_often(of_grpc(make_shop), 4, (call, calls))
+
+
+@BOTH
+@pytest.mark.long("hundreds of sleeps and wakes by calls of gRPC")
+def test_who_calls_by_grpc_is_answered_each_time(make_shop: Make, sleep: str) -> None:
+    wake_often(of_grpc(make_shop, sleep=sleep), SLEEPS, (call, calls))
+
+
+def of_grpc(make: Make, **more: Any) -> Shop:
+    """Give a service of gRPC that sleeps, live."""
+    shop = make("process")
+    del shop.manifest["replicas"]
+    shop.manifest["traffic"] |= {"protocol": "h2", "sticky": False}
+    shop.write(scale={"min": 0, "max": 2, "concurrency": 50, **more})
+    bring_out(shop, "grpc.py")
+    return shop
+
+
+def wake_often(shop: Shop, times: int, uses: tuple[Use, ...] = USES) -> None:
     """Have it sleep and wake so often, each time by another kind of user; print how long the parts of a wake take."""
     wakes, seen = [], []
     for n in range(times):
-        sleeper, use = put_to_sleep(shop), USES[n % len(USES)]
+        sleeper, use = put_to_sleep(shop), uses[n % len(uses)]
         began = time.perf_counter()
         use(shop)
-        seen += [time.perf_counter() - began] if use is get else []
+        seen += [time.perf_counter() - began] if use is uses[0] else []
         wakes.append(sleeper.wakes(shop.name)[-1])
     assert [wake.error for wake in wakes] == [""] * times
     assert len({wake.at for wake in wakes}) == times, "each time it was started once"
-    rest = [took - wake.start - wake.health for took, wake in zip(seen, wakes[:: len(USES)], strict=True)]
-    parts = {"start": [w.start for w in wakes], "health": [w.health for w in wakes], "rest": rest, "a GET": seen}
+    rest = [took - wake.start - wake.health for took, wake in zip(seen, wakes[:: len(uses)], strict=True)]
+    parts = {"start": [w.start for w in wakes], "health": [w.health for w in wakes], "rest": rest, "in all": seen}
     print({name: f"{1000 * statistics.median(found):.1f} ms" for name, found in parts.items()}, times, shop.kind)
 
 

@@ -24,6 +24,7 @@ from deployer.drivers.runtime.docker.pressure_watch import (
     watch,
 )
 from tests.house import Scene
+from tests.unit.test_keeper import Looks
 
 CPU, MEMORY, NOTHING = {"cpu"}, {"memory"}, set[str]()
 
@@ -173,6 +174,18 @@ def test_what_a_host_has_frozen_is_said_and_left_alone(scene: Scene) -> None:
     assert said == [("", SINCE)]
     assert f"frozen by this host {SINCE}" in queries.status(scene.house, "blog").problems
     assert listing(scene.house).watch[0].frozen == SINCE
+
+
+def test_the_keeper_says_once_what_a_host_has_frozen(scene: Scene) -> None:
+    looks = Looks(scene)
+    try:
+        for _ in range(2):
+            scene.world.watch = HostWatch(frozen=SINCE)
+            assert looks.look(3) == [f"guests: frozen by this host {SINCE}"]
+            scene.world.watch = HostWatch()
+            assert looks.look() == []
+    finally:
+        looks.keeper.stop()
 
 
 def test_what_a_host_has_stopped_is_evicted_until_there_is_room(scene: Scene) -> None:

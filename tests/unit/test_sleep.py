@@ -261,7 +261,6 @@ def test_the_pause_after_starts_that_fail_grows_and_ends_with_one_that_does_not(
     [
         ({"traffic": {"haproxy": {"config": "/c", "socket": "/s", "main": []}}}, "traffic.haproxy"),
         ({"traffic": {"affinity": "instance"}}, "traffic.affinity"),
-        ({"traffic": {"protocol": "h2"}}, "traffic.protocol"),
         ({"health": {"command": ["true"]}}, "health"),
         ({"strategy": "recreate"}, "strategy"),
         ({"stop": {"grace": "30s"}}, "stop.grace"),
@@ -315,6 +314,14 @@ def test_the_golden_files() -> None:
         assert (GOLDEN / f"{name}.cfg").read_text() == files.config
     structures = {render((s,), Home(Path("/p"), Path("/p/c")), own=True).structure for s in (awake, asleep_of(awake))}
     assert len(structures) == 1, "no reload to sleep, and none to wake"
+
+
+def test_the_waker_of_a_service_of_grpc_is_spoken_to_by_http2_after_a_reload() -> None:
+    home = Home(Path("/p"), Path("/p/c"))
+    plain, grpc = (render((spec("shop", scale=SCALE, protocol=each),), home, own=True) for each in ("http1", "h2"))
+    wakers = [[line for line in each.config.splitlines() if "server waker" in line] for each in (plain, grpc)]
+    assert [["proto h2" in line for line in each] for each in wakers] == [[False, False], [True, True]]
+    assert plain.structure != grpc.structure
 
 
 def asleep_of(known: Any) -> Any:

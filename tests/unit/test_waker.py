@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+import h2.connection
 import pytest
+from h2.events import ResponseReceived, StreamEnded
 
 from deployer import __version__
 from deployer.core.errors import DriverFailed
@@ -63,15 +65,16 @@ class Sleeper:
 class Scene:
     """A waker of one service, and an instance behind it that gives back what it gets."""
 
-    def __init__(self, home: Home, mode: str = "http") -> None:
-        self.home, self.mode = home, mode
+    def __init__(self, home: Home, mode: str = "http", protocol: str = "http1") -> None:
+        self.home = home
+        self.traffic: dict[str, Any] = {"mode": mode, "protocol": protocol}
         self.got: list[bytes] = []
 
     async def __aenter__(self) -> Scene:
         server = await asyncio.start_server(self._echo, "127.0.0.1", 0)
         self.server = server
         port = server.sockets[0].getsockname()[1]
-        known = having(spec("shop", scale=SCALE, mode=self.mode), Server("shop-r1-1", f"127.0.0.1:{port}"))
+        known = having(spec("shop", scale=SCALE, **self.traffic), Server("shop-r1-1", f"127.0.0.1:{port}"))
         self.known: Spec = known.with_side("blue", known.blue.sleeping(1.0))
         self.home.create()
         specs.save(self.home.services, self.known)
@@ -163,6 +166,26 @@ def test_a_start_that_fails_is_a_503_with_the_time_of_the_next_try(home: Home) -
             assert b"\r\nRetry-After: 8\r\n" in answer
             assert scene.sleeper.starts == 1, "no other start within the pause"
             assert scene.got == []
+
+    run(play())
+
+
+def test_a_start_that_fails_is_a_503_to_each_call_of_grpc(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home, protocol="h2") as scene:
+            scene.sleeper.paused = 7.2
+            client = h2.connection.H2Connection()
+            client.initiate_connection()
+            for stream in (1, 3):
+                head = [(":method", "POST"), (":scheme", "http"), (":authority", "shop"), (":path", "/Buy")]
+                client.send_headers(stream, head)
+                client.send_data(stream, os.urandom(9000), end_stream=stream == 3)
+            answer = await scene.ask(client.data_to_send())
+            found = client.receive_data(answer)
+            told = {each.stream_id: dict(each.headers) for each in found if isinstance(each, ResponseReceived)}
+            assert told == {stream: {b":status": b"503", b"retry-after": b"8"} for stream in (1, 3)}
+            assert {each.stream_id for each in found if isinstance(each, StreamEnded)} == {1, 3}
+            assert (scene.sleeper.starts, scene.got) == (0, [])
 
     run(play())
 

@@ -10,7 +10,6 @@ until the next waker does, and passes on what it has to the end.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import signal
 import sys
@@ -20,11 +19,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deployer import __version__
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DeployError
+from deployer.drivers.sleeping import refusal
 from deployer.drivers.sleeping.sleeper import LocalSleeper
 from deployer.drivers.sleeping.splice import close, splice
 from deployer.drivers.traffic.haproxy import spec, waker
@@ -38,10 +38,6 @@ RETRY_SECONDS = 1.0  # in an answer, where nothing says more
 HANDOVER_SECONDS = 10.0  # in which another waker is to listen, when this one ends
 REST_SECONDS = 60.0  # for what is being passed on then
 LOOK_SECONDS = 0.05  # between two looks at who listens
-_ANSWER = (
-    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: {after}\r\n"
-    "Content-Length: {length}\r\nConnection: close\r\n\r\n{text}"
-)
 # From Python 3.13 on a server that is closed takes its socket's file away, at which its successor may listen by then.
 STAYS: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
@@ -59,11 +55,11 @@ class NotAwakeError(Exception):
 
 @dataclass(frozen=True)
 class _SleepingPlace:
-    """The way to one backend: of which service and place, and whether its clients speak HTTP."""
+    """The way to one backend: of which service and place, and what the proxy speaks to it."""
 
     service: str
     colour: Colour
-    http: bool
+    speaks: Literal["tcp", "http1", "h2"]
 
 
 class Waker:
@@ -150,8 +146,9 @@ class Waker:
                 unknown.update(waker.socket(path.stem, colour) for colour in COLOURS)
                 continue
             if one is not None:  # it was taken away meanwhile
-                http = one.entry.mode == "http"
-                found |= {name: _SleepingPlace(one.service, colour, http) for name, colour in waker.listens(one)}
+                for name, colour in waker.listens(one):
+                    speaks = one.side(colour).protocol if one.entry.mode == "http" else "tcp"
+                    found[name] = _SleepingPlace(one.service, colour, speaks)
         return found, unknown
 
     async def _listen(self, name: str, serve: Serve) -> None:
@@ -180,7 +177,7 @@ class Waker:
             raise
         else:
             limits = side.timeouts
-            idle = max(limits.response, limits.client) if way.http else limits.tunnel
+            idle = limits.tunnel if way.speaks == "tcp" else max(limits.response, limits.client)
             await splice((reader, writer), there, idle)
 
     async def _awake(self, way: _SleepingPlace) -> str:
@@ -211,14 +208,14 @@ class Waker:
         self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after: float
     ) -> None:
         """Say that it does not start now; a tcp client is cut off."""
-        if way.http:
-            text = f"{way.service} does not start at the moment\n"
-            answer = _ANSWER.format(after=math.ceil(after), length=len(text), text=text)
-            with suppress(OSError, TimeoutError):
-                writer.write(answer.encode())
-                await writer.drain()
-                writer.write_eof()
-                async with asyncio.timeout(READ_ON):
+        with suppress(OSError, TimeoutError, EOFError):
+            async with asyncio.timeout(READ_ON):
+                if way.speaks == "h2":
+                    await refusal.by_http2(reader, writer, after)
+                elif way.speaks == "http1":
+                    writer.write(refusal.by_http1(way.service, after))
+                    await writer.drain()
+                    writer.write_eof()
                     while await reader.read(65536):
                         pass
         await close(writer)

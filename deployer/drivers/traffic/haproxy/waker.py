@@ -56,8 +56,9 @@ def server(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
     side = spec.side(colour)
     awake = "" if side.asleep else " disabled"
     address = home.inside.server(socket(spec.service, colour))
+    spoken = " proto h2" if side.protocol == "h2" else ""
     # A connection that is kept would lead to the instance that it was opened for.
-    yield f"  server {WAKER} {address} id {LAST} maxconn {AT_ONCE} pool-max-conn 0{awake}"
+    yield f"  server {WAKER} {address} id {LAST} maxconn {AT_ONCE} pool-max-conn 0{spoken}{awake}"
 
 
 def rules(spec: Spec, side: BackendSide, backend: str) -> Iterator[str]:
