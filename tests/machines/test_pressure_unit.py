@@ -23,6 +23,7 @@ BUSY = """tree=/sys/fs/cgroup
 [ ! -d $tree/unified ] || tree=$tree/unified
 mkdir -p $tree/$1
 echo $$ > $tree/$1/cgroup.procs
+[ ! -d /sys/fs/cgroup/cpu/$1 ] || echo $$ > /sys/fs/cgroup/cpu/$1/cgroup.procs
 while :; do :; done
 """
 BOUND = ("bound", "cgroupfs", "268435456", "0", "acme", "134217728", "1.5", "64")

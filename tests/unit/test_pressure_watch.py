@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,14 @@ from deployer.app.evictions import eviction
 from deployer.app.guests import listing
 from deployer.app.operations.guest_keeping import see_to
 from deployer.drivers.ports.guests import HostWatch
+from deployer.drivers.runtime.docker import pressure_watch
 from deployer.drivers.runtime.docker.pressure_watch import (
     AGAIN,
     CALM,
     LASTS,
     LONGEST,
     GuestGroup,
+    HostRoom,
     OwnerPressure,
     PressureBrake,
     watch,
@@ -97,13 +100,14 @@ def noted(tmp_path: Path, name: str) -> str:
 def test_all_are_frozen_and_their_weight_is_what_it_was(
     group: GuestGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployer.drivers.runtime.docker.pressure_watch.FREEZE", 0.01)
+    monkeypatch.setattr(pressure_watch, "FREEZE", 0.01)
     assert group.run
     with group.lifted():
         assert [(group.top / name).read_text() for name in ("cpu.idle", "cpu.weight")] == ["0", "100"]
     assert group.freeze("web waits for cpu")
     assert [(group.top / name).read_text() for name in ("cpu.idle", "cpu.weight", "cgroup.freeze")] == ["1", "0", "1"]
     assert noted(tmp_path, "frozen") == "web waits for cpu"
+    assert not group.freeze("again"), "it is said once"
     group.thaw()
     assert (group.top / "cgroup.freeze").read_text() == "0"
     assert noted(tmp_path, "frozen") == ""
@@ -136,6 +140,7 @@ def test_without_a_guest_nothing_is_frozen_and_at_the_end_all_go_on(
 ) -> None:
     asked = iter([False, False, True])
     brake = PressureBrake()
+    monkeypatch.setattr(pressure_watch, "SCARCE", 2.0)
 
     class Waits(OwnerPressure):
         def __init__(self) -> None: ...
@@ -147,6 +152,27 @@ def test_without_a_guest_nothing_is_frozen_and_at_the_end_all_go_on(
     watch(group, Waits(), lambda: next(asked), brake)
     assert brake.frozen is None
     assert (group.top / "cgroup.freeze").read_text() == "0"
+
+
+def test_it_counts_only_if_the_host_has_little_left_for_its_owner(
+    group: GuestGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = iter([(100.0, 50.0), (104.0, 51.0), (104.1, 51.1), (200.0, 51.2)])  # of 4, 0.1 and 96 seconds: 1, 0.1, 0.2
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(HostRoom, "_ticks", lambda _self: next(spent))
+    monkeypatch.setattr(HostRoom, "_memory", staticmethod(lambda: 0.5))
+    room = HostRoom(group)
+    assert [room.scarce() for _ in range(3)] == [set(), set(), {"cpu"}]
+
+
+def test_what_a_host_has_left_is_read_from_its_kernel(group: GuestGroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    (group.top / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    assert group.processors == 2.5
+    whole, left = HostRoom(group)._ticks()
+    assert whole > left > 2.5
+    assert 0 < HostRoom._memory() < 1
+    monkeypatch.setattr(pressure_watch, "SCARCE", 2.0)
+    assert HostRoom(group).scarce() == {"cpu", "memory"}
 
 
 # -- what the owner sees

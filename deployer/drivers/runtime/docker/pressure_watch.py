@@ -6,7 +6,8 @@ library, cgroup v2 (beside v1 will do) and its pressure files, but no control ho
     pressure_watch.py CGROUPS GROUP STATE SOCKET [WATCHED]
 
 The owner is every group at the top of `WATCHED` (by default of cgroup v2) but that of guests: what guests wait for
-themselves is none of its business. Files in `STATE` say what it does: `watch` is locked while it runs, `frozen` and
+themselves is none of its business. Nor is a group of the owner that its own limit holds back, while the host has more:
+freezing guests would not help it. Files in `STATE` say what it does: `watch` is locked while it runs, `frozen` and
 `stopped.NAME` say since when and why. Whoever has raised guests, as `ground.sh` does to start or end one, goes first.
 """
 
@@ -28,13 +29,12 @@ from typing import IO
 
 WINDOW = 2.0  # seconds; the kernel takes any for root, and multiples of 2 s of whoever has fewer rights
 MOST = {"cpu": 1.5, "memory": 0.2}  # seconds in a window for which some process of the owner waited
+SCARCE = 0.1  # it counts if less than this part is left to the owner: memory, or processors idle or used by guests
 CALM = 10.0  # seconds without pressure until guests go on; twice as long if they had just gone on, and so forth
 LONGEST = 320.0
 AGAIN = 60.0  # seconds after which it is no longer "just"
-LASTS = (
-    10.0  # seconds of pressure on memory, while guests are frozen, until the largest tenant is stopped; and the next
-)
-LOOK, IDLE = 1.0, 5.0  # seconds between two looks while guests are frozen, and else
+LASTS = 10.0  # seconds of pressure on memory, while guests are frozen, until a tenant is stopped; and then the next
+LOOK, SPAN = 1.0, 0.5  # seconds between two looks at most, and seconds at least over which processors are looked at
 FREEZE, LOCK, ENGINE = 2.0, 1.0, 10.0  # seconds for these
 RAISED = 60.0  # seconds for which a raise holds, as in ground.sh
 
@@ -83,6 +83,12 @@ class GuestGroup:
         return "populated 1" in _read(self.top / "cgroup.events")
 
     @property
+    def processors(self) -> float:
+        """Seconds of processors that they have used."""
+        found = _read(self.top / "cpu.stat").split()
+        return int(found[1]) / 1e6 if found[:1] == ["usage_usec"] else 0.0
+
+    @property
     def raised(self) -> bool:
         """Whether somebody is at work on them."""
         now = time.time()
@@ -91,7 +97,7 @@ class GuestGroup:
         return False
 
     def freeze(self, why: str) -> bool:
-        """Freeze all of them, unless somebody is at work on them; tell whether they are frozen."""
+        """Freeze all of them, unless somebody is at work on them; tell whether they were not frozen before."""
         with self._alone():
             if self.raised:
                 return False
@@ -99,8 +105,9 @@ class GuestGroup:
                 with self.lifted():
                     _write(self.top / "cgroup.freeze", "1")
                     _until(lambda: "frozen 1" in _read(self.top / "cgroup.events"), FREEZE)
-            if not (self._state / "frozen").exists():
-                self._note("frozen", why)
+            if (self._state / "frozen").exists():
+                return False
+            self._note("frozen", why)
             return True
 
     def thaw(self) -> None:
@@ -139,7 +146,7 @@ class GuestGroup:
             yield
         finally:
             for file, before, _ in reversed(saved):
-                if before:
+                if before and not self.raised:
                     _write(file, before)
 
     def _killed(self, identity: str) -> bool:
@@ -147,7 +154,7 @@ class GuestGroup:
         try:
             with closing(_EngineSocket(self._engine)) as connection:
                 connection.request("POST", f"/containers/{identity}/kill")
-                return connection.getresponse().status < http.client.INTERNAL_SERVER_ERROR
+                return connection.getresponse().status in (http.client.NO_CONTENT, http.client.CONFLICT)
         except (OSError, http.client.HTTPException):
             return False
 
@@ -168,12 +175,43 @@ class GuestGroup:
             yield
 
 
+class HostRoom:
+    """What a host has left for its owner, of all it has."""
+
+    def __init__(self, guests: GuestGroup) -> None:
+        self._guests, self._processors = guests, 1.0
+        self._whole, self._left = self._ticks()
+
+    def scarce(self) -> set[str]:
+        """Return what is scarce: memory now, processors since the last look."""
+        whole, left = self._ticks()
+        if whole - self._whole >= SPAN * (os.cpu_count() or 1):
+            self._processors = (left - self._left) / (whole - self._whole)
+            self._whole, self._left = whole, left
+        parts = {"cpu": self._processors, "memory": self._memory()}
+        return {kind for kind, part in parts.items() if part < SCARCE}
+
+    def _ticks(self) -> tuple[float, float]:
+        """Return the seconds of all processors so far, and those of them that were idle or used by guests."""
+        line = _read(Path("/proc/stat")).partition("\n")[0]
+        spent = [int(each) / os.sysconf("SC_CLK_TCK") for each in line.split()[1:9]]
+        return sum(spent), spent[3] + spent[4] + self._guests.processors
+
+    @staticmethod
+    def _memory() -> float:
+        found = dict(line.split(":") for line in _read(Path("/proc/meminfo")).splitlines())
+        return int(found["MemAvailable"].split()[0]) / int(found["MemTotal"].split()[0])
+
+
 class OwnerPressure:
     """Triggers of the kernel on all groups of the owner."""
 
     def __init__(self, watched: Path, guests: Path, most: dict[str, float]) -> None:
         self._watched, self._guests, self._most = watched, guests, most
         self._poll, self._files = select.poll(), dict[int, tuple[str, str]]()
+        self._attach()
+        if not self._files:
+            sys.exit(f"no group in {watched} has triggers")
 
     def wait(self, seconds: float) -> dict[str, str]:
         """Wait for pressure; return what waits by what it waits for."""
@@ -195,11 +233,18 @@ class OwnerPressure:
             for kind, most in self._most.items():
                 if folder == self._guests or (folder.name, kind) in known or not folder.is_dir():
                     continue
-                with suppress(FileNotFoundError):
-                    descriptor = os.open(folder / f"{kind}.pressure", os.O_RDWR | os.O_NONBLOCK)
-                    os.write(descriptor, f"some {most * 1e6:.0f} {WINDOW * 1e6:.0f}\0".encode())
-                    self._poll.register(descriptor, select.POLLPRI)
-                    self._files[descriptor] = folder.name, kind
+                with suppress(OSError):  # it is gone, or tells no pressure
+                    self._trigger(folder, kind, most)
+
+    def _trigger(self, folder: Path, kind: str, most: float) -> None:
+        descriptor = os.open(folder / f"{kind}.pressure", os.O_RDWR | os.O_NONBLOCK)
+        try:
+            os.write(descriptor, f"some {most * 1e6:.0f} {WINDOW * 1e6:.0f}\0".encode())
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._poll.register(descriptor, select.POLLPRI)
+        self._files[descriptor] = folder.name, kind
 
 
 class _EngineSocket(http.client.HTTPConnection):
@@ -215,8 +260,10 @@ class _EngineSocket(http.client.HTTPConnection):
 
 def watch(guests: GuestGroup, pressure: OwnerPressure, ended: Callable[[], bool], brake: PressureBrake) -> None:
     """Do what the brake says until the end; guests go on then."""
+    room = HostRoom(guests)
     while not ended():
-        waits = pressure.wait(IDLE if brake.frozen is None else LOOK)
+        found, scarce = pressure.wait(LOOK), room.scarce()
+        waits = {kind: group for kind, group in found.items() if kind in scarce}
         why = ", ".join(f"{group} waits for {kind}" for kind, group in sorted(waits.items()))
         if brake.frozen is None and not guests.run:
             continue
