@@ -14,6 +14,7 @@ from deployer.app import operations
 from deployer.app.doctor.services import service as examined
 from deployer.app.evictions import READ, eviction
 from deployer.app.guests import listing
+from deployer.app.local import LocalApp
 from deployer.app.operations import adjust
 from deployer.app.operations.evict import admit, evict, evict_one, evicted
 from deployer.app.operations.guests import guests
@@ -259,7 +260,8 @@ def test_the_doctor_proposes_no_deploy_of_what_was_evicted(scene: Scene) -> None
 
 
 def test_the_command_names_each_service(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.cli.guests.house", lambda *_: nullcontext(scene.house))
+    app = LocalApp(lambda _sink, _stop: nullcontext(scene.house))
+    monkeypatch.setattr("deployer.cli.guests.open_app", lambda _common: app)
     done = CliRunner().invoke(command, ["acme", "-m", "we need it"])
     assert (done.exit_code, done.stdout.splitlines()) == (0, ["blog: we need it: done", "chat: we need it: done"])
 

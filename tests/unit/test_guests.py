@@ -403,12 +403,12 @@ def test_a_tenant_has_used_nothing_since_the_host_was_started_until_it_has_a_gro
     root = tmp_path / "cg"
     root.mkdir()
     (root / "cgroup.controllers").touch()
-    assert told(ground(root, programs), "used", "cgroupfs", "acme") == ["0", "0", "0"]
+    assert told(ground(root, programs), "used", "cgroupfs", "acme")[:3] == ["0", "0", "0"]
     group = root / "deployer-guests" / "acme"
     group.mkdir(parents=True)
     for name, text in (("cpu.stat", "usage_usec 7"), ("memory.current", "8"), ("pids.current", "9")):
         (group / name).write_text(f"{text}\n")
-    assert told(ground(root, programs), "used", "cgroupfs", "acme") == ["7", "8", "9"]
+    assert told(ground(root, programs), "used", "cgroupfs", "acme")[:3] == ["7", "8", "9"]
 
 
 def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> None:

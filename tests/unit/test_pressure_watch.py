@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployer.app import queries
 from deployer.app.evictions import eviction
 from deployer.app.guests import listing
 from deployer.app.operations.guest_keeping import see_to
+from deployer.app.status import status_of
 from deployer.drivers.ports.guests import HostWatch
 from deployer.drivers.runtime.docker import pressure_watch
 from deployer.drivers.runtime.docker.pressure_watch import (
@@ -26,6 +27,7 @@ from deployer.drivers.runtime.docker.pressure_watch import (
     PressureBrake,
     watch,
 )
+from deployer.planning.orders import RolloutResult
 from tests.house import Scene
 from tests.unit.test_keeper import Looks
 
@@ -195,10 +197,10 @@ SINCE = f"since {time.strftime('%Y-%m-%d')} 14:02:11: system.slice waits for mem
 
 def test_what_a_host_has_frozen_is_said_and_left_alone(scene: Scene) -> None:
     scene.world.watch = HostWatch(frozen=SINCE)
-    said = list[tuple[str, str]]()
-    assert see_to(scene.house, ("blog",), lambda host, text: said.append((host, text))) == ()
+    said = list[Any]()
+    see_to(scene.house, ("blog",), said.append, lambda host, text: said.append((host, text)))
     assert said == [("", SINCE)]
-    assert f"frozen by this host {SINCE}" in queries.status(scene.house, "blog").problems
+    assert f"frozen by this host {SINCE}" in status_of(scene.house, "blog").problems
     assert listing(scene.house).watch[0].frozen == SINCE
 
 
@@ -216,9 +218,11 @@ def test_the_keeper_says_once_what_a_host_has_frozen(scene: Scene) -> None:
 
 def test_what_a_host_has_stopped_is_evicted_until_there_is_room(scene: Scene) -> None:
     scene.world.watch = HostWatch(stopped=SINCE)
-    (ended,) = see_to(scene.house, ("blog",))
-    assert ended.outcome == "done"
+    ended = list[RolloutResult]()
+    see_to(scene.house, ("blog",), ended.append)
+    assert [each.outcome for each in ended] == ["done"]
     found = eviction(scene.house.store, "blog")
     assert found is not None
     assert (found.by_person, found.reason) == (False, f"this host stopped it {SINCE}")
-    assert see_to(scene.house, ("blog",)) == ()
+    see_to(scene.house, ("blog",), ended.append)
+    assert len(ended) == 1

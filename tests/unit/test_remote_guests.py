@@ -29,7 +29,7 @@ def test_guests_are_evicted_and_let_in_at_a_server_with_the_exit_codes_of_home(
 
     with server(api, monkeypatch, "operator"):
         told = run("evict", "acme", "--now", "--for", "2h", "-m", "we need it")
-        assert (told.code, told.out) == (Exit.DONE, "we need it: done\n" * 2)
+        assert (told.code, told.out) == (Exit.DONE, "blog: we need it: done\nchat: we need it: done\n")
         assert running() == {"shop", "wiki"}
         found = eviction(api.scene.house.store, "chat")
         assert found is not None

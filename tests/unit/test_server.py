@@ -315,7 +315,7 @@ def test_what_is_read_is_what_the_commands_read(api: Api, ask: Client, held: int
         listed = ask("GET", f"{V1}/services/shop/rollouts", viewer, params={"limit": 1}).json()
         assert [row["number"] for row in listed["rollouts"]] == [held]
         assert len(ask("GET", f"{V1}/services/shop/releases", viewer).json()["releases"]) == 2
-    owned = {"tenant": "", "evicted": False}
+    owned = {"tenant": "", "evicted": ""}
     assert ask("GET", f"{V1}/services", viewer).json()["services"] == [
         {"service": "shop", "stable": 1, "stable_version": "1.0", "rollout": held, "outcome": "paused", **owned}
     ]
