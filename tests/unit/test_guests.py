@@ -454,6 +454,10 @@ def watching(tmp_path: Path, programs: Path) -> HostGround:
     return ground(tmp_path / "cg", programs)
 
 
+PROGRAM = r"""print("\n", '\\')
+# it is"""
+
+
 def test_a_host_gets_a_unit_that_watches_and_a_second_time_changes_nothing(
     watching: HostGround, tmp_path: Path
 ) -> None:
@@ -461,15 +465,15 @@ def test_a_host_gets_a_unit_that_watches_and_a_second_time_changes_nothing(
         return (tmp_path / "systemctl").read_text().splitlines()
 
     unit, program = tmp_path / "cg.units" / "deployer-pressure.service", tmp_path / "cg.state" / "pressure_watch.py"
-    told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this\n# it is")
-    assert program.read_text() == "import this\n# it is\n"
+    told(watching, "watch", "cgroupfs", "/run/docker.sock", PROGRAM)
+    assert program.read_text() == f"{PROGRAM}\n"
     assert f" -I {program} {tmp_path}/cg deployer-guests {tmp_path}/cg.state /run/docker.sock\n" in unit.read_text()
     assert calls() == ["daemon-reload", "restart deployer-pressure.service"]
     assert told(watching, "used", "cgroupfs", "acme")[3:] == ["deployer-pressure.service does not run", "", ""]
     with (tmp_path / "cg.state" / "watch").open("w") as running:
         fcntl.flock(running, fcntl.LOCK_EX)
         assert told(watching, "used", "cgroupfs", "acme") == ["7", "8", "9", "", "", ""]
-        told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this\n# it is")
+        told(watching, "watch", "cgroupfs", "/run/docker.sock", PROGRAM)
         assert len(calls()) == 2
         told(watching, "watch", "cgroupfs", "/run/docker.sock", "import that")
         assert len(calls()) == 4

@@ -169,8 +169,8 @@ NoNewPrivileges=true"
 $3" ]; then
         return 0
     fi
-    echo "$text" > "$units/$unit"
-    echo "$3" > "$program"
+    printf '%s\n' "$text" > "$units/$unit"
+    printf '%s\n' "$3" > "$program" # an echo would read its backslashes
     systemctl daemon-reload
     systemctl restart "$unit"
 }

@@ -72,10 +72,11 @@ class DockerGuests:
         terms = current(terms)
         lent, own = (terms.lent_memory, terms.lent_cpus), (terms.memory, terms.cpus, terms.pids)
         numbers = ([f"{each:.12g}" for each in some] for some in (lent, own))
+        engine = SOCKET if self._ground else self._engine.address.removeprefix("unix://")
+        # First, as it has systemd read its units anew, and one that knows cgroup v1 alone removes empty groups then.
+        self._grounded().do("watch", self._cgroups(), engine, _WATCH.read_text(encoding="utf-8").rstrip())
         self._grounded().do("bound", self._cgroups(), *next(numbers), terms.tenant, *next(numbers))
         self._grounded().do("fence", bridge(terms.tenant), terms.network)
-        engine = SOCKET if self._ground else self._engine.address.removeprefix("unix://")
-        self._grounded().do("watch", self._cgroups(), engine, _WATCH.read_text(encoding="utf-8").rstrip())
         with self._engine.client(f"network of {terms.tenant}") as client:
             _network(client, terms)
 
