@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -76,6 +77,20 @@ def test_a_transaction_that_was_ended_in_the_middle_left_nothing(postgres: Serve
     with pytest.raises(StoreFailed, match="cannot be used: terminating connection"):
         put(db, "a", "b", between=lambda: end_all(postgres))
     assert keys(db) == []
+
+
+def test_a_change_of_which_a_statement_failed_is_not_taken_for_recorded(db: PostgresDatabase) -> None:
+    """A commit of such a transaction undoes it without an error, whoever lets go of the statement's."""
+
+    def fail() -> None:
+        with suppress(StoreFailed), db.transaction() as inner:
+            inner.execute("insert into nowhere values (1)")
+
+    with pytest.raises(StoreFailed, match="nothing of that change is recorded"):
+        put(db, "a", between=fail)
+    assert keys(db) == []
+    put(db, "b")
+    assert keys(db) == ["b"]
 
 
 def test_an_end_in_the_commit_is_told_as_not_known(postgres: Server, db: PostgresDatabase) -> None:

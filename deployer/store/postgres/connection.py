@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from deployer.store.database import Cursor, Duplicate
 from deployer.store.postgres.answer_watch import AnswerWatch
@@ -104,6 +105,11 @@ class PostgresConnection:
     def lost(self) -> bool:
         """Return whether the server has ended it, or cannot be reached by it any more."""
         return bool(self.raw.closed)
+
+    @property
+    def failed(self) -> bool:
+        """Return whether a statement of the transaction has failed: its commit would undo it, and say nothing."""
+        return self.raw.info.transaction_status == TransactionStatus.INERROR
 
     def close(self) -> None:
         """Close it."""

@@ -153,6 +153,10 @@ class PostgresDatabase:
         return db
 
     def _commit(self, db: PostgresConnection) -> None:
+        if db.failed:
+            raise StoreFailed(
+                f"a statement of a change of {self.name} has failed: nothing of that change is recorded", "try again"
+            )
         try:
             db.execute("commit")
         except psycopg.OperationalError as error:
