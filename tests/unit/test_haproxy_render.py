@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import binary, budget, layout, listeners, live_value, quote
 from deployer.drivers.traffic.haproxy.layout import Home
-from deployer.drivers.traffic.haproxy.render import Files, render
-from deployer.drivers.traffic.haproxy.spec import Spec, configured
+from deployer.drivers.traffic.haproxy.proxy import OwnProxy
+from deployer.drivers.traffic.haproxy.reload import persist
+from deployer.drivers.traffic.haproxy.render import Files, render, with_servers
+from deployer.drivers.traffic.haproxy.spec import Spec, configured, load, save
 from deployer.manifest.models import Manifest
 from deployer.model import Live, Server
 from tests.services import require
@@ -159,6 +162,52 @@ def test_everything_else_is(change: dict[str, Any]) -> None:
     before = render([spec(domains=["a.example.com"])], HOME, own=True)
     after = render([spec(**{"domains": ["a.example.com"], **change})], HOME, own=True)
     assert before.structure != after.structure
+
+
+def sleeping() -> Spec:
+    return having(
+        spec("nap", listen="*:8080", path="/nap", scale={"min": 0, "max": 2, "concurrency": 4}),
+        Server("nap-r1-1", "[::1]:22"),
+    )
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "team"])
+def test_what_changes_with_the_servers_of_a_service_is_written_without_the_others(own: bool) -> None:
+    specs = (*everything(), sleeping())
+    config = render(specs, HOME, own=own).config
+    for n, known in enumerate(specs):
+        for side in (
+            known.blue,
+            known.blue.having([Server("a-r9-1", "127.0.0.1:21999"), Server("a-r9-2", "127.0.0.1:21998")]),
+            known.blue.having([Server("a-r9-1", "127.0.0.1:21999")]).leaving(["a-r9-1"]),
+            known.blue.without([member.name for member in known.blue.members]),
+            known.blue.sleeping(1.0) if known.blue.starter else known.blue,
+        ):
+            changed = known.with_side("blue", side)
+            expected = render((*specs[:n], changed, *specs[n + 1 :]), HOME, own=own).config
+            assert with_servers(config, changed, HOME) == expected
+            assert with_servers(expected, known, HOME) == config
+
+
+def test_a_configuration_that_says_something_else_of_a_service_is_written_anew(place: Home) -> None:
+    known = (*everything(), sleeping())
+    config = render(known, HOME, own=True).config
+    assert with_servers("", known[0], HOME) is None
+    assert with_servers(config, spec("new", path="/new"), HOME) is None
+    assert with_servers(config.replace("  http-request allow if", "  http-request deny if"), known[0], HOME) is None
+    proxy, (shop, chat) = OwnProxy(place.root, SystemClock()), known[:2]
+    put(proxy.home, (shop, chat))
+    for each in (shop, chat):
+        save(proxy.home.services, each)
+    for broken in ("", "\nbackend chat_blue from nothing\n  server x 127.0.0.1:1\n"):
+        proxy.home.config.write_text(broken)
+        changed = having(chat, Server("chat-r2-1", "127.0.0.1:21009"))
+        persist(proxy, changed)
+        assert proxy.home.config.read_text() == render((shop, changed), proxy.home, own=True, user=os.geteuid()).config
+        assert load(proxy.home.services, "chat") == changed
+    (proxy.home.services / "shop.json").write_text("{")  # with whole files, nobody reads what is of others
+    persist(proxy, chat)
+    assert proxy.home.config.read_text() == render((shop, chat), proxy.home, own=True, user=os.geteuid()).config
 
 
 def test_a_request_meets_as_many_rules_whatever_the_number_of_services() -> None:

@@ -26,7 +26,7 @@ from deployer.drivers.traffic.haproxy import (
 )
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
-from deployer.drivers.traffic.haproxy.render import Files, render
+from deployer.drivers.traffic.haproxy.render import Files, render, with_servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.manifest.models import Manifest
 from deployer.model import COLOURS, INITIAL, Live
@@ -243,10 +243,11 @@ def _with_keys(place: layout.Home, specs: Mapping[str, Spec]) -> dict[str, Spec]
 def persist(running: Proxy, changed: Spec) -> None:
     """Write a spec whose servers changed, and the config that a restarted proxy comes up with. No reload."""
     place = running.home
-    specs = {**spec.load_all(place.services), changed.service: changed}
-    files = files_of(running, specs, place)
+    config = with_servers(layout.read(place.config) or "", changed, place)
+    if config is None:
+        config = files_of(running, {**spec.load_all(place.services), changed.service: changed}, place).config
     spec.save(place.services, changed)
-    layout.write(place.config, files.config)
+    layout.write(place.config, config)
 
 
 def files_of(running: Proxy, specs: Mapping[str, Spec], place: layout.Home) -> Files:

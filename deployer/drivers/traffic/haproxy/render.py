@@ -95,6 +95,25 @@ def render(specs: Iterable[Spec], home: Home, *, own: bool, user: int = 0) -> Fi
     return Files(head + "\n".join(lines) + "\n", others, _digest(structure, others, ordered))
 
 
+def with_servers(config: str, spec: Spec, home: Home) -> str | None:
+    """Return a config with the servers of a service as they are now, when nothing else of it has changed.
+
+    What it says of other services stays: with many of them it takes long to write all of it anew. None where it says
+    something else of this one, as somebody has edited it, or an earlier version wrote it.
+    """
+    for place in spec.places:
+        begin = config.find(f"\nbackend {backend.name(spec.service, place)} from ") + 1
+        if not begin:
+            return None
+        end = config.find("\n\n", begin)
+        head, *had = config[begin : len(config) - 1 if end < 0 else end].split("\n")
+        has = list(backend.backend(spec, place, home))
+        if [line for line in had if not backend.is_member(line)] != [x for x in has if not backend.is_member(x)]:
+            return None
+        config = config[:begin] + "\n".join((head, *has)) + ("\n" if end < 0 else config[end:])
+    return config
+
+
 def _head(home: Home, *, own: bool, user: int) -> str:
     # The master socket cannot pass on an answer that never ends, so the stream has a socket of its own.
     stream = f"  stats socket {home.requests} mode 600 level operator"
