@@ -316,8 +316,9 @@ class _Wiring:
 
             runtime, jobs = self._runtime(manifest, folder, Machines()), self._jobs(manifest, Machines())
             return ProcessData(manifest, runtime, jobs, scratch)
-        if manifest.runtime == "incus":
-            raise Refused(f"{manifest.service}: runtime incus goes into no bundle", "save its data by a command")
+        if manifest.runtime in ("incus", "swarm"):  # the instances of a Swarm may have written on any node
+            why = f"{manifest.service}: data of runtime {manifest.runtime} goes into no bundle"
+            raise Refused(why, "save it by a command: docs/bundles.md, Data")
         if meant.twin:
             names = ", ".join(host.name for host in (*meant.machines, *meant.twin))
             raise Refused(f"{manifest.service} runs on {names} by turns: which data is the service's?", "see `twin`")

@@ -14,6 +14,7 @@ import docker
 import pexpect
 import pytest
 
+from tests import swarm
 from tests.lab import image
 from tests.lab.archive import Image
 from tests.live.bundling import bundle, forget, hosts, load
@@ -63,6 +64,36 @@ def test_a_release_goes_from_one_host_to_another_without_a_registry(pair: tuple[
     assert [release["version"] for release in releases] == ["2.0", "1.0"]
     there.deploy("rollback")
     assert there.get().text.strip() == "1.0"
+
+
+@pytest.mark.long("a Swarm of its own")
+def test_what_a_swarm_runs_goes_along_with_its_image(make_shop: Make) -> None:
+    require("root", "dockerd")
+    with swarm.one_node() as node, node.entered():
+        here, there = hosts(make_shop, "process")
+        here.environ["DOCKER_HOST"] = there.environ["DOCKER_HOST"] = node.socket
+        here.manifest.pop("command")
+        here.write(runtime="swarm", image=here.name)
+        with swarm.client(node.socket) as engine:
+            made = image.build(f"{here.name}:1.0", version="1.0", client=engine)
+            file = here.folder / "1.0.bundle"
+            here.deploy("bundle", "make", "-o", str(file), "--version", "1.0")
+            more = ("bundle", "make", "-o", str(here.folder / "b"), "--version", "1.0", "--with", "data")
+            assert "data of runtime swarm goes into no bundle" in here.deploy(*more, expect=2).stderr
+            engine.images.remove(made, force=True)
+            there.deploy("up", "--from", str(file))
+            assert there.get().text.strip() == "1.0"
+            assert engine.images.get(made)
+        there.close()  # while its Swarm is there
+
+
+def test_what_incus_runs_goes_into_no_bundle(processes: tuple[Shop, Shop]) -> None:
+    here, _ = processes
+    here.manifest.pop("command")
+    here.write(runtime="incus", image="shop/{version}")
+    said = here.deploy("bundle", "make", "-o", str(here.folder / "b"), "--version", "1.0", expect=2).stderr
+    assert "runtime incus goes into no bundle" in said
+    assert not (here.folder / "b").exists()
 
 
 def test_the_image_is_the_one_that_skopeo_sees(make_shop: Make) -> None:

@@ -29,6 +29,7 @@ from deployer.core.errors import Refused
 from deployer.core.host import Machines
 from deployer.core.limits import REASON
 from deployer.drivers.ports import PIN, Image, SavedImage
+from deployer.manifest.runtimes import OF_ENGINES
 
 SAVE_SECONDS = 900.0
 DATA_SECONDS = 3600.0
@@ -58,12 +59,16 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
     """
     request = _versioned(request)
     loaded = request.loaded
+    if loaded.manifest.runtime == "incus":
+        raise Refused(
+            f"{loaded.manifest.service}: runtime incus goes into no bundle", "copy its image: `incus image export`"
+        )
     older = _contents_of(wish.since) if wish.since else None
     with ExitStack() as saved:
         image: SavedImage | None = None
         directory = Collected()
         reference = loaded.manifest.image_for(request.version)
-        if loaded.manifest.runtime == "docker":
+        if loaded.manifest.runtime in OF_ENGINES:
             pinned = _pinned(house, request)
             scratch, deadline = wish.out.absolute().parent, Deadline.after(house.clock, SAVE_SECONDS)
             image = saved.enter_context(house.images.save(pinned, scratch, deadline))
