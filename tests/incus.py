@@ -1,4 +1,4 @@
-"""An Incus of the tests' own, with a storage pool and images of the test app; it needs root and no network."""
+"""An Incus of the tests' own, with a storage pool and images of the test app; it needs root and no way outside."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from pathlib import Path
 
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.incus import virtual
 from deployer.drivers.runtime.incus.api import Incus
-from tests.lab import image
+from tests.lab import guest, image
 from tests.waiting import within
 
 DAEMON = "/usr/libexec/incus/incusd"
@@ -40,6 +41,7 @@ do :; done
 exit $code
 """
 METADATA = "architecture: x86_64\ncreation_date: 1\nproperties: {{description: {alias}}}\n"
+MACHINES = "machines"  # the project of virtual machines
 
 
 @contextmanager
@@ -56,8 +58,8 @@ def incusd() -> Iterator[Mapping[str, str]]:
         command(environ, "profile", "device", "add", "default", "root", "disk", "path=/", "pool=default")
         yield environ
     finally:
-        for each in json.loads(command(environ, "list", "-f", "json")):
-            command(environ, "delete", "--force", each["name"])
+        for each in json.loads(command(environ, "list", "--all-projects", "-f", "json")):
+            command(environ, "delete", "--force", each["name"], "--project", each["project"])
         process.terminate()
         process.wait(60)
         _unmounted(folder)
@@ -75,15 +77,65 @@ def build(environ: Mapping[str, str], alias: str, version: str, env: Mapping[str
     settings = " ".join(f"{name}={value}" for name, value in {"BUILT": version, **(env or {})}.items())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.tar.gz"
-        with (
-            file.open("wb") as raw,
-            gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed,
-            tarfile.open(fileobj=packed, mode="w") as archive,
-        ):
+        with _archive(file) as archive:
             _write(archive, METADATA.format(alias=alias), INIT.format(version=version, settings=settings))
-        done = subprocess.run(
-            ["incus", "image", "import", str(file), "--alias", alias], env=environ, capture_output=True, timeout=60
-        )
+        _imported(environ, alias, file)
+
+
+def lacking_for_machines(environ: Mapping[str, str]) -> str:
+    """Return what Incus says this host lacks to run virtual machines; "" where it runs them."""
+    return virtual.missing(Incus(SystemClock(), environ))
+
+
+@contextmanager
+def machines(environ: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Make a project in which virtual machines of the guest start, on a network with DHCP; give its variables.
+
+    They are started by the guest's kernel: its disk has no boot loader.
+    """
+    files, network = guest.made(), f"dpi{os.getpid()}"
+    cmdline = f"console=ttyS0 {(files / 'cmdline').read_text().strip()}"
+    kernel = f"raw.qemu=-kernel {files}/kernel -initrd {files}/initrd -append '{cmdline}'"
+    inside = {**environ, "INCUS_PROJECT": MACHINES}
+    command(environ, "network", "create", network, "ipv4.nat=false", "ipv6.address=none")
+    try:
+        command(environ, "project", "create", MACHINES)
+        command(inside, "profile", "set", "default", kernel)
+        disk = ("root", "disk", "path=/", "pool=default", "io.bus=virtio-blk")
+        command(inside, "profile", "device", "add", "default", *disk)
+        command(inside, "profile", "device", "add", "default", "eth0", "nic", f"network={network}", "name=eth0")
+        yield inside
+    finally:
+        for each in json.loads(command(inside, "list", "-f", "json")):
+            command(inside, "delete", "--force", each["name"])
+        for each in json.loads(command(inside, "image", "list", "-f", "json")):
+            command(inside, "image", "delete", each["fingerprint"])
+        command(environ, "project", "delete", MACHINES)
+        command(environ, "network", "delete", network)
+
+
+def build_machine(environ: Mapping[str, str], alias: str, disk: Path) -> None:
+    """Import a disk as the image of a virtual machine; the same alias is the same image."""
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = Path(folder) / "metadata.tar.gz"
+        with _archive(metadata) as archive:
+            _add(archive, "metadata.yaml", METADATA.format(alias=alias).encode(), 0o644)
+        _imported(environ, alias, metadata, disk)
+
+
+@contextmanager
+def _archive(file: Path) -> Iterator[tarfile.TarFile]:
+    with (
+        file.open("wb") as raw,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        yield archive
+
+
+def _imported(environ: Mapping[str, str], alias: str, *files: Path) -> None:
+    words = ["incus", "image", "import", *map(str, files), "--alias", alias]
+    done = subprocess.run(words, env=environ, capture_output=True, timeout=60)
     assert done.returncode == 0 or b"already exists" in done.stderr, done.stderr.decode()
 
 

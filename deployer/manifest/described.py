@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from deployer.manifest.judge import Judge
     from deployer.manifest.scale import ScaleSettings
     from deployer.manifest.sections import Health, Keep, Limits, Log, Mount, Secret, StopSettings, Twin
-    from deployer.manifest.swarm import SwarmSettings
     from deployer.manifest.traffic import TrafficSettings
 
 
@@ -22,8 +21,6 @@ class Described(Protocol):
     def tenant(self) -> str | None: ...
     @property
     def secrets(self) -> Mapping[str, Secret]: ...
-    @property
-    def swarm(self) -> SwarmSettings | None: ...
     @property
     def twin(self) -> Twin | None: ...
     @property

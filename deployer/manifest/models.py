@@ -19,6 +19,7 @@ from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
 from deployer.manifest.hook import RolloutHook
+from deployer.manifest.incus import IncusSettings
 from deployer.manifest.judge import ErrorLimits, Judge, LatencyLimits, WarmupSettings
 from deployer.manifest.metrics import Metric
 from deployer.manifest.migrations import MigrateSettings
@@ -143,6 +144,7 @@ class Manifest(Model):
         "built-in one, in which every group is this host.",
     )
     swarm: SwarmSettings | None = Field(None, description="Placing by a Docker Swarm (runtime swarm).")
+    incus: IncusSettings | None = Field(None, description="Where Incus has the instances (runtime incus).")
     twin: Twin | None = Field(None, description="Separate hosts for the green environment.")
     tenant: TenantName | None = Field(
         None, description="Tenant whose service it is: a guest on hosts that `tenants.yml` lends (docs/guests.md)."

@@ -28,6 +28,7 @@ FACTS = frozenset(
         "replicas",
         "scale",  # where there is none
         "swarm",  # where there is none
+        "incus",  # where there is none
         "tenant",
         "traffic.mode",
         "traffic.tls",  # where there is none

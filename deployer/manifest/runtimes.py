@@ -23,8 +23,10 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
             yield from _of_incus(manifest)
         case "swarm":
             yield from _of_swarm(manifest)
-    if manifest.swarm is not None and manifest.runtime != "swarm":
-        yield Conflict("swarm", f"runtime {manifest.runtime} has none", "runtime: swarm", ("runtime", "swarm"))
+    for section in ("swarm", "incus"):
+        if getattr(manifest, section) is not None and manifest.runtime != section:
+            why = f"runtime {manifest.runtime} has none"
+            yield Conflict(section, why, f"runtime: {section}", ("runtime", section))
     if manifest.keep.paused and manifest.runtime != "ansible":
         why = f"runtime {manifest.runtime} keeps what is warm running"
         yield Conflict("keep.paused", why, "remove it", ("runtime", "keep.paused"))

@@ -53,6 +53,7 @@ OPTIONAL: dict[str, str] = {
     "hosts": "local",
     "inventory": "inventories/production",
     "swarm": '{constraints: ["node.labels.disk==ssd"]}',
+    "incus": "{project: acme}",
     "twin": "{hosts: web_green}",
     "tenant": "acme",
     "single": "false",

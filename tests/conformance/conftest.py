@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.incus import incusd
+from tests import incus as lab
 from tests.services import require
 from tests.swarm import OwnEngine, one_node
 
@@ -15,7 +15,17 @@ from tests.swarm import OwnEngine, one_node
 def incus() -> Iterator[Mapping[str, str]]:
     """Run an Incus for all tests of this process; give the variables by which its clients find it."""
     require("incus", "root")
-    with incusd() as environ:
+    with lab.incusd() as environ:
+        yield environ
+
+
+@pytest.fixture(scope="session")
+def incus_machines(incus: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Give the variables of a project of that Incus with virtual machines, where there are any."""
+    require("qemu")
+    if lacking := lab.lacking_for_machines(incus):
+        pytest.skip(f"Incus runs no virtual machines here: {lacking}")
+    with lab.machines(incus) as environ:
         yield environ
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -27,7 +28,7 @@ from deployer.drivers.runtime.swarm.runtime import SwarmOwner
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release, SecretText
 from tests import incus, swarm
-from tests.lab import image
+from tests.lab import guest, image
 from tests.ports import free_port
 from tests.waiting import within
 
@@ -108,6 +109,10 @@ class Bench(ABC):
     def own_address(self) -> str:
         """Give an address that is free for an instance."""
         return free_address()
+
+    def reached(self, spec: InstanceSpec, _made: Instance) -> str:
+        """Return where an instance must be that was made: where it was asked for, if others do not say it."""
+        return spec.address
 
     @contextmanager
     def occupied(self, spec: InstanceSpec) -> Iterator[None]:
@@ -213,6 +218,25 @@ class IncusBench(Bench):
     def close(self) -> None:
         for name in incus.command(self.environ, "list", "-f", "csv", "-c", "n", self.service).split():
             incus.command(self.environ, "delete", "--force", name)
+
+
+class IncusMachineBench(IncusBench):
+    """Virtual machines: each has an address of its own, and the test app finds its version in its variables."""
+
+    def reference(self, version: str) -> str:
+        alias = f"{self.service}/{version}"
+        incus.build_machine(self.environ, alias, guest.made() / "disk")
+        return alias
+
+    def manifest(self, version: str, **settings: Any) -> Manifest:
+        env = {"VERSION": version, **settings.pop("env", {})}
+        return super().manifest(version, **{"env": env, "limits": {"memory": "192MiB"}, **settings})
+
+    def reached(self, spec: InstanceSpec, made: Instance) -> str:
+        (seen,) = json.loads(incus.command(self.environ, "list", made.name, "-f", "json"))
+        found = [a["address"] for n in seen["state"]["network"].values() for a in n["addresses"]]
+        assert made.address.partition(":")[0] in found
+        return made.address
 
 
 class SwarmBench(Bench):

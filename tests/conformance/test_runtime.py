@@ -21,6 +21,7 @@ from tests.conformance.runtimes import (
     Bench,
     DockerBench,
     IncusBench,
+    IncusMachineBench,
     ProcessBench,
     SwarmBench,
     answers,
@@ -32,13 +33,16 @@ from tests.waiting import within
 
 LIVE = pytest.param("docker", marks=pytest.mark.live)
 LONG = pytest.param("incus", marks=[pytest.mark.live, pytest.mark.long("a daemon of Incus of its own")])
+MACHINE = pytest.param("incus-vm", marks=[pytest.mark.live, pytest.mark.long("virtual machines, where there is KVM")])
 # Incus starts nothing again that has ended, and says of no line of a log when it was written.
 SWARM = pytest.param("swarm", marks=[pytest.mark.live, pytest.mark.long("a Swarm of its own")])
 OF_EACH = pytest.mark.long("a daemon of its own", every_change=("process", "docker", "swarm"))
+# Commands in a virtual machine need Incus's agent, which the guest of the tests has not; its address is its own.
+not_machines = pytest.mark.parametrize("bench", ["process", LIVE, LONG, SWARM], indirect=True)
 not_incus = pytest.mark.parametrize("bench", ["process", LIVE, SWARM], indirect=True)
 
 
-@pytest.fixture(params=["process", LIVE, LONG, SWARM])
+@pytest.fixture(params=["process", LIVE, LONG, SWARM, MACHINE])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Give every implementation in turn."""
     made: Bench
@@ -47,6 +51,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             made = DockerBench(request.getfixturevalue("engine"))
         case "incus":
             made = IncusBench(request.getfixturevalue("incus"))
+        case "incus-vm":
+            made = IncusMachineBench(request.getfixturevalue("incus_machines"))
         case "swarm":
             made = SwarmBench(request.getfixturevalue("swarm_node"))
         case _:
@@ -79,7 +85,7 @@ def test_what_an_instance_is_is_read_back(bench: Bench) -> None:
         index=3,
         name=f"{bench.service}-r42-3",
         runtime_id=made.runtime_id,
-        address=spec.address,
+        address=bench.reached(spec, made),
         state="running",
         config_hash="config-42",
         rollout=7,
@@ -142,6 +148,7 @@ def test_a_crash_loop_shows(bench: Bench) -> None:
     assert any("told to end" in line for line in bench.runtime.logs(instance, 20))
 
 
+@not_machines
 def test_a_taken_address_is_named_and_leaves_nothing(bench: Bench) -> None:
     spec = bench.spec(bench.release())
     with bench.occupied(spec), pytest.raises(DriverFailed, match=spec.address):
@@ -149,6 +156,7 @@ def test_a_taken_address_is_named_and_leaves_nothing(bench: Bench) -> None:
     assert bench.runtime.instances(bench.service) == ()
 
 
+@not_machines
 @pytest.mark.parametrize("address", ["localhost:80", "127.0.0.1", "127.0.0.1:http"])
 def test_only_real_addresses_are_taken(bench: Bench, address: str) -> None:
     with pytest.raises(DriverFailed, match="not an address"):
@@ -200,6 +208,7 @@ def test_lines_are_counted_that_came_lately(bench: Bench) -> None:
     assert bench.runtime.count_lines(instance, re.compile("no such line"), 600, within()) == 0
 
 
+@not_machines
 def test_an_instance_without_a_port_gets_none(bench: Bench) -> None:
     never_listening = {"START": "60000"}
     spec = bench.spec(bench.release(port=None, health={"running": "1s"}, env=never_listening))
@@ -211,6 +220,7 @@ def test_an_instance_without_a_port_gets_none(bench: Bench) -> None:
     assert bench.runtime.instances(bench.service) == ()
 
 
+@not_machines
 def test_commands_run_inside(bench: Bench) -> None:
     instance = bench.start(env={"GREETING": "hello"})
     assert bench.runtime.run(instance, [*bench.program(), "env", "GREETING"], within()) == (0, "hello\n")
@@ -219,6 +229,7 @@ def test_commands_run_inside(bench: Bench) -> None:
     assert "No such file" in output
 
 
+@not_machines
 def test_a_command_that_does_not_exist_says_so(bench: Bench) -> None:
     instance = bench.start()
     try:
@@ -229,6 +240,7 @@ def test_a_command_that_does_not_exist_says_so(bench: Bench) -> None:
     assert "/no/such/command" in output
 
 
+@not_machines
 @pytest.mark.parametrize("command", [("sleep", "60"), ("cat", "/dev/zero")], ids=["silent", "noisy"])
 def test_a_command_that_takes_too_long_is_given_up(bench: Bench, command: tuple[str, ...]) -> None:
     instance = bench.start()
@@ -238,6 +250,7 @@ def test_a_command_that_takes_too_long_is_given_up(bench: Bench, command: tuple[
     assert not patience.passed()
 
 
+@not_machines
 def test_an_instance_knows_what_it_is(bench: Bench) -> None:
     instance = bench.start(version="1.5", number=9)
     expected = {

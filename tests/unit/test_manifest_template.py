@@ -149,6 +149,7 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     besides: dict[str, dict[str, Any]] = {
         "twin": {"hosts": "web"},
         "swarm": {"runtime": "swarm"},
+        "incus": {"runtime": "incus"},
         "notify": {"secrets": ["CHAT_URL"]},
         "verbs": {"runtime": "ansible", "command": ["./server"]},
     }
@@ -156,7 +157,7 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     plain = plain.replace("# hosts: local", "hosts: web") if key == "twin" else plain
     if key == "verbs":
         plain = plain.replace("# runtime: docker", "runtime: ansible").replace("# command: ", "command: ")
-    plain = plain.replace("# runtime: docker", "runtime: swarm") if key == "swarm" else plain
+    plain = plain.replace("# runtime: docker", f"runtime: {key}") if key in ("swarm", "incus") else plain
     plain = plain.replace("# secrets: [DATABASE_URL]", "secrets: [CHAT_URL]") if key == "notify" else plain
     file = tmp_path / "deploy.yml"
     file.write_text(plain.replace(f"# {key}: ", f"{key}: "))

@@ -29,7 +29,7 @@ REPLACED = {  # a pattern, and the word of the glossary
     r"under way|unfinished": "in progress",
     r"(rollout|it) (\S+ )?is held|held (at \d|against)": "paused; against",
     r"stuck": "needs attention",
-    r"machines?": "host",
+    r"(?<!virtual )machines?": "host",
     r"what stands|stands? (in|beside|elsewhere|for)|does not stand|still stands": "is running, exists",
     r"mend(s|ed)?": "fix",
     r"put right": "fix",

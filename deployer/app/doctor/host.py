@@ -276,11 +276,14 @@ def _swarm() -> str:
 
 def _incus() -> str:
     from deployer.core.clock import SystemClock
+    from deployer.drivers.runtime.incus import virtual
     from deployer.drivers.runtime.incus.api import Incus
 
     incus = Incus(SystemClock())
     version = (incus.get("Incus", "/1.0") or {"environment": {}})["environment"].get("server_version", "of no version")
-    return f"{version}, at {incus.path}, project {incus.project}"
+    lacking = virtual.missing(incus)
+    machines = f", no virtual machines: {lacking}" if lacking else ", virtual machines, too"
+    return f"{version}, at {incus.path}, project {incus.project}{machines}"
 
 
 def _haproxy() -> str:

@@ -1,7 +1,8 @@
 """A virtual machine that starts in seconds, also without KVM: the test app on a small disk, with ssh and Python.
 
-`made()` gives it as an image for lifecycle playbooks `qemu`: a kernel of Debian's, an initial memory with the
-modules that it needs, and a disk whose root has busybox, this host's Python and sshd, and the test app.
+`made()` gives it as an image for lifecycle playbooks `qemu`, and what one for Incus is made of: a kernel of Debian's,
+an initial memory with the modules that it needs, and a disk whose root has busybox, this host's Python and sshd, and
+the test app.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ MODULES = (
     "drivers/acpi/button",
     "drivers/input/evdev",
     "drivers/cdrom/cdrom",
+    "drivers/scsi/scsi_common",
+    "drivers/scsi/scsi_mod",
+    "drivers/scsi/virtio_scsi",
+    "drivers/scsi/sr_mod",
     "fs/isofs/isofs",
 )
 PYTHON = Path(os.path.realpath("/usr/bin/python3"))

@@ -8,7 +8,9 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /run/sshd /seed
 mount -t devpts devpts /dev/pts
 ip link set lo up
-[ "$(cat /sys/class/block/vdb/ro)" = 1 ] && mount -t iso9660 -o ro /dev/vdb /seed || echo "no seed can be mounted"
+seed=vdb # of lifecycle playbooks `qemu`, a disk that cannot be written; Incus has a drive
+[ -e /sys/class/block/vdb ] || seed=sr0
+{ [ $seed = sr0 ] || [ "$(cat /sys/class/block/vdb/ro)" = 1 ]; } && mount -t iso9660 -o ro /dev/$seed /seed || echo "no seed can be mounted"
 python3 -S -E /sbin/seed.py || echo "the seed cannot be read"
 /usr/sbin/sshd -e 2>/dev/console
 echo "seed read, up $(cut -d' ' -f1 /proc/uptime)" >/dev/console

@@ -1,4 +1,7 @@
-"""Instances as system containers of Incus on this host; nothing here imports what commands inside need, before one."""
+"""Instances as system containers and virtual machines of Incus on this host.
+
+Nothing here imports what commands inside need, before one.
+"""
 
 from deployer.drivers.runtime.incus.runtime import IncusRuntime
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import os
@@ -36,6 +37,12 @@ class Incus:
         given = os.environ if environ is None else environ
         self.path, self.project = socket_path(given), given.get("INCUS_PROJECT") or "default"
         self._clock = clock
+
+    def of(self, project: str) -> Incus:
+        """Return the same Incus for another project; "" is the server itself, and all of its projects."""
+        other = copy.copy(self)
+        other.project = project
+        return other
 
     def soon(self) -> Deadline:
         """Return the deadline of a question."""

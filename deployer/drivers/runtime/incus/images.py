@@ -21,8 +21,8 @@ class IncusImages:
         self._incus = incus
         self._prefix = f"deployer-{hashlib.sha256(installation.encode()).hexdigest()[:12]}/"
 
-    def resolve(self, reference: str) -> Image:
-        """Pin an alias or a fingerprint. Raise Refused where Incus has no such image, or one of another kind."""
+    def resolve(self, reference: str) -> tuple[Image, str]:
+        """Pin an alias or a fingerprint, and say of which kind it is. Raise Refused where Incus has no such image."""
         alias = self._incus.get(f"image {reference}", at("images", "aliases", reference))
         fingerprint = str(alias["target"]) if alias else reference
         image = None
@@ -34,20 +34,17 @@ class IncusImages:
                 f"bring it there: `incus image import FILE --alias {reference}`, or `incus image copy REMOTE:NAME "
                 f"local: --alias {reference}`",
             )
-        if image.get("type") != "container":
-            raise Refused(
-                f"image: {reference} is the image of a {str(image.get('type')).replace('-', ' ')}, not of a container",
-                "use `runtime: ansible` with `verbs: qemu`",
-            )
-        return Image(reference, str(image["fingerprint"]))
+        return Image(reference, str(image["fingerprint"])), str(image["type"])
 
-    def check(self, release: Release) -> None:
-        """Raise ImageGone where Incus does not have the image of a release any more."""
-        if self._incus.get(f"image of {release.name}", at("images", release.image_id)) is None:
+    def kind(self, release: Release) -> str:
+        """Return of which kind the image of a release is. Raise ImageGone where Incus does not have it any more."""
+        image = self._incus.get(f"image of {release.name}", at("images", release.image_id))
+        if image is None:
             raise ImageGone(
                 f"the image of {release.name}, {release.image_id[:SHORTEST]}, is gone from Incus",
                 "import it again, or deploy another release",
             )
+        return str(image["type"])
 
     def keep(self, release: Release) -> None:
         """Keep the image of a release until its releases are gone."""
