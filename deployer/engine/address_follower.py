@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from deployer.core.background import BackgroundThread, every
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, StepFailed
 from deployer.core.events import Tell
@@ -39,6 +41,7 @@ class AddressFollower:
         self._clock, self._tell, self._release = clock, tell, release
         self._next = 0.0
         self._moving: set[str] = set()  # known at their new address, and not in rotation there yet
+        self._leaving: frozenset[str] = frozenset()  # being taken out of the proxy: nobody brings them back
         self._said = SaidOnce[str]()
         self._drifted: dict[str, str] = {}  # instances that somebody else has changed, and what, as last seen
 
@@ -56,6 +59,16 @@ class AddressFollower:
         else:
             self._said.settle("")
 
+    @contextmanager
+    def meanwhile(self, leaving: Collection[str] = ()) -> Iterator[None]:
+        """Look each second while a block is open that waits for something else; not for those that are `leaving`."""
+        follows, self._leaving = self._drivers.runtime.moves, frozenset(leaving)
+        try:
+            with BackgroundThread("following", every(LOOK_SECONDS, self.look)) if follows else nullcontext():
+                yield
+        finally:
+            self._leaving = frozenset()
+
     def refuse_drifted(self, release: int) -> None:
         """Raise StepFailed where an instance of a release was, as last seen, not what is being released."""
         for name, what in self._drifted.items():
@@ -68,7 +81,8 @@ class AddressFollower:
             if self._said.is_new(name, what):
                 self._tell("note", text=f"{name} is not what its release says: {what}")
         for place in PLACES:
-            if there := [i for i in instances if i.colour == place and i.state == "running"]:
+            there = [i for i in instances if i.colour == place and i.state == "running" and i.name not in self._leaving]
+            if there:
                 self._attach_moved(place, there)
 
     def _attach_moved(self, place: Place, instances: Sequence[Instance]) -> None:

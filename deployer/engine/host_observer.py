@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import MachinesSilent
 from deployer.core.events import Tell
+from deployer.core.retrying import retry
 from deployer.drivers.ports import Running, Runtime, standing
+
+T = TypeVar("T")
+ELECTION_SECONDS = 30.0  # managers of a Swarm that lost their leader have another one after 10 to 20
+AGAIN_SECONDS = 1.0
 
 
 @dataclass
@@ -16,6 +25,7 @@ class HostObserver:
     runtime: Runtime
     service: str
     tell: Tell
+    clock: Clock
     silent: dict[str, str] = field(default_factory=dict)  # machines that gave no answer when they were asked last
 
     def standing(self) -> Running:
@@ -33,6 +43,20 @@ class HostObserver:
             self.tell("host.unreachable", host=host, text=f"{host or 'this host'} is unreachable: {why}")
         for host in back:
             self.tell("host.back", host=host, text=f"{host or 'this host'} is reachable again")
+
+    def insist(self, work: Callable[[], T]) -> T:
+        """Return what `work` gives, which needs all of its hosts. Raise MachinesSilent where some stay silent.
+
+        What moves instances may do as it is told in a moment: its managers elect a leader when they lost theirs.
+        """
+        patience = Deadline.after(self.clock, ELECTION_SECONDS if self.runtime.moves else 0.0)
+        return retry(work, patience, MachinesSilent, pauses=(AGAIN_SECONDS,))
+
+    def await_moving(self) -> None:
+        """Give what moves instances the time to respond again, so that what stands is seen; it need not."""
+        if self.runtime.moves:
+            with suppress(MachinesSilent):
+                self.insist(lambda: self.runtime.instances(self.service))
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
         """Give those of some machines that are silent, and why."""

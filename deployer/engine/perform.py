@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from deployer.core.clock import Deadline, stamp
-from deployer.core.errors import Exit, MachinesSilent, StepFailed
+from deployer.core.errors import DeadlinePassed, Exit, MachinesSilent, StepFailed
+from deployer.core.retrying import retry
 from deployer.engine import gates, hooks, migration, resting
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
-from deployer.engine.removal import AT_ONCE, remove_all
+from deployer.engine.removal import AT_ONCE, drain, remove_all
 from deployer.engine.run import Drive
-from deployer.model import CLOCKS, Instance, Live, Place, Server, newest_good, spread
+from deployer.model import CLOCKS, Instance, InstanceSpec, Live, Place, Server, newest_good, spread
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
@@ -42,6 +44,7 @@ from deployer.planning.steps import (
 from deployer.store import JournalEntry
 from deployer.transport.fanout import on_all
 
+MOVED_SECONDS = 5.0  # for the proxy to find instances up where they are, before it is looked where they are now
 SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed
 
 
@@ -67,9 +70,10 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Play():
             if _beside_stable(run):
                 run.evidence.change(f"step {doing.n + 1} ({step.what})")
-            if isinstance(step, Migrate):
-                return migration.migrate(run, step, doing.n, doing.deadline)
-            return _play(run, step, doing)
+            with run.follower.meanwhile():
+                if isinstance(step, Migrate):
+                    return migration.migrate(run, step, doing.n, doing.deadline)
+                return _play(run, step, doing)
         case Discard():
             return migration.discard(run, step, doing.deadline)
         case Healthy():
@@ -143,12 +147,14 @@ def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     refuse_company(release, step.colour, run.lookout.standing(), run.store.ports.of(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
-    skip = run.rollout.phase == "back" or bool(run.rollout.plan.spare(step.release))
-    on_all(
-        {spec.name: spec for spec in specs},
-        lambda spec: _where_it_answers(lambda: run.drivers.runtime.ensure(spec, doing.deadline), skip=skip),
-        AT_ONCE,
-    ).all()
+    spared = (MachinesSilent,) if run.rollout.phase == "back" or run.rollout.plan.spare(step.release) else ()
+
+    def ensure(spec: InstanceSpec) -> None:
+        with suppress(*spared):  # whoever looks afterwards says how many may be silent
+            run.lookout.insist(lambda: run.drivers.runtime.ensure(spec, doing.deadline))
+
+    with run.follower.meanwhile():
+        on_all({spec.name: spec for spec in specs}, ensure, AT_ONCE).all()
     there = {i.name: i for i in run.whole(step.colour, step.release)}
     missing = [s.name for s in specs if s.name not in there and s.host not in run.lookout.silent]
     if missing:
@@ -172,15 +178,6 @@ def _servers(instances: Sequence[Instance]) -> list[Server]:
     return [Server(i.name, i.address) for i in instances]
 
 
-def _where_it_answers(do: Callable[[], object], *, skip: bool) -> None:
-    """Do something on a machine; `skip` leaves out one that is silent: who looks afterwards says how many may be."""
-    try:
-        do()
-    except MachinesSilent:
-        if not skip:
-            raise
-
-
 def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
@@ -197,15 +194,10 @@ def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
 
 
 def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
-    look = run.instances if step.partial else run.whole
-    servers = _servers(look(step.colour, step.release))
-    if not servers:
-        raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
-    run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
-    run.drivers.traffic.attach(run.service, step.colour, servers, doing.deadline)
-    missing: list[str] = []
+    servers, missing = _attached(run, step, doing), list[str]()
 
     def up() -> bool:
+        run.follower.look()
         seen = {server for server, is_up in run.drivers.traffic.servers(run.service, step.colour) if is_up}
         missing[:] = [s.name for s in servers if s not in seen]
         return not missing
@@ -213,6 +205,23 @@ def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
     if not doing.deadline.wait(up):
         raise StepFailed(f"{', '.join(missing)}: attached, but the proxy does not find it up", "see `deploy doctor`")
     return {"servers": [s.name for s in servers]}
+
+
+def _attached(run: Drive, step: Attach, doing: Doing) -> list[Server]:
+    """Attach what stands of a release, and return it; what is moved meanwhile is attached where it is then."""
+    look, moves = run.instances if step.partial else run.whole, run.drivers.runtime.moves
+
+    def attach() -> list[Server]:
+        run.follower.look()
+        servers = _servers(look(step.colour, step.release))
+        if not servers:
+            raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
+        run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
+        patience = Deadline.after(run.clock, min(MOVED_SECONDS, doing.deadline.left())) if moves else doing.deadline
+        run.drivers.traffic.attach(run.service, step.colour, servers, patience)
+        return servers
+
+    return retry(attach, doing.deadline, DeadlinePassed) if moves else attach()
 
 
 def _hold(run: Drive, step: Approve) -> dict[str, Any]:
@@ -257,6 +266,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     if left := _kept_for_lost(run, step, doing.n):
         return {"removed": [], "left": left}
     live = run.traffic.read()
+    run.lookout.await_moving()
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
     if doomed and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
@@ -268,10 +278,11 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
             run.lock
         )  # before the first of them goes: half of an environment is none to go back to
     leaving = _leaving(run, step, stays) if live else []
-    cut = _drain(run, step, leaving, doing)
-    # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
-    # as a WebSocket. The proxy forgets the address before anybody else may get it.
-    remove_all(run, doomed, doing.n, doing.deadline, step.grace if isinstance(step, Evict) else None)
+    with run.follower.meanwhile([*leaving, *(i.name for i in doomed)]):
+        cut = drain(run, step, leaving, doing.deadline)
+        # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open,
+        # such as a WebSocket. The proxy forgets the address before anybody else may get it.
+        remove_all(run, doomed, doing.n, doing.deadline, step.grace if isinstance(step, Evict) else None)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _refuse_left(run, step, stays, doomed)
@@ -354,18 +365,6 @@ def _refuse_left(run: Drive, step: Remove, stays: Sequence[Instance], doomed: Se
         raise StepFailed(f"{', '.join(left)}: removed, but the runtime still shows it", "see `deploy doctor`")
     if ghosts := _leaving(run, step, stays):
         raise StepFailed(f"{', '.join(ghosts)}: removed, but the proxy still has it", "see `deploy doctor`")
-
-
-def _drain(run: Drive, step: Remove, names: Sequence[str], doing: Doing) -> int:
-    if not names:
-        return 0
-    patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
-    still_open = run.drivers.traffic.drain(run.service, step.colour, names, patience)
-    if still_open:
-        what = "1 request or connection is" if still_open == 1 else f"{still_open} requests or connections are"
-        text = f"{what} open after {span(step.drain)} of drain; what is open ends with the instance"
-        run.tell("note", text=text)
-    return still_open
 
 
 def _tidy(run: Drive, doing: Doing) -> None:

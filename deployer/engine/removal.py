@@ -1,4 +1,4 @@
-"""Ending instances at once, and telling whose end is still waited for: the work of one may take its time."""
+"""Instances leave: drained, ended at once, and who is still waited for is told, as its work may take its time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import MachinesSilent
 from deployer.engine.run import Drive
 from deployer.model import Instance
-from deployer.planning.steps import named, span
+from deployer.planning.steps import Remove, named, span
 from deployer.transport.fanout import on_all
 
 AT_ONCE = 20  # calls to the runtime
 SHORT_GRACE = 10.0  # seconds that an instance may take to end without a word about it
 TELL_SECONDS = 5.0
+
+
+def drain(run: Drive, step: Remove, names: Sequence[str], deadline: Deadline) -> int:
+    """Take servers out of rotation and wait until no request is open on them; return how many are after the drain."""
+    if not names:
+        return 0
+    patience = Deadline.after(run.clock, min(step.drain, deadline.left()))
+    still_open = run.drivers.traffic.drain(run.service, step.colour, names, patience)
+    if still_open:
+        what = "1 request or connection is" if still_open == 1 else f"{still_open} requests or connections are"
+        text = f"{what} open after {span(step.drain)} of drain; what is open ends with the instance"
+        run.tell("note", text=text)
+    return still_open
 
 
 def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadline, within: float | None = None) -> None:
@@ -36,7 +49,7 @@ def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadlin
 
     def remove(instance: Instance, grace: float) -> None:
         with suppress(MachinesSilent):
-            run.drivers.runtime.remove(instance, grace, deadline)
+            run.lookout.insist(lambda: run.drivers.runtime.remove(instance, grace, deadline))
         with mutex:
             left.remove(instance.name)
 

@@ -71,7 +71,7 @@ class Drive:
             self.drivers.traffic, self.rollout, settings, self.clock, self.tell, served=served
         )
         self.controls = Controls(self.store, self.rollout, self.lock, self.tell, stop_asked, detach)
-        self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
+        self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell, self.clock)
         self.follower = AddressFollower(self.drivers, self.lookout, self.service, self.clock, self.tell, self.release)
         self.proxies = ProxyObserver(self.drivers.traffic, self.service, self.tell, self._named)
 
@@ -218,12 +218,16 @@ class Drive:
         Raise MachinesSilent when more hosts that have some do not respond than the plan can spare; but on the way back,
         which is the safe direction, what responds is enough.
         """
-        instances = self.instances(colour, release)
         needed = {port.host for port in self.store.ports.of(self.service) if port.release == release}
-        lost = self.lookout.silent_of(needed)
-        if self.rollout.phase == "forward" and len(lost) > self.rollout.plan.spare(release):
-            raise MachinesSilent(lost, instances)
-        return instances
+
+        def look() -> tuple[Instance, ...]:
+            instances = self.instances(colour, release)
+            lost = self.lookout.silent_of(needed)
+            if self.rollout.phase == "forward" and len(lost) > self.rollout.plan.spare(release):
+                raise MachinesSilent(lost, instances)
+            return instances
+
+        return self.lookout.insist(look)
 
     def environment(self, colour: Place, release: int) -> Environment:
         """Return the environment of a release in a colour."""

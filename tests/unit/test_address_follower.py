@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.house import Scene
+from tests.waiting import within
 
 ELSEWHERE = "10.0.0.9:21001"
 CANARY: dict[str, Any] = {"options": {"percent": 10}}
@@ -22,15 +25,25 @@ def scene(state: Path) -> Scene:
     return made
 
 
-def once_given_a_share(scene: Scene, do: Any) -> None:
-    """Do something once, as soon as the candidate has users."""
+def once(scene: Scene, when: Callable[[str], bool], do: Callable[[], object]) -> None:
+    """Do something once, as soon as a driver is called so."""
 
     def tick(what: str) -> None:
-        if what.startswith("after set_traffic") and scene.live.share:
+        if when(what):
             scene.world.tick = lambda _what: None
             do()
 
     scene.world.tick = tick
+
+
+def once_given_a_share(scene: Scene, do: Callable[[], object]) -> None:
+    """Do something once, as soon as the candidate has users."""
+    once(scene, lambda what: what.startswith("after set_traffic") and bool(scene.live.share), do)
+
+
+def address(scene: Scene, name: str) -> str:
+    """Return where the proxy looks for an instance."""
+    return scene.world.servers["shop", scene.world.instances[name].colour][name].address
 
 
 def notes(scene: Scene) -> str:
@@ -85,3 +98,81 @@ def test_what_somebody_else_changed_of_stable_is_told_once(scene: Scene) -> None
     once_given_a_share(scene, lambda: change(scene, "shop-r1-1"))
     assert scene.deploy("2.0", "canary", **CANARY).outcome == "done"
     assert notes(scene).count("shop-r1-1 is not what its release says: its image was changed at noon") == 1
+
+
+# -- in steps that wait for something else
+
+
+def move_and_wait(scene: Scene, *names: str) -> None:
+    """Move instances, and wait until the proxy has followed the last of them."""
+    for name in names:
+        scene.world.move(name, ELSEWHERE)
+    scene.world.clock.sleep(2)  # the next look is due
+    within().until(lambda: address(scene, names[-1]) == ELSEWHERE, "it is followed")
+
+
+def test_stable_is_followed_while_the_candidate_is_started(scene: Scene) -> None:
+    once(scene, lambda what: what == "before ensure shop-r2-1", lambda: move_and_wait(scene, "shop-r1-1"))
+    assert scene.deploy("2.0", "canary", **CANARY).outcome == "done"
+
+
+def test_while_a_release_is_removed_only_what_stays_is_followed(scene: Scene) -> None:
+    former: list[str] = []
+
+    def move() -> None:
+        former.append(address(scene, "shop-r1-1"))
+        move_and_wait(scene, "shop-r1-1", "shop-r2-1")
+        former.append(address(scene, "shop-r1-1"))
+
+    once(scene, lambda what: what == "drain", move)
+    assert scene.deploy("2.0", "canary", manifest={"keep": {"warm": 0}}, **CANARY).outcome == "done"
+    assert len(former) == 2
+    assert former[0] == former[1], "nobody is sent to what is being removed"
+
+
+def test_what_is_moved_while_it_is_attached_is_attached_where_it_is(scene: Scene) -> None:
+    once(scene, lambda what: what == "before attach", lambda: scene.world.move("shop-r2-2", ELSEWHERE))
+    assert scene.deploy("2.0", "canary", **CANARY).outcome == "done"
+    assert address(scene, "shop-r2-2") == ELSEWHERE
+
+
+# -- managers that elect a leader
+
+
+def elect(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let nobody of the engine's managers respond, for so long."""
+    clock, sleep = scene.world.clock, scene.world.clock.sleep
+    until = clock.now() + seconds
+    scene.world.silent[""] = "the Swarm has no leader"
+
+    def slept(time: float) -> None:
+        sleep(time)
+        if clock.now() >= until:
+            scene.world.silent.clear()
+
+    monkeypatch.setattr(clock, "sleep", slept)
+
+
+BEGUN: dict[str, Callable[[Scene, str], bool]] = {
+    "start": lambda _scene, what: what.startswith("before ensure"),
+    "healthy": lambda _scene, what: what == "after introduce",
+    "attach": lambda _scene, what: what == "before attach",
+    "promote": lambda scene, what: what.startswith("after set_traffic") and scene.live.stable == "green",
+    "remove": lambda _scene, what: what == "drain",
+}
+
+
+@pytest.mark.parametrize("step", BEGUN)
+def test_a_leader_is_elected_in_the_middle_of_a_step(scene: Scene, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    once(scene, partial(BEGUN[step], scene), lambda: elect(scene, monkeypatch, 20))
+    assert scene.deploy("2.0", "canary", manifest={"keep": {"warm": 0}}, **CANARY).outcome == "done"
+    assert not scene.world.silent
+    assert {i.release for i in scene.world.instances.values()} == {2}
+
+
+def test_managers_that_elect_none_end_a_start(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    once(scene, lambda what: what.startswith("before ensure"), lambda: elect(scene, monkeypatch, 3600))
+    ending = scene.deploy("2.0", "canary", **CANARY)
+    assert ending.outcome == "reverted"
+    assert "the Swarm has no leader" in ending.text
+    assert not scene.live.share

@@ -29,7 +29,7 @@ LABELS = {
     "deployer.config": "abc",
     "deployer.address": "21001",
 }
-NODES = {f"id{n}": Node(f"id{n}", f"web{n}", f"10.0.0.{n}", True, True) for n in (1, 2, 3)}
+NODES = {f"id{n}": Node(f"id{n}", f"web{n}", f"10.0.0.{n}", True) for n in (1, 2, 3)}
 
 
 def service(**more: Any) -> dict[str, Any]:
@@ -116,7 +116,11 @@ def test_a_service_that_was_ever_updated_was_changed_by_somebody_else() -> None:
 
 def test_managers_without_a_leader_can_change_nothing() -> None:
     leads, follows = {"Leader": True, "Reachability": "reachable"}, {"Reachability": "unreachable"}
-    assert leaderless([{"ManagerStatus": leads}, {"ManagerStatus": follows}, {}]) == ""
+    unheard, ready = {"State": "unknown"}, {"State": "ready"}
+    known = [{"ManagerStatus": leads, "Status": ready}, {"ManagerStatus": follows, "Status": unheard}]
+    assert leaderless(known) == ""
+    new = [{**node, "Status": unheard} for node in known]
+    assert leaderless(new) == "the Swarm has a new leader, which has not heard from any node yet"
     alone = leaderless([{"ManagerStatus": {"Reachability": "reachable"}}, {"ManagerStatus": follows}, {}])
     assert alone.startswith("the Swarm has no leader: 1 of 2 managers are reachable")
 
@@ -166,7 +170,7 @@ def test_instances_stay_off_nodes_that_are_not_named() -> None:
 
 
 def test_no_node_that_takes_tasks_is_named() -> None:
-    drained = {id: Node(id, node.name, node.address, False, True) for id, node in NODES.items()}
+    drained = {id: Node(id, node.name, node.address, False) for id, node in NODES.items()}
     with pytest.raises(DriverFailed, match="no node fits: none of web1, web2, web3 is ready"):
         placing(drained, {}, ())
 
@@ -181,5 +185,5 @@ def test_a_node_that_leads_may_not_know_its_own_address() -> None:
     }
     other = {**said, "ID": "id2", "Status": {"State": "down", "Addr": "10.0.0.2"}}
     nodes = Links([], {}).nodes([said, other])
-    assert nodes["id1"] == Node("id1", "web1", "10.0.0.1", ready=False, up=True)
-    assert (nodes["id2"].address, nodes["id2"].up) == ("10.0.0.2", False)
+    assert nodes["id1"] == Node("id1", "web1", "10.0.0.1", ready=False)
+    assert (nodes["id2"].address, nodes["id2"].ready) == ("10.0.0.2", False)

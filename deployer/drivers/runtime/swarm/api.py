@@ -55,14 +55,15 @@ def tasks(client: docker.DockerClient, of: Sequence[Mapping[str, Any]]) -> list[
 
 
 def tasks_left(client: docker.DockerClient, of: Sequence[str]) -> list[str]:
-    """Return those of some tasks that are not gone."""
+    """Return those of some tasks that are not gone; on a node that is down nothing can be ended until it is back."""
     import docker.errors
 
-    left = []
+    left: dict[str, str] = {}  # the node of each
     for task in of:
         try:
-            client.api.inspect_task(task)  # type: ignore[no-untyped-call]
+            found = client.api.inspect_task(task)  # type: ignore[no-untyped-call]
         except docker.errors.NotFound:
             continue
-        left.append(task)
-    return left
+        left[task] = str(found.get("NodeID", ""))
+    down = {node["ID"] for node in client.api.nodes() if node["Status"]["State"] == "down"} if left else set()
+    return [task for task, node in left.items() if node not in down]

@@ -100,10 +100,14 @@ def _meant(engine: FleetHost, error: DriverFailed) -> DriverFailed:
 
 
 def leaderless(nodes: Sequence[Mapping[str, object]]) -> str:
-    """Say why nothing can be changed, from what a manager says of all nodes; "" where there is a leader."""
+    """Say why nothing can be changed, from what a manager says of all nodes; "" where there is a leader.
+
+    One that was elected just now does not know where anything can run until its nodes have found it.
+    """
     managers = [node["ManagerStatus"] for node in nodes if node.get("ManagerStatus")]
     known = [m for m in managers if isinstance(m, dict)]
     if any(m.get("Leader") for m in known):
-        return ""
+        new = all(isinstance(status := node.get("Status"), dict) and status.get("State") == "unknown" for node in nodes)
+        return "the Swarm has a new leader, which has not heard from any node yet" if new else ""
     up = sum(1 for m in known if m.get("Reachability") == "reachable")
     return f"the Swarm has no leader: {up} of {len(known)} managers are reachable; {SERVES_ON}"

@@ -54,7 +54,7 @@ class Links:
         for each in said:
             name = names.get(each["ID"], "" if each["ID"] in here else str(each["Description"]["Hostname"]))
             address = self._addresses.get(name) or _address(each)
-            found[each["ID"]] = Node(each["ID"], name, address, _ready(each), _up(each))
+            found[each["ID"]] = Node(each["ID"], name, address, _ready(each))
         return found
 
 
@@ -104,9 +104,5 @@ def _address(node: Mapping[str, Any]) -> str:
     return address
 
 
-def _up(node: Mapping[str, Any]) -> bool:
-    return bool(node["Status"]["State"] == "ready")
-
-
 def _ready(node: Mapping[str, Any]) -> bool:
-    return bool(_up(node) and node["Spec"].get("Availability") == "active")
+    return bool(node["Status"]["State"] == "ready" and node["Spec"].get("Availability") == "active")

@@ -108,7 +108,6 @@ class Node:
     name: str
     address: str
     ready: bool
-    up: bool
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class SwarmRuntime:
                 lambda: self._images.keep(self._view.place(), spec.release, deadline),
                 deadline,
             )
-        except DeadlinePassed:
+        except (DeadlinePassed, MachinesSilent):
             raise
         except DriverFailed:
             made = self._view.find(spec.name) if there is None else None  # what ran before is left as it is
@@ -174,10 +174,9 @@ class SwarmRuntime:
         self._discard(instance.name, instance.runtime_id, grace, deadline)
 
     def _discard(self, name: str, identity: str, grace: float, deadline: Deadline) -> None:
-        tasks, nodes = self._view.standing(name).tasks, self._view.read([]).nodes
+        tasks = self._view.standing(name).tasks
         self._view.change(f"remove {name}", lambda client: api.remove(client, identity))
-        reached = [t for t in tasks if (node := nodes.get(str(t.get("NodeID", "")))) is not None and node.up]
-        self._containers.await_gone(name, reached, grace, deadline)
+        self._containers.await_gone(name, tasks, grace, deadline)
         owner = self._owner.installation
         self._view.change(f"secrets of {name}", lambda client: secrets.remove(client, secrets.of(client, owner, name)))
 
