@@ -138,6 +138,10 @@ def _cosign() -> str:
     return "" if shutil.which("cosign") else "cosign is not installed"
 
 
+def _docker_registry() -> str:
+    return "" if shutil.which("docker-registry") else "docker-registry is not installed"
+
+
 def _sshd() -> str:
     return "" if Path("/usr/sbin/sshd").exists() else "openssh-server is not installed"
 
@@ -229,6 +233,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "node": _node,
     "rails": _rails,
     "cosign": _cosign,
+    "docker-registry": _docker_registry,
     "sshd": _sshd,
     "buildx": _buildx,
     "compose": _compose,

@@ -117,7 +117,10 @@ def test_a_service_that_was_ever_updated_was_changed_by_somebody_else() -> None:
 def test_managers_without_a_leader_can_change_nothing() -> None:
     leads, follows = {"Leader": True, "Reachability": "reachable"}, {"Reachability": "unreachable"}
     unheard, ready = {"State": "unknown"}, {"State": "ready"}
-    known = [{"ManagerStatus": leads, "Status": ready}, {"ManagerStatus": follows, "Status": unheard}]
+    known: list[dict[str, Any]] = [
+        {"ManagerStatus": leads, "Status": ready},
+        {"ManagerStatus": follows, "Status": unheard},
+    ]
     assert leaderless(known) == ""
     new = [{**node, "Status": unheard} for node in known]
     assert leaderless(new) == "the Swarm has a new leader, which has not heard from any node yet"

@@ -115,6 +115,16 @@ def _pull(engine: Engine, reference: str, deadline: Deadline) -> None:
                 raise DriverFailed(str(line["error"]))
 
 
+def look_up(engine: Engine, name: str, deadline: Deadline) -> None:
+    """Ask the registry of a NAME@DIGEST for it, as `pull` would. Raise StepFailed where it does not give it."""
+
+    def ask() -> None:
+        with engine.client(f"look up {name}", min(CALL, deadline.left())) as client:
+            client.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
+
+    retry(ask, deadline, _may_pass, pauses=PULL_PAUSES, attempts=PULLS)
+
+
 def _may_pass(error: Exception) -> bool:
     return isinstance(error, DriverFailed) and MAY_PASS.search(error.message) is not None
 

@@ -54,8 +54,8 @@ def tasks(client: docker.DockerClient, of: Sequence[Mapping[str, Any]]) -> list[
     return []
 
 
-def tasks_left(client: docker.DockerClient, of: Sequence[str]) -> list[str]:
-    """Return those of some tasks that are not gone; on a node that is down nothing can be ended until it is back."""
+def tasks_left(client: docker.DockerClient, of: Sequence[str], lost: Sequence[str]) -> list[str]:
+    """Return those of some tasks that are not gone; on a node whose state is `lost` none ends until it is back."""
     import docker.errors
 
     left: dict[str, str] = {}  # the node of each
@@ -65,5 +65,5 @@ def tasks_left(client: docker.DockerClient, of: Sequence[str]) -> list[str]:
         except docker.errors.NotFound:
             continue
         left[task] = str(found.get("NodeID", ""))
-    down = {node["ID"] for node in client.api.nodes() if node["Status"]["State"] == "down"} if left else set()
-    return [task for task, node in left.items() if node not in down]
+    gone = {node["ID"] for node in client.api.nodes() if node["Status"]["State"] in lost} if left else set()
+    return [task for task, node in left.items() if node not in gone]

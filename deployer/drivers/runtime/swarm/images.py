@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import ImageGone, Refused
+from deployer.core.errors import ImageGone, MachinesSilent, Refused, StepFailed
 from deployer.core.events import Tell
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker import images
@@ -16,6 +16,7 @@ from deployer.drivers.runtime.swarm.nodes import Links, Placing
 from deployer.model import Release
 from deployer.planning.steps import named
 
+LOGIN = "`docker login` here as a user who may pull it, or name a group of the inventory with all nodes in `hosts`"
 PUSH = "push it to a registry, or name a group of the inventory with all nodes in `hosts`"
 
 
@@ -25,7 +26,7 @@ class SwarmImages:
     def __init__(self, installation: str, engines: Sequence[FleetHost], links: Links) -> None:
         self._installation, self._engines, self._links = installation, tuple(engines), links
         self._supply = ImageDistribution(next((engine for engine in engines if not engine.name), None))
-        self._kept: set[tuple[str, str]] = set()  # node and image
+        self._kept: dict[tuple[str, str], tuple[str, ...]] = {}  # by engine and image: the names with a digest there
 
     def pin(self, place: Placing, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Pin a reference and bring the image to every node that is reached.
@@ -39,6 +40,8 @@ class SwarmImages:
             raise Refused(
                 f"image {reference} is in no registry, and is not copied to {nodes}: no link to an engine there", PUSH
             )
+        if place.unreached:
+            self._refuse_unoffered(place, first, image, deadline)
         links = {engine.name: engine for engine in place.links.values()}
         missing = answers(links, lambda engine: self._supply.is_missing(engine, image))
         lacking = {name: links[name] for name, is_missing in missing.items() if is_missing}
@@ -47,27 +50,46 @@ class SwarmImages:
             answers(lacking, lambda engine: self._supply.bring(engine, image, deadline))
         return image
 
+    def _refuse_unoffered(self, place: Placing, first: FleetHost, image: Image, deadline: Deadline) -> None:
+        """Raise Refused where its registry does not give an image to who has the credentials of here."""
+        try:
+            first.do(lambda _runtime: images.look_up(first.engine, image.names[0], deadline))
+        except MachinesSilent:
+            raise
+        except StepFailed as error:
+            nodes = ", ".join(place.unreached)
+            raise Refused(f"{nodes} would have to pull {image.names[0]}, and cannot: {error.message}", LOGIN) from error
+
     def keep(self, place: Placing, release: Release, deadline: Deadline) -> str:
         """See that each node that is reached has the image of a release, and keeps it; return how nodes are to name it.
 
-        By its id, which no node looks up anywhere; where some are not reached, by the digest that they pull.
+        By a digest that all of them know it by, or, where some are not reached, any of them: a node that lacks it
+        pulls it, also one that joins later. Else by its id, which no node looks up anywhere.
         """
-        lacking = {e.name: e for e in place.links.values() if (e.name, release.image_id) not in self._kept}
-        answers(lacking, lambda engine: self._keep(engine, release, deadline))
-        self._kept |= {(name, release.image_id) for name in lacking}
-        engine = next(iter(place.links.values()), None)
-        if not place.unreached or engine is None:
-            return release.image_id
-        image = engine.read(lambda _runtime: images.of_release(engine.engine, release))
-        return image.names[0] if image and image.names else release.image_id
+        keepers = {e.name: e for e in place.links.values()} or self._holders(release)
+        lacking = {name: e for name, e in keepers.items() if (name, release.image_id) not in self._kept}
+        kept = answers(lacking, lambda engine: self._keep(engine, release, deadline))
+        self._kept |= {(name, release.image_id): names for name, names in kept.items()}
+        known = [self._kept[name, release.image_id] for name in keepers]
+        every = [name for names in known for name in names]
+        common = [name for name in every if place.unreached or all(name in names for names in known)]
+        return common[0] if common else release.image_id
 
-    def _keep(self, engine: FleetHost, release: Release, deadline: Deadline) -> None:
+    def _holders(self, release: Release) -> dict[str, FleetHost]:
+        """Return the engines in reach that have an image, such as that of a manager that takes no tasks."""
+        engines = {engine.name: engine for engine in self._engines}
+        has = answers(engines, lambda e: e.read(lambda _runtime: images.of_release(e.engine, release)), least=1)
+        return {name: engines[name] for name, image in has.items() if image is not None}
+
+    def _keep(self, engine: FleetHost, release: Release, deadline: Deadline) -> tuple[str, ...]:
         try:
             engine.do(lambda _runtime: self._tag(engine, release))
         except ImageGone as gone:
             if not self._supply.restore(engine, release, self._engines, deadline):
                 raise gone
             engine.do(lambda _runtime: self._tag(engine, release))
+        image = engine.read(lambda _runtime: images.of_release(engine.engine, release))
+        return image.names if image else ()
 
     def _tag(self, engine: FleetHost, release: Release) -> None:
         with engine.engine.client(f"image of {release.name}") as client:

@@ -55,6 +55,7 @@ def _refuse(spec: InstanceSpec, said: str) -> None:
         why = f"{spec.name} cannot have {spec.address}: another program of the node listens there"
         raise DriverFailed(why, "stop it, then try again")
     if NO_IMAGE in said:
-        raise DriverFailed(f"{spec.name}: a node lacks its image: {said}", "name that node in `hosts`")
+        hint = "name that node in `hosts`; or see that it reaches the registry, and that you are logged in to it here"
+        raise DriverFailed(f"{spec.name}: a node lacks its image: {said}", hint)
     if said and "non-zero exit" not in said:
         raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`")

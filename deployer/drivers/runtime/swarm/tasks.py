@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.1
+LOST = ("down", "unknown")  # states of a node; a new leader has not heard from one that is unknown
 
 
 class TaskContainers:
@@ -76,7 +77,8 @@ class TaskContainers:
 
         def gone() -> bool:
             nonlocal killed
-            left[:] = self._managers.ask(f"tasks of {name}", lambda client: api.tasks_left(client, left))
+            lost = LOST if patience.passed() else LOST[:1]
+            left[:] = self._managers.ask(f"tasks of {name}", lambda client: api.tasks_left(client, left, lost))
             if left and not killed and patience.passed():
                 killed = True
                 for task in tasks:
