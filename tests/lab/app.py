@@ -273,7 +273,7 @@ def command(arguments: list[str]) -> Iterator[str]:
     """Run one of the commands that stand in for a shell; gives what it prints."""
     match arguments:
         case ["health"]:
-            with urllib.request.urlopen(f"http://127.0.0.1:{setting('PORT', '8080')}/health", timeout=2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{setting('PORT', '8080')}/health", timeout=15):
                 return
         case ["cat", path]:
             yield Path(path).read_text()

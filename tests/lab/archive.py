@@ -48,7 +48,7 @@ class Image:
             settings["Healthcheck"] = {
                 "Test": ["CMD", *self.health],
                 "Interval": nanoseconds,
-                "Timeout": 2 * 10**9,
+                "Timeout": 20 * 10**9,
                 "Retries": 2,
             }
         config = {

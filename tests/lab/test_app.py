@@ -211,7 +211,7 @@ def test_the_image_runs(
                 container.reload()
                 return str(container.attrs["State"]["Health"]["Status"])
 
-            within().until(lambda: health() == "healthy", "the health check of the image")
+            within(90).until(lambda: health() == "healthy", "the health check of the image")
             assert requests.get(f"http://{HOST}:{port}/version", timeout=5).text == "1.5\n"
         finally:
             container.remove(force=True, v=True)
