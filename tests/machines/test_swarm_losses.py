@@ -30,7 +30,7 @@ from tests.waiting import within
 
 pytestmark = pytest.mark.live
 STEPS = ("start", "healthy", "attach", "share", "watch", "promote", "remove")
-ELECTED = ("start", "healthy", "watch")  # in which it is the leader of the managers, too
+ELECTED = ("start", "healthy", "watch", "remove")  # in which it is the leader of the managers, too
 MOVED = "gets its requests there"
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import docker.errors
 import pytest
+import requests
 
 from deployer.core.clock import SystemClock
-from deployer.core.errors import DriverFailed
+from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.drivers.runtime.docker.engine import Engine
+from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.swarm.images import SwarmImages
-from deployer.drivers.runtime.swarm.managers import leaderless
+from deployer.drivers.runtime.swarm.managers import Managers, leaderless
 from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
 from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
 from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
@@ -163,6 +168,28 @@ def test_what_a_manager_made_that_gave_no_answer_is_not_made_again(monkeypatch: 
     release = Release("shop", 2, "1.0", "shop:1", "sha256:f", described, config_hash="c")
     runtime._create(InstanceSpec(release, "green", 1, rollout=7, address="127.0.0.1:21001"), {}, within())
     assert manager.made == ["shop-r2-1"]
+
+
+LOST_LEADER = [
+    "rpc error: code = Unknown desc = The swarm does not have a leader.",
+    "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+    "rpc error: code = Unavailable desc = error reading from server: read tcp 10.0.0.3:50110->10.0.0.2:2377: read:"
+    " connection reset by peer",
+]
+
+
+@pytest.mark.parametrize("said", LOST_LEADER)
+def test_a_manager_whose_leader_is_lost_is_as_if_it_were_silent(said: str) -> None:
+    def ask(_client: object) -> None:
+        answer = requests.Response()
+        answer.status_code = 500
+        raise docker.errors.APIError("500 Server Error", response=answer, explanation=said)
+
+    client: Any = SimpleNamespace(api=SimpleNamespace(api_version="1.45"), close=lambda: None)
+    clock, engine = SystemClock(), Engine(lambda *_: client, "tcp://10.0.0.3:2376")
+    web3 = FleetHost("web3", engine, DockerRuntime(clock, "one", engine), clock)
+    with pytest.raises(MachinesSilent, match="web3: the Swarm has no leader: services: rpc error"):
+        Managers([web3]).ask("services", ask)
 
 
 def test_instances_stay_off_nodes_that_are_not_named() -> None:

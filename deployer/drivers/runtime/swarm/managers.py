@@ -17,7 +17,14 @@ READ_SECONDS = 5.0  # for a question: then another manager is asked, as a node m
 WRITE_SECONDS = 20.0  # for a change: managers that have no leader say so after 5 s
 INIT = "`docker swarm init` makes one of this host; DOCKER_HOST or `hosts` names a manager of another"
 PROMOTE = "name a manager in DOCKER_HOST or among `hosts`, or make this one a manager: docker node promote NODE"
-LEADERLESS = ("does not have a leader", "context deadline exceeded", "lost quorum", "raft: stopped")
+# One that asks the leader, and hears nothing as that is lost just now, says that it is unavailable.
+LEADERLESS = (
+    "does not have a leader",
+    "context deadline exceeded",
+    "lost quorum",
+    "raft: stopped",
+    "code = Unavailable",
+)
 SERVES_ON = "what runs serves on; start its managers again, more than half are needed (docs/swarm.md)"
 
 
