@@ -282,5 +282,6 @@ def test_the_ground_of_another_host_is_reached_by_ssh(tmp_path: Path) -> None:
             assert HostGround().do("used", driver, tenant)[2] == "0"
         finally:
             far.do("forget", driver, tenant)
-        with pytest.raises(DriverFailed, match=r"web1 cannot keep guests \(used\)"):
-            far.do("used", driver, tenant)
+        assert far.do("used", driver, tenant)[:3] == ["0", "0", "0"], "nothing is left of it"
+        with pytest.raises(DriverFailed, match=r"web1 cannot keep guests \(weigh\)"):
+            far.do("weigh")
