@@ -34,11 +34,18 @@ def part(data: bytes) -> Part:
 class Made:
     """A bundle with an image of one layer, and two files; what it says of itself can be changed."""
 
-    def __init__(self, lowest: bytes = b"", tree: bytes = b"", python: str = "3.11", **config: Any) -> None:
+    def __init__(
+        self,
+        lowest: bytes = b"",
+        tree: bytes = b"",
+        python: str = "3.11",
+        text: bytes = b"service: shop\n",
+        **config: Any,
+    ) -> None:
         self.layer = lowest or layer(("app", b"a program" * 50))
         root = {"type": "layers", "diff_ids": [digest_of(self.layer)]}
         self.config = canonical({"os": "linux", "architecture": "amd64", "rootfs": root, **config})
-        self.files = {"deploy.yml": b"service: shop\n", "bin/hook": b"#!/bin/sh\n"}
+        self.files = {"deploy.yml": text, "bin/hook": b"#!/bin/sh\n"}
         self.entries: list[dict[str, Any]] = [
             {"path": path, "kind": "file", "part": part(text)} for path, text in self.files.items()
         ]

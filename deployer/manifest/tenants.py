@@ -116,6 +116,15 @@ def refuse_foreign(inventory: str | None, folder: Path, environ: Mapping[str, st
         )
 
 
+def refuse_brought(tenant: str, bundle: Path, environ: Mapping[str, str]) -> None:
+    """Raise Refused for a guest in a bundle where only the bundle could say what its tenant may have."""
+    if not environ.get(VARIABLE):
+        raise Refused(
+            f"{bundle} is of a guest ({tenant}), and what {tenant} may have is no matter of its bundle",
+            f"name the owner's file: {VARIABLE}=/etc/deployer/{FILE}",
+        )
+
+
 def read(file: Path) -> TenantsFile:
     """Read a `tenants.yml`. Raise Refused where there is none, ManifestRefused with all of its problems."""
     if not file.exists():

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from deployer.app.bundles.first import keep_secret
+from deployer.app.bundles.install import request_unpacked
+from deployer.bundle.reader import opened
 from deployer.core.errors import Refused
+from deployer.drivers.ports import ImageFiles
 from deployer.manifest.envfile import DOTENV, Variables
 from deployer.manifest.sections import Secret
+from deployer.manifest.tenants import VARIABLE
+from deployer.planning.orders import Order
+from tests.bundles import Made, written
+from tests.house import house
+from tests.memory import World
 
 VALUES = ("plain", "it's", "a\\", "\\'", "$HOME ${X}", " # ", '"', "ä\u2028", "two\nlines")
 
@@ -33,3 +43,17 @@ def test_a_file_is_private(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Refused, match="file/token cannot be written"):
         keep_secret(Secret(file="file/token"), "hunter2", tmp_path)
+
+
+def test_what_a_guest_may_have_is_no_matter_of_its_bundle(tmp_path: Path) -> None:
+    text = (
+        b"{service: shop, image: shop, port: 80, health: {http: /}, traffic: {domains: [a.example.com]}, tenant: acme}"
+    )
+    file = written(tmp_path, Made(text=text).data())
+    order = Order("start", bundle=str(file), unsigned="a test")
+    with house(tmp_path / "state", World()) as here, opened(file) as bundle:
+        here.images = cast(ImageFiles, SimpleNamespace(platform=lambda: "linux/amd64"))
+        with pytest.raises(Refused, match=rf"{file} is of a guest \(acme\), and what acme may have is no matter"):
+            request_unpacked(here, order, bundle, {})
+        request = request_unpacked(here, order, bundle, {VARIABLE: "/etc/deployer/tenants.yml"})
+    assert request.loaded.manifest.tenant == "acme"

@@ -25,7 +25,7 @@ from deployer.core.errors import Refused
 from deployer.core.limits import REASON
 from deployer.core.secret import SecretText
 from deployer.drivers.ports import SavedImage, SavedLayer
-from deployer.manifest import document
+from deployer.manifest import document, tenants
 from deployer.manifest.overlay import merge
 from deployer.manifest.tree import data, node_at
 from deployer.planning.orders import Order
@@ -77,7 +77,10 @@ def request_unpacked(
     overlay = own if own.exists() else None
     overrides = {**_certificates(manifest, overlay, here), **(settings or {})}
     inside = _unsealed(house, order, bundle)
-    return request_of(named, environ, overlay=overlay, overrides=overrides, secrets_in=here, inside=inside)
+    request = request_of(named, environ, overlay=overlay, overrides=overrides, secrets_in=here, inside=inside)
+    if tenant := request.loaded.manifest.tenant:
+        tenants.refuse_brought(tenant, bundle.path, environ)
+    return request
 
 
 def _unsealed(house: AppContext, order: Order, bundle: Bundle) -> dict[str, SecretText]:
