@@ -1,4 +1,4 @@
-"""Answers to questions: what is live, what happened, why. They read; they change nothing."""
+"""Answers to questions: what happened, and why. They read; they change nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from deployer.app.migrations import backup_of
 from deployer.core import later
 from deployer.core.errors import NothingInProgress, Refused
 from deployer.model import Phase, Release
-from deployer.views.status_data import (
-    RolloutRow,
-)
+from deployer.views.status_data import RolloutRow
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext

@@ -1,4 +1,4 @@
-"""What is live now, read from proxy, runtime and store; what cannot be read is said among the problems."""
+"""What is live now, read from proxy, runtime and store. What cannot be read is one of the problems, not an error."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _runs(environment: EnvironmentView) -> bool:
 def _differences(
     house: AppContext, seen: _Looked, record: ServiceRecord, released: Release | None, rollout: Rollout | None
 ) -> Iterator[str]:
-    """Say in what that which runs is not what is recorded."""
+    """Give, as sentences, where what runs differs from what is recorded."""
     if seen.observed is not None and (what := lost(house.store, seen.observed)):
         yield f"{what}: `deploy doctor --fix` writes it again"
     elif released and released.manifest.tenant and eviction(house.store, record.name):

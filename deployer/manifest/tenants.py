@@ -117,11 +117,11 @@ def refuse_foreign(inventory: str | None, folder: Path, environ: Mapping[str, st
 
 
 def refuse_brought(tenant: str, bundle: Path, environ: Mapping[str, str]) -> None:
-    """Raise Refused for a guest in a bundle where only the bundle could say what its tenant may have."""
+    """Raise Refused for the bundle of a guest where nothing names the owner's file: the bundle may have brought one."""
     if not environ.get(VARIABLE):
         raise Refused(
-            f"{bundle} is of a guest ({tenant}), and what {tenant} may have is no matter of its bundle",
-            f"name the owner's file: {VARIABLE}=/etc/deployer/{FILE}",
+            f"{bundle} is a guest's ({tenant}): its terms come from the owner of the hosts, never from the bundle",
+            f"name the owner's file in the environment: {VARIABLE}=/etc/deployer/{FILE}",
         )
 
 

@@ -51,6 +51,24 @@ def lab(machines: Lab) -> Iterator[Lab]:
     machines.heal()
 
 
+@pytest.fixture(scope="module")
+def swarm() -> Iterator[Lab]:
+    """Give hosts that are a Swarm of managers, and one beside them from which is deployed."""
+    from tests.machines.swarm_lab import swarm_of_three  # which has its hosts from here
+
+    with swarm_of_three() as made:
+        yield made
+
+
+@pytest.fixture
+def nodes(swarm: Lab) -> Iterator[Lab]:
+    """Give the hosts of the Swarm, whole again after each test."""
+    from tests.machines.swarm_lab import mend
+
+    yield swarm
+    mend(swarm)
+
+
 @pytest.fixture
 def inventory(lab: Lab, tmp_path: Path) -> Path:
     """Give an inventory of the machines."""

@@ -74,3 +74,17 @@ def engine(machine: Machine) -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+@contextmanager
+def live_farm(lab: Lab, folder: Path, **manifest: object) -> Iterator[Farm]:
+    """Give a service with version 1.0 live on three hosts; `manifest` has keys of its own."""
+    with engine(lab[CONTROL]) as client:
+        made = Farm(folder, lab, client, {"web": WEB})
+        made.write(**manifest)
+        try:
+            made.version("1.0")
+            made.deploy("up", "--version", "1.0")
+            yield made
+        finally:
+            made.close()

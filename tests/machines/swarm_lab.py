@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.machines import Lab
-from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
+from tests.machines.farm import WEB, Farm, lab_of_engines, live_farm
 from tests.swarm import begin, client, ready
 from tests.waiting import within
 
@@ -38,17 +38,10 @@ def mend(lab: Lab) -> None:
 @contextmanager
 def farm_of_swarm(lab: Lab, state: Path) -> Iterator[Farm]:
     """Give a service with version 1.0 live on the Swarm."""
-    with engine(lab[CONTROL]) as asked:
-        folder = state / "s"
-        folder.mkdir()
-        made = Farm(folder, lab, asked, {"web": WEB})
-        made.write(runtime="swarm")
-        try:
-            made.version("1.0")
-            made.deploy("up", "--version", "1.0")
-            yield made
-        finally:
-            made.close()
+    folder = state / "s"
+    folder.mkdir()
+    with live_farm(lab, folder, runtime="swarm") as made:
+        yield made
 
 
 def serving(farm: Farm, role: str = "") -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from deployer.core.clock import Deadline, SystemClock
 from tests.lab.machines import Lab
 from tests.load import Load, Options, Report
-from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
+from tests.machines.farm import WEB, Farm, engine, lab_of_engines, live_farm
 
 pytestmark = pytest.mark.live
 MIX = Options(rate=60, slow=2, websocket_may_move=True, websocket_may_be_cut=True)
@@ -41,16 +41,10 @@ def lab(machines: Lab) -> Iterator[Lab]:
 @pytest.fixture
 def farm(lab: Lab, state: Path) -> Iterator[Farm]:
     """Give a service with version 1.0 live on three machines."""
-    with engine(lab[CONTROL]) as client:
-        folder = state / "s"
-        folder.mkdir()
-        made = Farm(folder, lab, client, {"web": WEB})
-        try:
-            made.version("1.0")
-            made.deploy("up", "--version", "1.0")
-            yield made
-        finally:
-            made.close()
+    folder = state / "s"
+    folder.mkdir()
+    with live_farm(lab, folder) as made:
+        yield made
 
 
 def started(load: Load) -> None:

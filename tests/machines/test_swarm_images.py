@@ -12,28 +12,15 @@ from tests.lab import image
 from tests.lab.machines import Lab
 from tests.machines.farm import CONTROL, WEB, Farm, engine
 from tests.machines.stored_images import StoredImages, serving_images
-from tests.machines.swarm_lab import full_strength_without, mend, serving, swarm_of_three
+from tests.machines.swarm_lab import full_strength_without, serving
 from tests.swarm import client
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def machines() -> Iterator[Lab]:
-    with swarm_of_three() as made:
-        yield made
-
-
-@pytest.fixture
-def lab(machines: Lab) -> Iterator[Lab]:
-    """Give the hosts, whole again after each test."""
-    yield machines
-    mend(machines)
-
-
-@pytest.fixture(scope="module")
-def stored(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredImages]:
-    with serving_images(machines, tmp_path_factory.mktemp("registry")) as made:
+def stored(swarm: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredImages]:
+    with serving_images(swarm, tmp_path_factory.mktemp("registry")) as made:
         yield made
 
 
@@ -70,12 +57,12 @@ class Pulled(Farm):
 
 
 @pytest.fixture
-def farm(lab: Lab, stored: StoredImages, state: Path) -> Iterator[Pulled]:
+def farm(nodes: Lab, stored: StoredImages, state: Path) -> Iterator[Pulled]:
     """Give a service whose images are in the registry, none of it live."""
-    with engine(lab[CONTROL]) as asked:
+    with engine(nodes[CONTROL]) as asked:
         folder = state / "s"
         folder.mkdir()
-        made = Pulled(folder, lab, asked, {"web": WEB})
+        made = Pulled(folder, nodes, asked, {"web": WEB})
         made.stored = stored
         made.environ["DOCKER_CONFIG"] = str(stored.logged_in)
         for key in ("hosts", "inventory"):
@@ -89,10 +76,10 @@ def farm(lab: Lab, stored: StoredImages, state: Path) -> Iterator[Pulled]:
 
 
 @pytest.mark.parametrize("reached", [{}, {"hosts": "web", "inventory": "inventory", "replicas": 1}], ids=["one", "all"])
-def test_nodes_pull_by_digest_with_the_login_of_here(farm: Pulled, lab: Lab, reached: dict[str, object]) -> None:
+def test_nodes_pull_by_digest_with_the_login_of_here(farm: Pulled, nodes: Lab, reached: dict[str, object]) -> None:
     """Nobody reaches those that pull by themselves; what is brought to the others is named alike."""
     farm.write(**reached)
-    with engine(lab["web3"]) as asked, pytest.raises(docker.errors.APIError, match="no basic auth credentials"):
+    with engine(nodes["web3"]) as asked, pytest.raises(docker.errors.APIError, match="no basic auth credentials"):
         asked.images.pull(farm.repository, tag="1.0")
     farm.deploy("up", "--version", "1.0")
     assert set(serving(farm).values()) == set(WEB)
@@ -101,31 +88,31 @@ def test_nodes_pull_by_digest_with_the_login_of_here(farm: Pulled, lab: Lab, rea
 
 
 def test_an_instance_that_moves_has_the_image_of_its_release_pulled_whatever_its_tag_means(
-    farm: Pulled, lab: Lab
+    farm: Pulled, nodes: Lab
 ) -> None:
     """The manager that is asked takes no tasks, so no node that does is reached from here."""
-    lab["web1"].run("docker", "node", "update", "--availability", "drain", "web1")
+    nodes["web1"].run("docker", "node", "update", "--availability", "drain", "web1")
     farm.write(replicas=1)
     farm.deploy("up", "--version", "1.0")
     (first,) = serving(farm).values()
     (second,) = {"web2", "web3"} - {first}
     farm.push("1.0", says="another")
-    with engine(lab[second]) as asked:
+    with engine(nodes[second]) as asked:
         assert not [name for names in image.named(asked).values() for name in names if farm.name in name]
     with farm.start("keep"):
-        lab["web1"].run("docker", "node", "update", "--availability", "drain", first)
+        nodes["web1"].run("docker", "node", "update", "--availability", "drain", first)
         full_strength_without(farm, first, 1)
     assert set(serving(farm).values()) == {second}
     assert farm.get().text == "1.0\n"
 
 
 def test_an_image_that_nodes_may_not_pull_is_refused_before_anything_changes(
-    farm: Pulled, lab: Lab, tmp_path: Path
+    farm: Pulled, nodes: Lab, tmp_path: Path
 ) -> None:
     """The engine that is asked has it, as somebody pulled it there."""
     farm.deploy("up", "--version", "1.0")
     farm.push("2.0")
-    with engine(lab["web1"]) as asked:
+    with engine(nodes["web1"]) as asked:
         asked.images.pull(farm.repository, tag="2.0", auth_config={"username": "lab", "password": "open-sesame"})
     farm.environ["DOCKER_CONFIG"] = str(tmp_path)
     told = farm.deploy("up", "--version", "2.0", expect=2).stderr

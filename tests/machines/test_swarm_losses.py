@@ -19,11 +19,9 @@ from tests.machines.swarm_lab import (
     farm_of_swarm,
     full_strength_without,
     leader,
-    mend,
     part,
     running,
     serving,
-    swarm_of_three,
 )
 from tests.machines.test_fleet import AROUND, more, started, unfailing
 from tests.waiting import within
@@ -34,22 +32,9 @@ ELECTED = ("start", "healthy", "watch", "remove")  # in which it is the leader o
 MOVED = "gets its requests there"
 
 
-@pytest.fixture(scope="module")
-def machines() -> Iterator[Lab]:
-    with swarm_of_three() as made:
-        yield made
-
-
 @pytest.fixture
-def lab(machines: Lab) -> Iterator[Lab]:
-    """Give the hosts, whole again after each test."""
-    yield machines
-    mend(machines)
-
-
-@pytest.fixture
-def farm(lab: Lab, state: Path) -> Iterator[Farm]:
-    with farm_of_swarm(lab, state) as made:
+def farm(nodes: Lab, state: Path) -> Iterator[Farm]:
+    with farm_of_swarm(nodes, state) as made:
         made.write(
             keep={"warm": "0s"},
             strategy={"canary": {"steps": [50], "for": "4s", "bake": "2s"}},
@@ -77,8 +62,8 @@ def followed(events: list[Event]) -> list[float]:
         *(pytest.param(step, True, id=f"{step}-the leader") for step in ELECTED),
     ],
 )
-def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, lab: Lab, step: str, leads: bool) -> None:
-    there, first = list(serving(farm).values()), leader(lab)
+def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, nodes: Lab, step: str, leads: bool) -> None:
+    there, first = list(serving(farm).values()), leader(nodes)
     lost = first if leads else max((name for name in WEB if name != first), key=there.count)
     with (
         Load(farm.url, AROUND) as load,
@@ -88,7 +73,7 @@ def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, lab: Lab, step: 
     ):
         started(load)
         until_begun(deploy, step)
-        lab[lost].kill()
+        nodes[lost].kill()
         at = load.mark("lost")
         ending = pool.submit(rest, deploy, 0)
         try:
@@ -113,9 +98,9 @@ def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, lab: Lab, step: 
 
 
 @pytest.mark.parametrize("alone", ["a follower", "the leader"])
-def test_a_partition_with_one_manager_alone_loses_no_request(farm: Farm, lab: Lab, alone: str) -> None:
+def test_a_partition_with_one_manager_alone_loses_no_request(farm: Farm, nodes: Lab, alone: str) -> None:
     """The proxy reaches all nodes, so what runs on the lost side serves until its successor does."""
-    first = leader(lab)
+    first = leader(nodes)
     cut_off = first if alone == "the leader" else next(name for name in WEB if name != first)
     others = [name for name in WEB if name != cut_off]
     with (
@@ -125,10 +110,10 @@ def test_a_partition_with_one_manager_alone_loses_no_request(farm: Farm, lab: La
     ):
         started(load)
         until_begun(deploy, "watch")
-        part(lab, [lab[cut_off].address], [lab[name].address for name in others])
+        part(nodes, [nodes[cut_off].address], [nodes[name].address for name in others])
         ending = pool.submit(rest, deploy, 0)
         print(f"{cut_off} alone: full strength elsewhere after {full_strength_without(farm, cut_off, 6):.1f} s")
-        lab.heal()
+        nodes.heal()
         events, _ = ending.result()
         more(load, 60, "requests after the end")
         unfailing(load)
@@ -138,20 +123,20 @@ def test_a_partition_with_one_manager_alone_loses_no_request(farm: Farm, lab: La
     assert [e["role"] for e in farm.status()["environments"]] == ["stable"]
 
 
-def test_on_the_side_without_a_quorum_users_are_served_and_nothing_begins(farm: Farm, lab: Lab) -> None:
+def test_on_the_side_without_a_quorum_users_are_served_and_nothing_begins(farm: Farm, nodes: Lab) -> None:
     """Proxy, deployer and one manager are on the lost side; the other two start what ran there once more."""
-    here = next(name for name in WEB if name != leader(lab))
-    others = [lab[name].address for name in WEB if name != here]
+    here = next(name for name in WEB if name != leader(nodes))
+    others = [nodes[name].address for name in WEB if name != here]
     with Load(farm.url, AROUND) as load, farm.start("keep"):
         started(load)
-        part(lab, [CONTROLLER, lab[here].address], others)
+        part(nodes, [CONTROLLER, nodes[here].address], others)
         load.mark("lost")
         farm.wait(lambda status: "no manager of the Swarm" in str(status["problems"]), "the status says so", 90)
         load.mark("said")
         farm.deploy("canary", "--version", "2.0", expect=4)
         more(load, 60, "requests meanwhile")
         load.mark("healed")
-        lab.heal()
+        nodes.heal()
         within(120).until(lambda: not farm.status()["problems"], "the managers have a quorum again")
         within(120).until(lambda: len(serving(farm)) == 3, "all serve again, wherever they are")
         load.mark("whole")

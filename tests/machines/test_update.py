@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import state_folder
 from tests.lab.machines import Lab
 from tests.load import Load, Options
-from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
+from tests.machines.farm import WEB, Farm, lab_of_engines, live_farm
 
 pytestmark = pytest.mark.live
 USERS = Options(rate=60, kinds=("fresh", "busy", "post", "sticky"))
@@ -31,14 +31,8 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def farm(lab: Lab) -> Iterator[Farm]:
     """Give a service with version 1.0 live on three machines."""
-    with engine(lab[CONTROL]) as client, state_folder(Path("/tmp")) as folder:
-        made = Farm(folder, lab, client, {"web": WEB})
-        try:
-            made.version("1.0")
-            made.deploy("up", "--version", "1.0")
-            yield made
-        finally:
-            made.close()
+    with state_folder(Path("/tmp")) as folder, live_farm(lab, folder) as made:
+        yield made
 
 
 def audit(farm: Farm) -> list[tuple[str, str, str]]:

@@ -45,7 +45,7 @@ def test_a_file_is_private(tmp_path: Path) -> None:
         keep_secret(Secret(file="file/token"), "hunter2", tmp_path)
 
 
-def test_what_a_guest_may_have_is_no_matter_of_its_bundle(tmp_path: Path) -> None:
+def test_the_terms_of_a_guest_never_come_from_its_bundle(tmp_path: Path) -> None:
     text = (
         b"{service: shop, image: shop, port: 80, health: {http: /}, traffic: {domains: [a.example.com]}, tenant: acme}"
     )
@@ -53,7 +53,7 @@ def test_what_a_guest_may_have_is_no_matter_of_its_bundle(tmp_path: Path) -> Non
     order = Order("start", bundle=str(file), unsigned="a test")
     with house(tmp_path / "state", World()) as here, opened(file) as bundle:
         here.images = cast(ImageFiles, SimpleNamespace(platform=lambda: "linux/amd64"))
-        with pytest.raises(Refused, match=rf"{file} is of a guest \(acme\), and what acme may have is no matter"):
+        with pytest.raises(Refused, match=rf"{file} is a guest's \(acme\): its terms come from the owner of the hosts"):
             request_unpacked(here, order, bundle, {})
         request = request_unpacked(here, order, bundle, {VARIABLE: "/etc/deployer/tenants.yml"})
     assert request.loaded.manifest.tenant == "acme"
