@@ -258,7 +258,9 @@ def _refuse_tenant(caller: Caller) -> None:
     """Raise ApiError for the token of a tenant: who has to go, and for how long, is said by the owner of the hosts."""
     if caller.token.tenant:
         message = f"the token {caller.token.name} is for {caller.token.scope} only"
-        raise ApiError(403, ProblemAnswer(message=message, hint="a token that is for no tenant may evict guests and let them in"))
+        raise ApiError(
+            403, ProblemAnswer(message=message, hint="a token that is for no tenant may evict guests and let them in")
+        )
 
 
 def refuse_freeze(caller: Caller, why: str) -> None:

@@ -12,9 +12,7 @@ from deployer.core.errors import ImageGone, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker.fleet_guests import FleetGuests
-from deployer.drivers.runtime.docker.fleet_host import AT_ONCE as AT_ONCE
-from deployer.drivers.runtime.docker.fleet_host import FleetHost
-from deployer.drivers.runtime.docker.fleet_host import answers as answers
+from deployer.drivers.runtime.docker.fleet_host import FleetHost, answers
 from deployer.drivers.runtime.docker.fleet_jobs import FleetJobs
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.docker.runtime import DockerRuntime

@@ -9,8 +9,8 @@ from deployer.core.errors import ImageGone, MachinesSilent, Refused, StepFailed
 from deployer.core.events import Tell
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker import images
-from deployer.drivers.runtime.docker.fleet import answers, refuse_lost
-from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.fleet import refuse_lost
+from deployer.drivers.runtime.docker.fleet_host import FleetHost, answers
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.swarm.nodes import Links, Placing
 from deployer.model import Release

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.core.errors import DriverFailed, MachinesSilent
-from deployer.drivers.runtime.docker.fleet import AT_ONCE
-from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.fleet_host import AT_ONCE, FleetHost
 from deployer.drivers.runtime.swarm.options import Node
 from deployer.transport.fanout import on_all
 
