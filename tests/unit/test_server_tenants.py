@@ -58,7 +58,10 @@ def test_who_has_to_go_is_not_said_by_a_tenant(api: Api) -> None:
     ours, owner = token(api, "acme"), api.token("operator")
     for action in ("evict", "admit"):
         refused = ask("POST", f"{V1}/services/blog/{action}", ours, json={"reason": "because"})
-        assert (refused.status_code, refused.json()["hint"]) == (403, "a token that is for no tenant may evict guests and let them in")
+        assert (refused.status_code, refused.json()["hint"]) == (
+            403,
+            "a token that is for no tenant may evict guests and let them in",
+        )
     assert api.runner.orders == []
     assert ask("POST", f"{V1}/services/blog/evict", owner, json={"seconds": 60}).status_code == 422, "without a reason"
     body = {"reason": "because", "seconds": 60, "now": True}
