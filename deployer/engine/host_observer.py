@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -52,11 +51,17 @@ class HostObserver:
         patience = Deadline.after(self.clock, ELECTION_SECONDS if self.runtime.moves else 0.0)
         return retry(work, patience, MachinesSilent, pauses=(AGAIN_SECONDS,))
 
-    def await_moving(self) -> None:
-        """Give what moves instances the time to respond again, so that what stands is seen; it need not."""
-        if self.runtime.moves:
-            with suppress(MachinesSilent):
-                self.insist(lambda: self.runtime.instances(self.service))
+    def settled(self) -> Running:
+        """Read what is running; what moves instances gets the time to respond, so that all of it is seen.
+
+        It need not: then what is seen without it counts.
+        """
+        try:
+            seen = Running(self.insist(lambda: self.runtime.instances(self.service)), {})
+        except MachinesSilent as error:
+            seen = Running(error.seen, error.silent)
+        self.hear(seen.silent)
+        return seen
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
         """Give those of some machines that are silent, and why."""

@@ -266,9 +266,9 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     if left := _kept_for_lost(run, step, doing.n):
         return {"removed": [], "left": left}
     live = run.traffic.read()
-    run.lookout.await_moving()
-    doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
-    stays = [i for i in run.instances(step.colour) if i not in doomed]
+    there = [i for i in run.lookout.settled().instances if i.colour == step.colour]
+    doomed = [i for i in there if step.release in (0, i.release) and i.index > step.keep]
+    stays = [i for i in there if i not in doomed]
     if doomed and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
         _refuse_unserved(run, step, stays, doing)
     if live and live.warm and step.colour == live.candidate:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.machines import Lab
+from tests.lab.machines import Lab, Machine
 from tests.load import Load
 from tests.machines.farm import WEB, Farm
 from tests.machines.swarm_lab import (
@@ -116,9 +116,17 @@ def test_an_emergency_needs_no_manager(farm: Farm, nodes: Lab) -> None:
     assert set(report.after("back").by_version) == {"1.0"}
 
 
+def is_worker(node: Machine) -> bool:
+    """Return whether a node knows that it is a worker: its engine leaves the managers, and is of no Swarm meanwhile."""
+    return node.run("docker", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}").stdout == (
+        "active false\n"
+    )
+
+
 def test_a_worker_alone_is_refused_before_anything_changes(farm: Farm, nodes: Lab) -> None:
     nodes["web1"].run("docker", "node", "demote", "web3")
     try:
+        within(60).until(lambda: is_worker(nodes["web3"]), "web3 knows that it is a worker")
         farm.inventory({"web": ["web3"]})
         farm.write(service=f"{farm.name}w", traffic={"listen": f"127.0.0.1:{free_port()}"})
         said = farm.deploy("up", "--version", "1.0", expect=2).stderr

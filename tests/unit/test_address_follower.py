@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from deployer.model import Instance
 from tests.house import Scene
+from tests.memory import MemoryRuntime
 from tests.waiting import within
 
 ELSEWHERE = "10.0.0.9:21001"
@@ -167,6 +169,26 @@ def test_a_leader_is_elected_in_the_middle_of_a_step(scene: Scene, monkeypatch: 
     once(scene, partial(BEGUN[step], scene), lambda: elect(scene, monkeypatch, 20))
     assert scene.deploy("2.0", "canary", manifest={"keep": {"warm": 0}}, **CANARY).outcome == "done"
     assert not scene.world.silent
+    assert {i.release for i in scene.world.instances.values()} == {2}
+
+
+def test_a_leader_that_is_lost_as_a_removal_looks_hides_nothing_from_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, looks = MemoryRuntime.instances, list[str]()
+
+    def look(runtime: MemoryRuntime, service: str) -> tuple[Instance, ...]:
+        seen = read(runtime, service)
+        begun = [event["step"] for event in scene.told("step.began")]
+        if begun and begun[-1] == "remove":
+            looks.append(begun[-1])
+            if len(looks) == 1:
+                elect(scene, monkeypatch, 20)
+        return seen
+
+    monkeypatch.setattr(MemoryRuntime, "instances", look)
+    assert scene.deploy("2.0", "canary", manifest={"keep": {"warm": 0}}, **CANARY).outcome == "done"
+    assert looks
     assert {i.release for i in scene.world.instances.values()} == {2}
 
 
