@@ -17,10 +17,10 @@ from deployer.app.attendance import announced
 from deployer.app.due import due
 from deployer.app.keeper.keeper import Keeper
 from deployer.app.keeper.outlook import unattended
-from deployer.app.keeper.pauses import CALM_SECONDS, FIRST_SECONDS, not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, adjust
 from deployer.app.operations.execution import locked
+from deployer.app.pauses import CALM_SECONDS, FIRST_SECONDS, not_before
 from deployer.app.status import status_of
 from deployer.engine import RolloutResult
 from deployer.model import Environment, Instance, Live, Observed, Release

@@ -12,9 +12,9 @@ from deployer.app import operations
 from deployer.app.keeper.keeper import Keeper
 from deployer.app.keeper.load_watch import LOOK_SECONDS, LoadWatch, followed
 from deployer.app.keeper.outlook import unattended
-from deployer.app.keeper.pauses import not_before
 from deployer.app.operations import AppContext, adjust
 from deployer.app.operations.execution import locked
+from deployer.app.pauses import not_before
 from deployer.app.status import status_of
 from deployer.core.errors import Locked
 from deployer.engine import RolloutResult

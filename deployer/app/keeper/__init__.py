@@ -1,6 +1,5 @@
 """The keeper: what runs of each live service is what it should be, also between rollouts.
 
-pauses      when a service that was adjusted is adjusted again: pure
 load_watch  looks at the load of a service whose manifest has `scale`, and has its size follow
 outlook     what the keeper did last of a service and does next; which keys of a manifest need one
 keeper      looks at all services again and again, in the server or alone

@@ -15,13 +15,13 @@ from deployer.app.due import due
 from deployer.app.homes import home_of
 from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
 from deployer.app.keeper.load_watch import LoadWatch, followed
-from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
 from deployer.app.operations.guest_keeping import see_to
 from deployer.app.operations.guests import guests
 from deployer.app.operations.proxy_recovery import bring_back
+from deployer.app.pauses import COUNTED, not_before
 from deployer.app.side_threads import SideThreads
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Detached, Locked

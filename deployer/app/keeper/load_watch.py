@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from deployer.app.keeper.load_tally import LoadTally
-from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import fall_asleep, follow_load
+from deployer.app.pauses import COUNTED, not_before
 from deployer.core.amounts import span
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused

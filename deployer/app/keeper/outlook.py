@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
 from deployer.app.due import due
 from deployer.app.evictions import eviction
-from deployer.app.keeper.pauses import COUNTED, not_before
+from deployer.app.pauses import COUNTED, not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
 from deployer.drivers.ports.guests import Guests
