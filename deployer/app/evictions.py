@@ -12,25 +12,20 @@ from deployer.planning.orders import ADMIT, EVICT
 from deployer.store import DEPLOYER
 
 if TYPE_CHECKING:
-    from deployer.store import Rollout, Store
+    from deployer.store import Store
 
 COMES_BACK = "`deploy evict --end` lets it in; whom the keeper evicted comes back when there is room"
-READ = 20  # newest rollouts, among which is the last that was to let a guest in
 
 
 @dataclass(frozen=True)
 class Eviction:
-    """That a guest was evicted: when, by whom, why, and until when (0: until it is let in, or there is room).
-
-    `tried` is when it was last let in and did not get healthy; 0 for never.
-    """
+    """That a guest was evicted: when, by whom, why, and until when (0: until it is let in, or there is room)."""
 
     service: str
     at: float
     by: str
     reason: str
     until: float
-    tried: float = 0.0
 
     @property
     def by_person(self) -> bool:
@@ -49,17 +44,11 @@ def eviction(store: Store, service: str) -> Eviction | None:
     last = store.rollouts.newest_done(service, (EVICT, ADMIT))
     if last is None or last.strategy != EVICT:
         return None
-    since = (each for each in store.rollouts.of(service, READ, adjustments=True) if each.number > last.number)
-    tried = max((each.ended_at or 0.0 for each in since if each.strategy == ADMIT), default=0.0)
-    return _read(last, tried)
+    until = max((step.until for step in last.plan.forward if isinstance(step, Evict)), default=0.0)
+    return Eviction(last.service, last.started_at, last.started_by, last.message, until)
 
 
 def refuse_evicted(store: Store, service: str) -> None:
     """Raise Refused for a guest that was evicted: nothing of it is started before it is let in again."""
     if found := eviction(store, service):
         raise Refused(f"{service} is {found.text}", COMES_BACK)
-
-
-def _read(rollout: Rollout, tried: float) -> Eviction:
-    until = max((step.until for step in rollout.plan.forward if isinstance(step, Evict)), default=0.0)
-    return Eviction(rollout.service, rollout.started_at, rollout.started_by, rollout.message, until, tried)

@@ -15,7 +15,7 @@ class SeenGuest:
     """A guest as it was seen: `memory` is what it may use on each of its `hosts`, `use` what it uses there.
 
     `evicted` is the moment, 0 where it may run; then `by_person` says who wanted it, `until` up to when (0: not said),
-    and `tried` when it was last let in and did not get healthy. `refused` says why its terms do not let it run now,
+    and `not_before` when it may be let in again at the earliest, as it did not get healthy. `refused` says why its terms do not let it run now,
     `stopped` why a host of it has stopped it by itself.
     """
 
@@ -30,7 +30,7 @@ class SeenGuest:
     evicted: float = 0.0
     by_person: bool = False
     until: float = 0.0
-    tried: float = 0.0
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _back(guests: Sequence[SeenGuest], room: Mapping[str, int], now: float) -> I
     """Give who may come back: one tenant after the other, as far as the room goes for all that each may use."""
     left, counted = dict(room), set[tuple[str, str]]()
     for each in sorted(guests, key=lambda guest: guest.evicted):
-        if not each.evicted or each.refused or now < each.tried + CALM_SECONDS:
+        if not each.evicted or each.refused or now < each.not_before:
             continue
         if each.by_person:
             if each.until and now >= each.until:

@@ -16,6 +16,7 @@ from deployer.app.evictions import eviction
 from deployer.app.operations import RolloutResult, adjust
 from deployer.app.operations.evict import evict
 from deployer.app.operations.guest_keeping import see_to
+from deployer.app.pauses import FIRST_SECONDS
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.ports.guests import GuestUse
 from deployer.model import GuestTerms
@@ -205,15 +206,23 @@ def test_trouble_with_one_guest_or_with_the_bill_keeps_no_other_one_where_its_ow
         see_to(scene.house, ("shop", "blog", "wiki"), ended.append)
 
 
-def test_a_guest_that_does_not_get_healthy_is_tried_again_after_a_while(scene: Scene) -> None:
+def test_one_that_did_not_get_healthy_rests_whoever_had_evicted_it() -> None:
+    for gone in (replace(BLOG, evicted=NOW - 1000), replace(BLOG, evicted=NOW - 1000, by_person=True, until=NOW - 1)):
+        assert done(replace(gone, not_before=NOW + 1), left=4096) == []
+        assert done(replace(gone, not_before=NOW), left=4096) == [("blog", "admit")]
+
+
+def test_a_guest_that_does_not_get_healthy_is_tried_again_after_growing_pauses(scene: Scene) -> None:
     scene.world.room = {"": 400 * MIB}
     look(scene)
     scene.world.room, scene.world.broken = {"": 4096 * MIB}, {"1.0"}
     scene.world.clock.sleep(CALM_SECONDS)
-    assert len(look(scene)) == 1
-    assert look(scene) == []
+    for pause in (FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS):
+        assert len(look(scene)) == 1
+        scene.world.clock.sleep(pause - 1)
+        assert look(scene) == []
+        scene.world.clock.sleep(1)
     scene.world.broken.clear()
-    scene.world.clock.sleep(CALM_SECONDS)
     assert len(look(scene)) == 1
     assert running(scene, "blog") == 2
 

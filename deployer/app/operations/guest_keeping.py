@@ -11,6 +11,7 @@ from deployer.app.guest_account import GuestAccount
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.evict import AT_ONCE, admit_one, evict_one
 from deployer.app.operations.guests import guests
+from deployer.app.pauses import COUNTED, not_before
 from deployer.core.errors import DeployError, Locked, Refused
 from deployer.drivers.ports.guests import GuestUse
 from deployer.engine import RolloutResult
@@ -116,6 +117,7 @@ def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict
         except DeployError as error:
             trouble.append(error)
             continue
+        rollouts = house.store.rollouts.of(release.service, COUNTED, adjustments=True) if found else ()
         guest = SeenGuest(
             service=release.service,
             tenant=terms.tenant,
@@ -131,7 +133,7 @@ def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict
             evicted=found.at if found else 0.0,
             by_person=found.by_person if found else False,
             until=found.until if found else 0.0,
-            tried=found.tried if found else 0.0,
+            not_before=not_before(rollouts),
         )
         seen.append(_Seen(guest, use))
     return seen, room, trouble
