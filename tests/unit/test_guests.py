@@ -477,17 +477,6 @@ def test_a_host_gets_a_unit_that_watches_and_a_second_time_changes_nothing(
         assert len(calls()) == 2
         told(watching, "watch", "cgroupfs", "/run/docker.sock", "import that")
         assert len(calls()) == 4
-    told(watching, "forget", "cgroupfs", "acme")
-    assert unit.exists(), "there are files in the group, so it is not gone"
-
-
-def test_the_unit_goes_with_the_last_tenant(watching: HostGround, tmp_path: Path) -> None:
-    for name in ("cpu.stat", "memory.current", "pids.current"):  # which a kernel would not mind
-        (tmp_path / "cg" / "deployer-guests" / "acme" / name).unlink()
-    told(watching, "watch", "cgroupfs", "/run/docker.sock", "import this")
-    told(watching, "forget", "cgroupfs", "acme")
-    assert (tmp_path / "systemctl").read_text().splitlines()[2:] == ["stop deployer-pressure.service", "daemon-reload"]
-    assert list((tmp_path / "cg.units").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@
 #   used DRIVER TENANT                                             CPU in µs, bytes of memory, processes; why nothing
 #                                                                  watches; since when and why guests are frozen, and
 #                                                                  why those of the tenant were stopped
-#   forget DRIVER TENANT                                           its groups, once nothing is in them; with the last,
-#                                                                  the unit
 #   room                                                           bytes of memory that the host can give
 set -eu
 root=${CGROUPS:-/sys/fs/cgroup}
@@ -190,17 +188,6 @@ weighs() { # DRIVER
         fi
     done
 }
-forget() { # DRIVER TENANT
-    group=$(path_of "$1" "$2")
-    [ "$1" != systemd ] || systemctl stop "$(slice_of "$2")"
-    for each in "$root/$group" "$root"/*/"$group"; do
-        [ ! -d "$each" ] || rmdir "$each" 2>/dev/null || :
-    done
-    [ -e "$units/$unit" ] && [ -z "$(find "$tree/$(path_of "$1")" -mindepth 1 -type d 2>/dev/null)" ] || return 0
-    systemctl stop "$unit"
-    rm -f "$units/$unit" "$state/pressure_watch.py"
-    systemctl daemon-reload
-}
 used() { # DRIVER TENANT
     group=$(path_of "$1" "$2")
     if [ ! -d "$root/$group" ] && [ ! -d "$root/cpuacct/$group" ]; then
@@ -242,7 +229,6 @@ watch)
     watch "$1" "$2" "$3"
     ;;
 weighs) weighs "$1" ;;
-forget) forget "$1" "$2" ;;
 used) used "$1" "$2" ;;
 room) awk '$1 == "MemAvailable:" { printf "%d\n", $2 * 1024 }' /proc/meminfo ;;
 *) echo "no verb $verb" >&2; exit 2 ;;
