@@ -1,4 +1,4 @@
-"""Undoing what was begun and did not come to its end."""
+"""Undoing what was begun and did not come to its end, and cleaning up: the first error is the one that is raised."""
 
 from __future__ import annotations
 
@@ -26,3 +26,11 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
             else:
                 first.add_note(f"what was begun is left: {left}")
         raise
+
+
+@contextmanager
+def afterwards(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Clean up after the block. Raise the error of that; where the block fails, its error, as `undone` does."""
+    with undone(clean_up):
+        yield
+    clean_up()

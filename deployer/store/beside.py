@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.core.errors import StoreFailed
+from deployer.core.undo import afterwards
 
 
 @contextmanager
@@ -23,7 +24,5 @@ def place_beside(folder: Path, prefix: str) -> Iterator[Path]:
         place = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     except OSError as error:
         raise StoreFailed(f"{folder} cannot be written: {error.strerror}", "check its permissions and space") from None
-    try:
+    with afterwards(lambda: shutil.rmtree(place)):
         yield place
-    finally:
-        shutil.rmtree(place)

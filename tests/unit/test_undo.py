@@ -11,7 +11,7 @@ import requests
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.core.undo import undone
+from deployer.core.undo import afterwards, undone
 from deployer.drivers.jobs import JobSpec
 from deployer.drivers.runtime.docker.creation import create
 from deployer.drivers.runtime.docker.engine import Engine
@@ -53,6 +53,24 @@ def test_people_are_told_what_is_left() -> None:
     with pytest.raises(DriverFailed) as raised, undone(undo):
         raise DriverFailed("the order failed", "try again")
     assert str(raised.value) == ("the order failed; what was begun is left: the record is still there\n  → try again")
+
+
+def test_what_cleans_up_does_so_once_and_hides_no_error() -> None:
+    calls: list[str] = []
+
+    def clean_up() -> None:
+        calls.append("cleaned up")
+        raise OSError("the disk is gone")
+
+    with afterwards(lambda: calls.append("after the block")):
+        calls.append("block")
+    with pytest.raises(OSError, match="the disk is gone"), afterwards(clean_up):
+        pass
+    with pytest.raises(ValueError, match="first") as raised, afterwards(clean_up):
+        raise ValueError("first")
+
+    assert calls == ["block", "after the block", "cleaned up", "cleaned up"]
+    assert raised.value.__notes__ == ["what was begun is left: OSError: the disk is gone"]
 
 
 def test_a_container_without_its_network_is_removed_and_the_network_is_named() -> None:

@@ -6,10 +6,10 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,14 +212,10 @@ class Repository:
                     "sign it (git commit -S), or add the key",
                 ) from None
             finally:
-                if openpgp:  # an agent that gpg may have started for this folder
-                    subprocess.run(
-                        ["gpgconf", "--kill", "all"],
-                        env={**self._environ, **given},
-                        check=False,
-                        capture_output=True,
-                        timeout=LOCAL_SECONDS,
-                    )
+                if openpgp:  # an agent that gpg may have started for this folder; else it ends once that is gone
+                    patience = Deadline.after(self._clock, LOCAL_SECONDS)
+                    with suppress(DriverFailed):
+                        self._run(["gpgconf", "--kill", "all"], Path(home), patience, given)
 
     @property
     def _verified(self) -> Path:

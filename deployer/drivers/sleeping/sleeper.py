@@ -6,14 +6,15 @@ they are healthy. Neither the store nor the keeper is needed to wake.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from deployer.core import files
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed
 from deployer.core.filelock import FileLock
+from deployer.core.undo import undone
 from deployer.drivers.checks.direct import probe
 from deployer.drivers.ports.sleeping import Wake
 from deployer.drivers.sleeping.starters import DockerStarter, ProcessStarter, Starter
@@ -102,28 +103,29 @@ class LocalSleeper:
     def _rouse(self, service: str, side: BackendSide, times: list[float], deadline: Deadline) -> None:
         """Start what does not run, and wait until all is healthy; what was started here is stopped where it is not."""
         started: list[str] = []
-        try:
+        with undone(lambda: self._stop(side, started)), self._failure_noted(service, side, times):
             for member in side.members:
                 if self._starter(side).start(member.name, deadline):
                     started.append(member.name)
             times.append(self._clock.now())
             self._await_health(side, deadline)
             times.append(self._clock.now())
-        except (OSError, DeployError) as error:
-            try:
-                self._note(service, side, times, str(error))
-            finally:
-                self._stop(side, started)
-            raise
 
     def _open(self, service: str, colour: Colour, side: BackendSide, times: list[float], deadline: Deadline) -> None:
         """Give a place its requests; where that fails it runs on, and the next wake does it again."""
-        try:
+        with self._failure_noted(service, side, times):
             self._proxy.open(service, colour, deadline)
-        except (OSError, DeployError) as error:
-            self._note(service, side, times, str(error))
-            raise
         self._note(service, side, times, "")
+
+    @contextmanager
+    def _failure_noted(self, service: str, side: BackendSide, times: list[float]) -> Iterator[None]:
+        """Write down why the block failed."""
+        try:
+            yield
+        except (OSError, DeployError) as error:
+            with suppress(OSError):  # that this cannot be written must not hide it
+                self._note(service, side, times, str(error))
+            raise
 
     def _await_health(self, side: BackendSide, deadline: Deadline) -> None:
         within = Deadline.after(self._clock, min(side.health.deadline, deadline.left()))

@@ -17,6 +17,7 @@ from typing import Any
 from deployer.core.errors import StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.core.lock_holders import holders
+from deployer.core.undo import afterwards, undone
 from deployer.store import damage
 from deployer.store.privacy import private
 from deployer.store.sqlite import migrate
@@ -101,10 +102,10 @@ class SqliteDatabase:
             db.execute("begin")
             usual, db.text_factory = db.text_factory, lambda raw: raw.decode("utf-8", "backslashreplace")
             try:
-                yield db
+                with afterwards(lambda: _rolled_back(db)):
+                    yield db
             finally:
                 db.text_factory = usual
-                db.execute("rollback")
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteConnection]:
@@ -114,14 +115,10 @@ class SqliteDatabase:
         with self.reading() as connection:
             self.present()
             connection.execute("begin immediate")
-            try:
+            with undone(lambda: _rolled_back(connection)):
                 self.present()  # once more: it may have been moved while this one waited for its turn
                 yield connection
                 connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:  # SQLite itself rolls back after some errors
-                    connection.execute("rollback")
-                raise
 
     def present(self) -> None:
         """Raise StoreFailed when the file was removed or replaced since it was opened: nobody else sees it any more.
@@ -220,6 +217,12 @@ def _refusal(folder: Path) -> str:
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS)
     return "" if os.access(folder, os.W_OK) else os.strerror(errno.EACCES)
+
+
+def _rolled_back(db: SqliteConnection) -> None:
+    """Roll back what SQLite itself has not: it does after some errors."""
+    if db.in_transaction:
+        db.execute("rollback")
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from deployer.bundle import data, tape
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
-from deployer.core.undo import undone
+from deployer.core.undo import afterwards, undone
 from deployer.drivers.ports.data import Restoring, SavedData
 from deployer.drivers.runtime.data_lock import alone
 from deployer.drivers.runtime.docker.engine import Engine, find_container
@@ -158,10 +158,8 @@ class DockerData:
             )
         except docker.errors.APIError as error:
             raise Refused(f"{source} cannot be mounted: {error.explanation}", "see `mounts`") from error
-        try:
+        with afterwards(lambda: made.remove(force=True, v=True)):
             yield made
-        finally:
-            made.remove(force=True, v=True)
 
 
 def _name(source: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.retrying import retry
+from deployer.core.undo import afterwards
 from deployer.drivers.ports.guests import GuestUse, HostWatch
 from deployer.drivers.runtime.docker.engine import CALL, SOCKET, Engine, find_container
 from deployer.drivers.runtime.docker.ground import HostGround
@@ -87,10 +88,8 @@ class DockerGuests:
         """
         ground, driver, name = self._grounded(), self._cgroups(), secrets.token_hex(8)
         ground.do("raise", driver, name)
-        try:
+        with afterwards(lambda: ground.do("lower", driver, name)):
             yield
-        finally:
-            ground.do("lower", driver, name)
 
     def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
         """Pause containers, of which none is starved meanwhile: a task has to run to be frozen.

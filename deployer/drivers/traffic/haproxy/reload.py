@@ -6,11 +6,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.undo import afterwards
 from deployer.drivers.traffic.haproxy import (
     backend,
     budget,
@@ -81,16 +82,14 @@ def try_out(running: Proxy, live: LiveMap, manifest: Manifest, deadline: Deadlin
     for colour in COLOURS:
         wanted = spec.configured(wanted, manifest.service, manifest, colour)
     specs = {**known, manifest.service: wanted}
-    try:
-        running.require(deadline)
-        if not _runs(running, live, files_of(running, specs, running.home), deadline):
-            _refuse_taken(running, known, specs)
-            _validate(running, specs)
-    except DriverFailed as error:
-        raise Refused(error.message, error.hint) from error
-    finally:
-        if not known:
-            running.home.remove()
+    with nullcontext() if known else afterwards(running.home.remove):
+        try:
+            running.require(deadline)
+            if not _runs(running, live, files_of(running, specs, running.home), deadline):
+                _refuse_taken(running, known, specs)
+                _validate(running, specs)
+        except DriverFailed as error:
+            raise Refused(error.message, error.hint) from error
 
 
 def remember(running: Proxy, live: LiveMap, specs: Iterable[str], deadline: Deadline) -> None:
@@ -264,7 +263,7 @@ def _refuse_taken(running: Proxy, before: Mapping[str, Spec], specs: Mapping[str
 def _validate(running: Proxy, specs: Mapping[str, Spec]) -> None:
     """Let HAProxy read the new files in a place of their own."""
     staging = running.home.staging()
-    try:
+    with afterwards(lambda: shutil.rmtree(staging.root)):
         staging.create()
         files = files_of(running, specs, staging)
         values = dict.fromkeys(specs, live_value.encode(INITIAL))
@@ -275,8 +274,6 @@ def _validate(running: Proxy, specs: Mapping[str, Spec]) -> None:
         }.items():
             staging.write(path, text)
         running.validate(staging.config)
-    finally:
-        shutil.rmtree(staging.root)
 
 
 def _write(place: layout.Home, specs: Mapping[str, Spec], files: Files) -> None:
