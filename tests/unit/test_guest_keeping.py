@@ -12,17 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployer.app import operations
 from deployer.app.evictions import eviction
 from deployer.app.operations import RolloutResult, adjust
 from deployer.app.operations.evict import evict
-from deployer.app.operations.guest_keeping import see_to
+from deployer.app.operations.guest_keeping import make_room, see_to
 from deployer.app.pauses import FIRST_SECONDS
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.ports.guests import GuestUse
-from deployer.model import GuestTerms
+from deployer.model import GuestTerms, Release
 from deployer.planning.guest_keeping import CALM_SECONDS, SeenGuest, leaving, moves
+from deployer.planning.plan import Plan
 from deployer.store import DEPLOYER
-from tests.house import Scene
+from tests.house import Scene, request
 from tests.memory import MemoryGuests
 
 MIB = 1024**2
@@ -264,6 +266,24 @@ def test_the_twin_of_a_rollout_of_the_owner_gets_the_memory_of_guests_first(scen
     found = eviction(scene.house.store, "blog")
     assert found is not None
     assert found.reason == "shop needs 600 MiB on this host, which has 1,000 MiB left"
+
+
+def test_services_that_are_released_together_get_the_memory_of_guests_for_all_of_them(scene: Scene) -> None:
+    def begins(service: str) -> tuple[Release, Plan]:
+        limited = {"service": service, "image": f"{service}:1", "limits": {"memory": "200m"}}
+        found = operations.propose(scene.house, request("2.0", manifest=limited))
+        return found.release, found.plan
+
+    scene.world.room = {"": 1300 * MIB}
+    together = [begins("shop"), begins("api")]
+    for alone in together:
+        make_room(scene.house, alone[0].service, [alone])
+    assert (running(scene, "blog"), running(scene, "wiki")) == (2, 2)
+    make_room(scene.house, "the set all", together)
+    assert (running(scene, "blog"), running(scene, "wiki")) == (0, 2)
+    found = eviction(scene.house.store, "blog")
+    assert found is not None
+    assert found.reason == "the set all needs 800 MiB on this host, which has 1,300 MiB left"
 
 
 def test_an_owner_that_grows_gets_the_memory_of_guests_first(scene: Scene) -> None:

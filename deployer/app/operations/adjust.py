@@ -120,7 +120,7 @@ def _adjusted(
     if plan is None:
         return None
     refuse_crowded(house, plan, observed)
-    make_room(house, release, plan, observed.running(release.number))
+    make_room(house, release.service, [(release, plan)], observed.running(release.number))
     rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
     return drive(begun(house, lock, drivers, rollout))
 

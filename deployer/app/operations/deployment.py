@@ -131,6 +131,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
             text = leave_live(house, prepared)
             house.tell(checked.service, text)
             return RolloutResult("done", Exit.DONE, text, 0)
+        make_room(house, checked.service, [(prepared.proposal.release, prepared.proposal.plan)])
         record(house, prepared)
         plan, folder = prepared.proposal.plan, request.loaded.folder
         rollout = house.store.rollouts.begin(lock, plan, folder, whoami(), request.message)
@@ -179,8 +180,7 @@ def leave_live(house: AppContext, prepared: Prepared) -> str:
 
 
 def record(house: AppContext, prepared: Prepared) -> None:
-    """Record the release of a deploy, with its secrets, before its rollout begins; guests make room for it."""
-    make_room(house, prepared.proposal.release, prepared.proposal.plan)
+    """Record the release of a deploy, with its secrets, before its rollout begins."""
     release = house.store.releases.add(prepared.lock, prepared.proposal.release)
     if release.manifest.scale:
         note_need(house, prepared.lock, release)

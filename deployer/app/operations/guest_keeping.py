@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,27 +55,38 @@ def see_to(
         raise first
 
 
-def make_room(house: AppContext, release: Release, plan: Plan, running: int = 0) -> None:
-    """Have guests go before instances of their owner are started whose memory is not there.
+def make_room(house: AppContext, whose: str, begin: Sequence[tuple[Release, Plan]], running: int = 0) -> None:
+    """Have guests go before instances of their owner are started, of these services together, whose memory is not
+    there; `whose` is the service or the set that needs it.
 
-    The need is known where the manifest limits it; `running` of its instances are there already. What goes wrong is
-    told: the owner's instances are started all the same.
+    The need is known where manifests limit it; `running` of the instances are there already. What goes wrong is told:
+    the owner's instances are started all the same.
     """
-    limit = release.manifest.limits.memory if not release.manifest.tenant else None
-    starts = [step for step in plan.forward if isinstance(step, Start)]
-    more = sum(step.instances for step in starts) - running
-    if not limit or more <= 0 or not (live := guests(house)):
+    need = Counter[str]()
+    for release, plan in begin:
+        need.update(_needed(release, plan, running))
+    if not need or not (live := guests(house)):
         return
-    hosts = {host for step in starts for host in step.hosts} or {""}
-    need = {host: limit * -(-more // len(hosts)) for host in hosts}
     try:
         seen, room, trouble = _seen(house, live)
-        here = {host: bytes_ for host, bytes_ in room.items() if host in hosts}
-        _done(house, live, leaving([each.guest for each in seen], here, need, release.service)).all()
+        here = {host: bytes_ for host, bytes_ in room.items() if host in need}
+        _done(house, live, leaving([each.guest for each in seen], here, need, whose)).all()
         for error in trouble:
             raise error
     except DeployError as error:
-        house.tell(release.service, f"guests could not make room: {error}")
+        for release, _ in begin:
+            house.tell(release.service, f"guests could not make room: {error}")
+
+
+def _needed(release: Release, plan: Plan, running: int) -> dict[str, int]:
+    """Return how many bytes of memory a plan takes on each host, as far as the manifest says; a guest makes no room."""
+    limit = release.manifest.limits.memory
+    starts = [step for step in plan.forward if isinstance(step, Start)]
+    more = sum(step.instances for step in starts) - running
+    if release.manifest.tenant or not limit or more <= 0:
+        return {}
+    hosts = {host for step in starts for host in step.hosts} or {""}
+    return dict.fromkeys(hosts, limit * -(-more // len(hosts)))
 
 
 def _done(house: AppContext, live: Iterable[Release], due: Iterable[GuestMove]) -> Answers[str, RolloutResult | None]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from deployer.app.operations.control import follow, resume
 from deployer.app.operations.deployment import DeployPlan, Prepared, clear_way, leave_live, prepare, propose, record
 from deployer.app.operations.execution import begun, locked
+from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.request_check import CheckedRequest, check
 from deployer.core.errors import Exit, Locked, NoSetInProgress, NothingInProgress, Refused
 from deployer.drivers.ports import Drivers
@@ -90,6 +91,8 @@ def deploy_set(house: AppContext, wanted: SetRequest) -> RolloutResult:
         if not moved:
             return RolloutResult("done", Exit.DONE, f"all of {wanted.name} is live already: nothing to do", 0)
         plans = _woven({service: each.proposal for service, each in moved.items()}, wanted)
+        begin = [(each.proposal.release, plans[service]) for service, each in moved.items()]
+        make_room(house, f"the set {wanted.name}", begin)
         for each in moved.values():
             record(house, each)
         ways = tuple(_way(each, locks[service], plans[service]) for service, each in moved.items())
