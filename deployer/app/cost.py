@@ -21,7 +21,8 @@ def cost(house: AppContext, service: str, since: float, until: float) -> CostVie
     drivers_of(house, service)
     store, until = house.store, min(until, house.clock.now())
     if since >= until:
-        raise Refused("that time has not begun yet" if since else "that is no time", "name an earlier one")
+        why = "has not begun yet" if since else "is empty"
+        raise Refused(f"the time asked for {why}", "name an earlier one")
     seen = store.loads.of(service, since, until)
     releases = {release.number: release for release in store.releases.of(service)}
     most = {number: scale.max for number, r in releases.items() if (scale := r.manifest.scale) is not None}

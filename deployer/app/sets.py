@@ -84,11 +84,11 @@ def request_of(order: Order, environ: Mapping[str, str], also: Also | None = Non
 
     found = load_set(path, environ, manifest)
     if order.set_name != found.file.release:
-        raise Refused(f"{path} is about {found.file.release}, not about {order.set_name}", "ask for that one")
+        raise Refused(f"{path} is for {found.file.release}, not for {order.set_name}", "ask for that one")
     _refuse_others(order, found.file.services)
     if unknown := order.versions.keys() - found.file.services.keys() - {""}:
         known = ", ".join(found.file.services)
-        raise Refused(f"{', '.join(sorted(unknown))} is not a service of {found.file.release}", f"these are: {known}")
+        raise Refused(f"{found.file.release} has no service {', '.join(sorted(unknown))}", f"it has {known}")
     requests = tuple(_request(order, found, loaded, environ) for loaded in found.services.values())
     strategy = order.strategy or found.file.strategy_name
     return SetRequest(found.file.release, requests, found.file.order, strategy, order.reason)

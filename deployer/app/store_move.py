@@ -57,7 +57,7 @@ def into_database(folder: Path, clock: Clock, environ: Mapping[str, str] = os.en
     if known is not None:
         raise Refused(f"{folder} works with {known.address} already", "--to-file moves its records back")
     if not address:
-        raise Refused("it is not said where to", f"name the database by {VARIABLE} or --store")
+        raise Refused("no database is named", f"name the one to move to by {VARIABLE} or --store")
     if not (folder / damage.NAME).exists():
         raise Refused(f"{folder} has no records", f"a deploy with {VARIABLE} begins in the database")
     shared = connected(checked(address), clock)

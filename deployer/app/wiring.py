@@ -321,13 +321,13 @@ class _Wiring:
             raise Refused(why, "save it by a command: docs/bundles.md, Data")
         if meant.twin:
             names = ", ".join(host.name for host in (*meant.machines, *meant.twin))
-            raise Refused(f"{manifest.service} runs on {names} by turns: which data is the service's?", "see `twin`")
+            raise Refused(f"{manifest.service} runs on {names} by turns: either may have its data", "see `twin`")
         if manifest.runtime == "ansible":
             from deployer.drivers.runtime.ansible.data import AnsibleData
 
             if meant.machines[1:]:
                 names = ", ".join(host.name for host in meant.machines)
-                raise Refused(f"{manifest.service} runs on {names}: which data is the service's?", "name one host")
+                raise Refused(f"{manifest.service} runs on {names}: each has data of its own", "name one host")
             host = meant.machines[0] if meant.machines else None
             return AnsibleData(manifest, folder, host, _player(manifest, folder), scratch)
         if meant.machines:

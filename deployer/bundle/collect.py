@@ -192,7 +192,7 @@ def _refuse_secrets(place: Path, hint: str) -> None:
     if first and first[0].startswith(b"-----BEGIN") and first[0].rstrip().endswith(_KEY):
         raise Refused(f"{place} is a private key, and no bundle has a secret in it", hint)
     if name := _password(text):
-        raise Refused(f"{place} has {name} in clear", "encrypt it: ansible-vault(1)")
+        raise Refused(f"{place} has {name} in plain text", "encrypt it: ansible-vault(1)")
 
 
 def _password(text: bytes) -> str:

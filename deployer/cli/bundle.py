@@ -107,7 +107,7 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
 def run(common: Common, file: Path, listen: str | None, domains: tuple[str, ...], **trust: Any) -> int:
     """Start a service from a bundle for the first time.
 
-    It asks for the secrets that have no value on this host, and for the addresses, and deploys. Answers are kept in the
+    It asks for the addresses, and for secrets that have no value on this host; then it deploys. Answers are kept in the
     current folder: secrets where the manifest looks for them, addresses in SERVICE.here.yml, which later bundles of the
     service use, too. Without a terminal it asks nothing and names what is missing.
     """

@@ -48,7 +48,7 @@ def abort(common: Common) -> int:
 @click.command("pause")
 @common("file", "destination", "service", "message")
 def pause(common: Common) -> int:
-    """Pause the running rollout at its current share; `deploy resume` continues."""
+    """Pause the rollout in progress at its current share; `deploy resume` continues it."""
     return carry_out(common, Order("pause", reason=common.message))
 
 

@@ -35,21 +35,21 @@ def _first(year: int, month: int) -> float:
 
 
 @click.command("cost")
-@common("service")
+@common()
+@click.option("--service", metavar="NAME", help="Only this service; default: all.")
 @click.option("--month", metavar="YYYY-MM", callback=_month, help="In this month, by local time.")
 @click.option("--since", metavar="TIME", help=f"In the time up to now, such as 7d; default: {SINCE}.")
 @click.option("--csv", "as_table", is_flag=True, help="Print CSV, a row for each release.")
-def cost(common: Common, month: tuple[float, float] | None, since: str | None, as_table: bool) -> int:
-    """Show instance-hours by service and release, what was idle, and what scaling and sleep saved.
-
-    Of all services, or of one with --service.
-    """
+def cost(
+    common: Common, service: str | None, month: tuple[float, float] | None, since: str | None, as_table: bool
+) -> int:
+    """Show instance-hours by service and release, what was idle, and what scaling and sleep saved."""
     if month and since:
         raise click.UsageError("--month and --since exclude each other")
     now = time.time()
     began, ended = month or (now - duration(since or SINCE), now)
     with open_app(common) as app:
-        names = (common.service,) if common.service else app.services()
+        names = (service,) if service else app.services()
         view = CostsView(began, min(ended, now), tuple(app.cost(name, began, ended) for name in names))
     if as_table:
         sys.stdout.write(as_csv(view))

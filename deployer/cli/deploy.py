@@ -109,9 +109,8 @@ def _option(key: str, field: FieldInfo, default: str | None) -> Any:
     text = field.description or ""
     if field.annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", f"own_{key}", default=None, help=text)
-    several = _is_list(field)
-    help_text = text + (" Several: a,b,c." if several else "") + (f"  [default: {default}]" if default else "")
-    return click.option(flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=help_text)
+    help_text = text + (f"  [default: {default}]" if default else "")
+    return click.option(flag, f"own_{key}", metavar="A,B,…" if _is_list(field) else "VALUE", help=help_text)
 
 
 def _defaults(options: type[BaseModel]) -> dict[str, str]:

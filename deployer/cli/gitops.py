@@ -69,7 +69,7 @@ class GitopsOptions:
     multiple=True,
     default=(Path("deploy.yml"),),
     show_default="deploy.yml",
-    help="A manifest, or a release file, by its path in the repository; may be given several times.",
+    help="A manifest, or a release file, by its path in the repository; may be repeated.",
 )
 @click.option(
     "--every",

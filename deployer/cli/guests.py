@@ -85,7 +85,7 @@ def _month(_ctx: click.Context, _param: click.Parameter, text: str | None) -> st
 def report(common: Common, month: str) -> int:
     """Print as CSV what each tenant has used of each host in a month: processor-seconds, GiB-hours, evictions.
 
-    The keeper counts once a minute; what ran while none did has no memory-hours.
+    The keeper counts once a minute; while no keeper runs, memory is not counted.
     """
     from deployer.app.guests import bill
 

@@ -138,7 +138,7 @@ def _playing(command: Callable[..., int]) -> Callable[..., int]:
             metavar="NAME=VALUE",
             multiple=True,
             callback=_variables,
-            help="Variable for the playbook; may be given several times.",
+            help="Variable for the playbook; may be repeated.",
         ),
         click.option("--user", metavar="NAME", help="Connect as this user, whatever the inventory says."),
     ):

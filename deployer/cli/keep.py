@@ -17,9 +17,10 @@ from deployer.core.errors import Exit
 def keep(common: Common, form: str) -> int:
     """Keep live services as they should be between deploys, until a signal ends it. `deploy serve` does the same.
 
-    It starts lost instances again, has the size of a service with `scale` follow its load, removes environments that
+    It starts lost instances again, adapts the size of a service with `scale` to its load, removes environments that
     need not be kept warm any more, and returns to the manifest's number of instances when the time of
-    `deploy scale N --for TIME` is over. Guests go when their owner needs the memory, and come back when there is room.
+    `deploy scale N --for TIME` is over. It evicts guests when their owner needs the memory, and lets them in again
+    when there is room.
     """
     from deployer.app.wiring import open_house
     from deployer.server.keeper import KeeperLoop

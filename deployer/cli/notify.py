@@ -28,7 +28,7 @@ def group() -> None:
 
 @group.command("test")
 @common("file", "destination")
-@click.option("--to", "names", metavar="NAME", multiple=True, help="Only this recipient; may be given several times.")
+@click.option("--to", "names", metavar="NAME", multiple=True, help="Only this recipient; may be repeated.")
 def test(common: Common, names: Sequence[str]) -> int:
     """Send a test message to each recipient in the manifest; exit with 4 if one did not accept it."""
     from deployer.manifest.load import load

@@ -81,8 +81,8 @@ def scale(
     New ones get users once they are healthy. Surplus instances are drained and removed one at a time. The number
     holds for later deploys, too, until its time is over, or until --auto.
 
-    With --replay, nothing is changed. It shows what the `scale` of the manifest would have done with the traffic in
-    FILE, which `deploy record` wrote, next to a fixed size and to an oracle, which knows what comes.
+    With --replay it changes nothing: it shows what the `scale` of the manifest would have done with the traffic in
+    FILE, which `deploy record` wrote, next to a fixed size and to an oracle that knows what comes.
     """
     if replay is not None:
         if instances or auto:

@@ -85,7 +85,7 @@ class ServeOptions:
     "manifests",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="A manifest, or a release file, that may be deployed by the API; may be given several times.",
+    help="A manifest, or a release file, that may be deployed by the API; may be repeated.",
 )
 @click.option(
     "--gitops",
@@ -108,7 +108,7 @@ class ServeOptions:
     "hosts",
     metavar="NAME",
     multiple=True,
-    help="Additional accepted Host header; may be given several times.",
+    help="Additional accepted Host header; may be repeated.",
 )
 @click.option(
     "--trusted-proxy",
@@ -210,9 +210,7 @@ def token() -> None:
 @common()
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="Rights of the token.")
-@click.option(
-    "--service", "services", metavar="NAME", multiple=True, help="Only this service; may be given several times."
-)
+@click.option("--service", "services", metavar="NAME", multiple=True, help="Only this service; may be repeated.")
 @click.option("--tenant", metavar="NAME", default="", callback=_tenant, help="Only guests of this tenant.")
 @click.option(
     "--expires",

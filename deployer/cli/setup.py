@@ -35,7 +35,7 @@ OF_USERS = ("port", "health", "domains", "listen", "traffic")  # options that sa
 @click.option("--runtime", type=click.Choice(["docker", "process"]), help="What runs the instances.")
 @click.option("--command", help="Command of an instance (runtime process).")
 @click.option("--health", help="Path of the health check.")
-@click.option("--domain", "domains", multiple=True, help="Host name of the service; may be given several times.")
+@click.option("--domain", "domains", multiple=True, help="Host name of the service; may be repeated.")
 @click.option("--listen", help="Public address of the proxy, e.g. *:80.")
 @click.option("--replicas", type=WholeNumber(1, 100), help="Number of instances.")
 @click.option(

@@ -55,7 +55,7 @@ class SshApp(HttpApp):
         here = "" if self._target.named else self._target.peeked()
         if there and here and there != here:
             raise Refused(
-                f"{self._target.file} here is about {here}, {self._welcome.manifest} at {url} is about {there}",
+                f"{self._target.file} here is for {here}, {self._welcome.manifest} at {url} is for {there}",
                 "say which one with --service NAME",
             )
         if there or here:
@@ -75,7 +75,7 @@ class SshApp(HttpApp):
         there, asked = welcome.set_name or welcome.service, order.set_name or order.service
         if there and (there != asked or bool(welcome.set_name) != bool(order.set_name)):
             what = f"the set {there}" if welcome.set_name else there
-            raise Refused(f"{welcome.manifest} at {url} is about {what}, not about {order.about}", NAMING)
+            raise Refused(f"{welcome.manifest} at {url} is for {what}, not for {order.about}", NAMING)
         here = not self._target.named and self._target.manifest_here
         return replace(order, fingerprint=fingerprint_of(order) if here else "")
 
@@ -102,7 +102,7 @@ class SshSets(HttpSets):
         found = target.set_of(lambda: (there,) if there else self.names(), os.environ)
         if there and target.manifest_here and there != found:
             raise Refused(
-                f"{target.file} here is about {found}, {self.welcome.manifest} at {url} is about {there}",
+                f"{target.file} here is for {found}, {self.welcome.manifest} at {url} is for {there}",
                 "say which one with --set NAME",
             )
         return found or super().meant()

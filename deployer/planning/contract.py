@@ -45,7 +45,7 @@ def _gone(observed: Observed, release: Release, kept: Kept | None, now: float, *
         return AdjustmentPart()
     if former is None or kept is None or (kept.release, kept.colour) != (former.release, former.colour):
         there = " and ".join(f"r{e.release} ({e.colour})" for e in (former, observed.baseline) if e)
-        raise Refused(f"{there} is left beside {release.name}", "`deploy doctor --fix` removes what is left over")
+        raise Refused(f"{there} still runs beside {release.name}", "`deploy doctor --fix` removes what is left over")
     if kept.until > now and not drop:
         raise Refused(
             f"r{kept.release} ({kept.colour}) is kept warm until {stamp(kept.until)}, for a rollback that would meet"

@@ -88,7 +88,7 @@ def read(file: Path) -> Follows:
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}", "name a file with `follow:` in it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Refused(f"{file} is no YAML: {error}", "see docs/gitops.md for one that is right") from None
+        raise Refused(f"{file} is not YAML: {error}", "see docs/gitops.md for one that is right") from None
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise Refused(f"{file}: {'; '.join(wrong)}", "see docs/gitops.md for one that is right") from None

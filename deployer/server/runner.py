@@ -150,8 +150,8 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
         keeper = KeeperLoop(desk.log, desk.opened)
         desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk), TokenSharing(desk), keeper)
         _Server(config, desk, agents, door, endpoint.url).run(list(sockets))
-    except SystemExit:  # how uvicorn says that it could not begin; its log has said why
-        raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None
+    except SystemExit:  # how uvicorn says that it could not start; its log has said why
+        raise Refused(f"the server at {address.host}:{address.port} could not start", "see the line above") from None
     finally:
         for each in sockets:
             each.close()

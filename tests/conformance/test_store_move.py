@@ -148,7 +148,7 @@ def test_who_has_the_former_store_open_writes_nothing_more(folder: Path, environ
 
 def refusals(folder: Path, environ: dict[str, str]) -> dict[str, Callable[[], object]]:
     return {
-        "is not said where to": lambda: into(folder, {}),
+        "no database is named": lambda: into(folder, {}),
         "has no records": lambda: into(folder / "none", environ),
         "works with its own file already": lambda: back(folder),
     }

@@ -365,8 +365,8 @@ def test_a_secret_is_left_out_and_said(tmp_path: Path) -> None:
     ("name", "text", "why"),
     [
         ("id", "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", "is a private key"),
-        ("hosts", "web ansible_host=web ansible_password=hunter2\n", "has ansible_password in clear"),
-        ("vars.yml", "ansible_become_pass: hunter2\n", "has ansible_become_pass in clear"),
+        ("hosts", "web ansible_host=web ansible_password=hunter2\n", "has ansible_password in plain text"),
+        ("vars.yml", "ansible_become_pass: hunter2\n", "has ansible_become_pass in plain text"),
     ],
 )
 def test_a_secret_that_nobody_named_is_refused(name: str, text: str, why: str, tmp_path: Path) -> None:

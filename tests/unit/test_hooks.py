@@ -110,7 +110,7 @@ def test_more_generic_ones_than_it_can_remember_are_refused_by_that_name(monkeyp
         ("follow: [{name: shop, repository: /srv/shop.git, webhook: {}}]", "names no Git host, or several"),
         ("follow: [{name: a, repository: /a}, {name: a, repository: /b}]", "a is named twice"),
         ("follow: [{name: shop, repository: /a, evry: 5m}]", "evry: Extra inputs are not permitted"),
-        ("follow: [", "is no YAML"),
+        ("follow: [", "is not YAML"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, text: str, said: str) -> None:

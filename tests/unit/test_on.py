@@ -239,7 +239,7 @@ def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     assert f"has no deploy.yml in {far}" in told.err
     assert "-f FILE" in told.err
     manifest(far / "deploy.yml")
-    assert "is about shop, not about blog" in run(*on(far, *up, "--service", "blog")).err
+    assert "is for shop, not for blog" in run(*on(far, *up, "--service", "blog")).err
     shutil.copy(far / "deploy.yml", "deploy.yml")
     Path("deploy.yml").write_text(Path("deploy.yml").read_text() + "# changed\n")
     assert "differs from yours" in run(*on(far, *up)).err
@@ -247,7 +247,7 @@ def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     assert "is another one" not in run(*on(far, *up, "-f", str(far / "deploy.yml"))).err
     manifest(Path("deploy.yml"), service="blog")
     told = run(*on(far, "rollback"))
-    assert (told.code, "deploy.yml here is about blog" in told.err, "--service NAME" in told.err) == (2, True, True)
+    assert (told.code, "deploy.yml here is for blog" in told.err, "--service NAME" in told.err) == (2, True, True)
     (far / "deploy.yml").write_text("service: [")
     assert "cannot be read" in run(*on(far, "rollback", "-f", "deploy.yml")).err
     assert "was never deployed" in run(*on(far, "rollback", "--service", "shop")).err, "an emergency needs no manifest"

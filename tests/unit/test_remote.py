@@ -601,7 +601,7 @@ def test_an_emergency_at_this_proxy_is_not_meant(monkeypatch: pytest.MonkeyPatch
 def test_at_home_the_manifest_must_be_about_the_service_that_is_named(api: Api, run: Deploy, here: Path) -> None:
     shutil.copy(api.manifest, here / "deploy.yml")
     told = run("up", "--service", "blog", "--version", "1.0")
-    assert (told.code, "deploy.yml is about shop, not about blog" in told.err) == (Exit.REFUSED, True)
+    assert (told.code, "deploy.yml is for shop, not for blog" in told.err) == (Exit.REFUSED, True)
     assert run("up", "--version", "").code == Exit.REFUSED, "a variable of the pipeline that is not set"
 
 

@@ -112,7 +112,7 @@ def test_files_here_must_be_those_there(api: Api, run: Deploy, here: Path, monke
         told = run("release", "up", "--version", "2.0")
         assert (told.code, "there is no set other" in told.err) == (Exit.REFUSED, True)
         wrong = release_here(run, "up", "--version", "nobody=2.0")
-        assert (wrong.code, "nobody is not a service of shop" in wrong.err) == (Exit.REFUSED, True)
+        assert (wrong.code, "shop has no service nobody" in wrong.err) == (Exit.REFUSED, True)
     assert len(api.scene.house.store.sets.of("shop")) == 1, "nothing was changed"
 
 

@@ -65,7 +65,7 @@ def request_unpacked(
     """
     contents, here = bundle.contents, Path.cwd()
     if order.service and order.service != contents.service:
-        raise Refused(f"{bundle.path} is about {contents.service}, not about {order.service}", "leave --service out")
+        raise Refused(f"{bundle.path} is for {contents.service}, not for {order.service}", "leave --service out")
     _refuse_unsigned(house, order, bundle)
     bundle.check()
     refuse_missing(house, bundle)

@@ -30,7 +30,7 @@ def write(file: IO[bytes]) -> None:
     found |= {name: place for name, place in _below(package, "deployer") if "/builtin/" not in name}
     for name in sorted(found):
         if len(name.encode()) > 100:
-            raise Refused(f"{name} has too long a name", "install deployer from its wheel")
+            raise Refused(f"the name of {name} is too long for a bundle", "install deployer from its wheel")
         data = found[name].read_bytes()
         mode = 0o755 if found[name].stat().st_mode & 0o111 else 0o644
         for piece in tape.member(name, len(data), [data], mode):

@@ -46,7 +46,7 @@ class Sent:
 def send(path: Path, host: Host, folder: str, clock: Clock) -> Sent:
     """Send a bundle to a folder of a host. Raise Refused, and Unreachable where the connection breaks."""
     if not _NAME.fullmatch(path.name):
-        raise Refused(f"{path.name!a} is not a name for a file there", "letters, digits and ._-")
+        raise Refused(f"{path.name!a} cannot be the name of a file there", "letters, digits and ._-")
     with opened(path) as bundle:
         bundle.check()
         contents = bundle.contents.data()
@@ -106,7 +106,7 @@ def receive(house: AppContext, source: IO[bytes], target: IO[bytes]) -> None:
 def _place(data: Mapping[str, Any]) -> Path:
     name, folder = str(data.get("name", "")), Path(str(data.get("folder", "")) or ".").expanduser()
     if not _NAME.fullmatch(name):
-        raise Refused(f"{name!a} is not a name for a file here", "letters, digits and ._-")
+        raise Refused(f"{name!a} cannot be the name of a file here", "letters, digits and ._-")
     if not folder.is_dir():
         raise Refused(f"there is no folder {folder} there", "name one: ssh://HOST/FOLDER")
     return folder.absolute() / name

@@ -141,7 +141,7 @@ def request_of(
     loaded = load(path, destination=order.destination, overlay=overlay, overrides=above, environ=environ, also=also)
     if order.service and loaded.manifest.service != order.service:
         raise Refused(
-            f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"
+            f"{order.manifest} is for {loaded.manifest.service}, not for {order.service}", "ask for that one"
         )
     return operations.DeployRequest(
         loaded,

@@ -78,7 +78,7 @@ def placing(nodes: Mapping[str, Node], links: Mapping[str, FleetHost], wanted: C
     """
     strange = sorted(e.name for node, e in links.items() if node not in nodes and e.name in wanted)
     if strange:
-        raise DriverFailed(f"{', '.join(strange)}: no node of this Swarm", "`docker swarm join` on that host")
+        raise DriverFailed(f"{', '.join(strange)}: not a node of this Swarm", "`docker swarm join` on that host")
     chosen = {id for id, node in nodes.items() if node.name in wanted} if wanted else set(nodes)
     ready = {id: nodes[id] for id in chosen if nodes[id].ready}
     if not ready:
