@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -79,7 +78,7 @@ class Unpacked:
         return FileLock(self._folder / ".lock").held(LOCK_SECONDS)
 
     def _unpack(self, bundle: Bundle, place: Path) -> None:
-        for half in self._folder.glob(".half-*"):  # the lock is ours: whoever made it was killed
+        for half in self._folder.glob(f"{files.HALF}*"):  # the lock is ours: whoever made it was killed
             shutil.rmtree(half)
         entries = (*bundle.contents.files, *bundle.contents.directory)
         needed = sum(entry.part.size for entry in entries if entry.part) + _SPARE
@@ -87,8 +86,7 @@ class Unpacked:
         if needed > free:
             raise Refused(f"{bundle.path} needs {needed:,} bytes in {self._folder}, {free:,} are free", "make room")
         lent = self.lent(set(bundle.index.left_out))
-        half = Path(tempfile.mkdtemp(prefix=".half-", dir=self._folder))
-        try:
+        with files.half_made(self._folder) as half:
             (half / CONTENTS).write_bytes(bundle.contents.data())
             for folder, entries in ((FILES, bundle.contents.files), (DIRECTORY, bundle.contents.directory)):
                 (half / folder).mkdir()
@@ -97,8 +95,6 @@ class Unpacked:
             os.sync()  # one flush of all, as for snapshots
             half.rename(place)
             files.sync(self._folder)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
 
 
 def _make(bundle: Bundle, entry: Entry, place: Path, lent: dict[str, Path]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 # A path that needs no quoting anywhere: in a proxy's configuration, its lists and maps, on its socket.
 PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
+HALF = ".half-"
 
 
 def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -> None:
@@ -71,6 +72,22 @@ def folder(path: Path, mode: int = 0o700) -> None:
         missing.chmod(mode)
     if not stat.S_ISDIR(path.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+@contextmanager
+def half_made(where: Path) -> Iterator[Path]:
+    """Make a new folder in another one, to be filled and then renamed: what is not is removed. Raises OSError.
+
+    Its name begins with `HALF`: what a maker left that was killed is removed by the next one.
+    """
+    import shutil
+    import tempfile
+
+    half = Path(tempfile.mkdtemp(prefix=HALF, dir=where))
+    try:
+        yield half
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def sync(folder: Path) -> None:

@@ -113,7 +113,7 @@ def test_our_own_state_in_the_directory_is_left_out(bench: ProcessBench, source:
     manifest = bench.manifest("1.0", command=["./serve"])
     first = inner.resolve(manifest, str(source), within(), silent).id
     assert inner.resolve(manifest, str(source), within(), silent).id == first
-    assert not list((source / ".deploy").rglob(".new-*"))
+    assert not list((source / ".deploy").rglob(".half-*"))
 
 
 def test_a_single_program_can_be_deployed(bench: ProcessBench, source: Path) -> None:

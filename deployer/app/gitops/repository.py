@@ -113,14 +113,11 @@ class Repository:
         with self._mutex:
             if not place.exists():
                 files.folder(place.parent)
-                half = Path(tempfile.mkdtemp(prefix=".half-", dir=place.parent))
-                try:
+                with files.half_made(place.parent) as half:
                     self._git(deadline, "clone", "--quiet", "--shared", "--no-checkout", str(self._mirror), str(half))
                     self._git(deadline, "checkout", "--quiet", "--detach", commit.name, within=half)
                     _refuse_ways_out(half, commit)
                     half.rename(place)
-                finally:
-                    shutil.rmtree(half, ignore_errors=True)
                 files.sync(place.parent)
             os.utime(place)
         return place
@@ -228,12 +225,9 @@ class Repository:
     def _begin(self, deadline: Deadline) -> None:
         shutil.rmtree(self._mirror, ignore_errors=True)
         files.folder(self.folder)
-        half = Path(tempfile.mkdtemp(prefix=".half-", dir=self.folder))
-        try:
+        with files.half_made(self.folder) as half:
             self._git(deadline, "init", "--quiet", "--bare", str(half), within=self.folder)
             half.rename(self._mirror)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
 
     def _commit(self, ref: str, deadline: Deadline) -> Commit:
         said = self._git(deadline, "log", "-1", "--no-show-signature", "--format=%H%n%s", ref)

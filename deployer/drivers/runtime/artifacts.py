@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -43,8 +42,7 @@ class Artifacts:
         tell("step.progress", text=f"copying {source}")
         files.folder(self._folder)
         self._sweep()
-        copy = Path(tempfile.mkdtemp(prefix=".new-", dir=self._folder))
-        try:
+        with files.half_made(self._folder) as copy:
             self._copy(source, copy, deadline)
             # Named after the copy: the source may change while it is read.
             identity = KIND + self._digest(copy)
@@ -52,8 +50,6 @@ class Artifacts:
             if not self._place(identity).is_dir():
                 copy.rename(self._place(identity))
             return identity
-        finally:
-            shutil.rmtree(copy, ignore_errors=True)  # renamed, when all went well
 
     def path(self, release: Release, identity: str = "") -> Path:
         """Give the snapshot of a release, or another that it keeps. Raises ImageGone when it is gone."""
@@ -79,7 +75,7 @@ class Artifacts:
 
     def _sweep(self) -> None:
         """Remove copies whose maker was killed, long ago enough that nobody can still be at work on them."""
-        for copy in self._folder.glob(".new-*"):
+        for copy in self._folder.glob(f"{files.HALF}*"):
             if abandoned(copy):
                 shutil.rmtree(copy, ignore_errors=True)
 
