@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from deployer.judge.bets import growth_of_proof, information
+from deployer.judge.bets import growth_of_proof
 from deployer.judge.errors import provable
 from deployer.judge.margin import Margin
 from deployer.model import FULL
@@ -33,13 +33,3 @@ def answers_needed(judge: Judge, share: int, following: int, error_rate: float) 
     rate = min(_HIGHEST_RATE, max(_LOWEST_RATE, error_rate))
     margin = provable(Margin(judge.errors.margin, judge.errors.add).before(following))
     return math.ceil(math.log(1 / judge.beta) / growth_of_proof(share / FULL, rate, margin))
-
-
-def answers_until_worse(judge: Judge, share: int, error_rate: float, candidate_rate: float) -> int:
-    """Give how many answers, of both sides, it takes at best to call a candidate with this error rate worse.
-
-    Raises ValueError where nothing is compared, or where the candidate fails no more often than stable.
-    """
-    if not 0 < share < FULL or candidate_rate <= error_rate:
-        raise ValueError(f"{candidate_rate} against {error_rate} at {share} basis points is never worse")
-    return math.ceil(math.log(1 / judge.alpha) / information(share / FULL, error_rate, candidate_rate))

@@ -21,7 +21,6 @@ NANO = 1_000_000_000
 NOWHERE = str(IPv4Address(0))  # the address of an instance that is on no node yet
 RESTART_SECONDS = 1  # between the end of an instance and its next start
 HEAVY = ("record", "home")  # labels that whoever looks at containers has no use for
-STARTING = ("new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting")
 ENDED = ("complete", "failed")  # by itself, and not because it was told to
 
 
