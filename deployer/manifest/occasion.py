@@ -1,4 +1,4 @@
-"""What people may be told of a service."""
+"""The occasions of which people may be told: `notify.on` of a manifest."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What strategies plan on."""
+"""What was observed of a service: the facts from which strategies make a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to run."""
+"""What a supervisor runs: a program, its environment, and how it is ended, kept as `spec.json` in its folder."""
 
 from __future__ import annotations
 

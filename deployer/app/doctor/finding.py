@@ -1,4 +1,4 @@
-"""A difference, and what puts it right."""
+"""What the doctor finds: a difference, how to fix it in words, and, where that is safe, the function that does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver of playbooks."""
+"""Playbooks over the instances of an environment and the hosts of an inventory, run by Ansible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes, configs and secrets."""
+"""Volumes, configs and secrets of a Compose file, as mounts and secrets of a manifest."""
 
 from __future__ import annotations
 

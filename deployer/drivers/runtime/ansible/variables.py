@@ -1,4 +1,4 @@
-"""What verbs are told of an instance."""
+"""The variables with which a lifecycle playbook is run for an instance."""
 
 from __future__ import annotations
 
