@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import subprocess
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployer.app.work_tree import NoWorkTree, head_of, uncommitted
 from deployer.core.errors import Refused
 from deployer.manifest import schema
 from deployer.model import GuestTerms, SecretText
@@ -39,7 +39,6 @@ _NOT_CONFIG = frozenset(
         "max_unavailable",
     }
 )
-GIT_SECONDS = 5
 
 
 def config_hash(
@@ -83,11 +82,11 @@ def built_version(
     """
     if manifest.build is None:
         return version
+    context = str((folder / manifest.build.context).resolve())
     try:
-        revision = _git(folder, "rev-parse", "--short=12", "HEAD")
-        context = str((folder / manifest.build.context).resolve())
-        changed = _changed(folder, context, {file.resolve() for file in (*files, folder / schema.FILE)})
-    except (OSError, subprocess.SubprocessError):
+        revision = head_of(folder)
+        changed = uncommitted(folder, context, {file.resolve() for file in (*files, folder / schema.FILE)})
+    except NoWorkTree:
         if version:
             return version
         why = f"{manifest.service}: `build` names the image by the Git revision, and {folder} is in no Git work tree"
@@ -99,29 +98,3 @@ def built_version(
             "commit them, name them in .gitignore, or build them anyway with --dirty",
         )
     return version or (f"{revision}-dirty" if changed else revision)
-
-
-def _changed(folder: Path, context: str, besides: Set[Path]) -> list[str]:
-    """Name the files of a build's context with changes that are not committed."""
-    root = Path(_git(folder, "rev-parse", "--show-toplevel"))
-    printed = _git(folder, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", context)
-    names = [entry[3:] for entry in printed.split("\0") if entry]
-    return [name for name in names if (root / name).resolve() not in besides]
-
-
-def git_revision(folder: Path) -> str:
-    """Give the revision of the work tree around a folder, with `+` when it has changes; nothing outside of Git."""
-    try:
-        head = _git(folder, "rev-parse", "--short=12", "HEAD")
-        return head + ("+" if head and _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    # What lies in the folder may be somebody else's: a repository among its files, whose settings name programs.
-    safe = ("-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false")
-    done = subprocess.run(
-        ["git", *safe, "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
-    )
-    return done.stdout.strip("\n")

@@ -62,7 +62,12 @@ def reference() -> str:
         if count >= MANY:
             shared.setdefault(names, meaning)  # one that means something else elsewhere is explained there
     context = click.Context(group(), info_name="deploy")
-    lines = [HEAD, *_table(_row(option, context) for option in options()), f"## {SHARED.capitalize()}\n", *_table(shared.items())]
+    lines = [
+        HEAD,
+        *_table(_row(option, context) for option in options()),
+        f"## {SHARED.capitalize()}\n",
+        *_table(shared.items()),
+    ]
     for section, helps in sections.items():
         lines.append(f"## {section}\n")
         for each in helps:

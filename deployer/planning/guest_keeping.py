@@ -15,8 +15,8 @@ class SeenGuest:
     """A guest as it was seen: `memory` is what it may use on each of its `hosts`, `use` what it uses there.
 
     `evicted` is the moment, 0 where it may run; then `by_person` says who wanted it, `until` up to when (0: not said),
-    and `not_before` when it may be let in again at the earliest, as it did not get healthy. `refused` says why its terms do not let it run now,
-    `stopped` why a host of it has stopped it by itself.
+    and `not_before` when it may be let in again at the earliest, as it did not get healthy. `refused` says why its
+    terms do not let it run now, `stopped` why a host of it has stopped it by itself.
     """
 
     service: str

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from deployer.app import releases
+from deployer.app import work_tree
 from deployer.app.operations import deployment
 from tests.conftest import state_folder
 from tests.documents import REPOSITORY
@@ -43,7 +43,7 @@ def state() -> Iterator[Path]:
         yield folder
 
 
-_revision = functools.cache(releases.git_revision)
+_revision = functools.cache(work_tree.git_revision)
 
 
 @pytest.fixture(autouse=True)
@@ -52,5 +52,5 @@ def _one_revision_of_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         deployment,
         "git_revision",
-        lambda folder: _revision(folder) if folder == REPOSITORY else releases.git_revision(folder),
+        lambda folder: _revision(folder) if folder == REPOSITORY else work_tree.git_revision(folder),
     )

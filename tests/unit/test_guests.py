@@ -16,8 +16,9 @@ import pytest
 from deployer.app import operations
 from deployer.app.guests import overview
 from deployer.app.operations import DeployRequest
-from deployer.app.releases import config_hash, git_revision
+from deployer.app.releases import config_hash
 from deployer.app.wiring import open_house
+from deployer.app.work_tree import git_revision
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, Exit, ManifestRefused, Refused
 from deployer.drivers.runtime.docker.ground import HostGround

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,8 @@ from deployer.app.bundles import tree
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.image import PULL_SECONDS, made_image, note_of, path_of
-from deployer.app.releases import GIT_SECONDS, built_version, git_revision, version_of
+from deployer.app.releases import built_version, version_of
+from deployer.app.work_tree import git_revision, last_commit
 from deployer.bundle import elf, sealing, signing, tape
 from deployer.bundle.collect import Collected, collect, collect_directory, part_of
 from deployer.bundle.contents import Contents, Data, OciImage, Part, Sealed, digest_of
@@ -194,7 +194,7 @@ def _manifest(request: DeployRequest, reference: str) -> bytes:
 
 def _contents(request: DeployRequest, image: OciImage | None, files: Collected, directory: Collected) -> Contents:
     loaded = request.loaded
-    who, when, why = _commit(loaded.folder)
+    who, when, why = last_commit(loaded.folder)
     return Contents(
         format=1,
         service=loaded.manifest.service,
@@ -209,17 +209,6 @@ def _contents(request: DeployRequest, image: OciImage | None, files: Collected, 
         directory=directory.sorted(),
         machines=_machines(directory),
     )
-
-
-def _commit(folder: Path) -> tuple[str, int, str]:
-    """Return who made the commit of a folder, when, and its subject; nothing outside of Git."""
-    command = ["git", "-C", str(folder), "log", "-1", "--no-show-signature", "--format=%an <%ae>%n%ct%n%s"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
-        who, when, why = done.stdout.rstrip("\n").split("\n", 2)
-        return who, int(when), why
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return "", 0, ""
 
 
 def _epoch() -> int:

@@ -262,7 +262,7 @@ def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: 
 def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOLLOW_LIMIT) -> RolloutResult:
     """Show the events of a rollout that another process drives, until it ends or is held.
 
-    Raises Abandoned when its process is gone any more.
+    Raise Abandoned when its process is gone.
     """
     deadline = Deadline.after(house.clock, limit)
     while not house.stop.asked.is_set():

@@ -22,7 +22,8 @@ from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import refuse_kept, refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.app.operations.request_check import CheckedRequest, check, fit, planned_by
-from deployer.app.releases import config_hash, git_revision, version_of
+from deployer.app.releases import config_hash, version_of
+from deployer.app.work_tree import git_revision
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Locked, Refused
 from deployer.core.host import NOT_SAID, Meant

@@ -140,9 +140,7 @@ def request_of(
     also = partial(wrong_with, order.tenant)
     loaded = load(path, destination=order.destination, overlay=overlay, overrides=above, environ=environ, also=also)
     if order.service and loaded.manifest.service != order.service:
-        raise Refused(
-            f"{order.manifest} is for {loaded.manifest.service}, not for {order.service}", "ask for that one"
-        )
+        raise Refused(f"{order.manifest} is for {loaded.manifest.service}, not for {order.service}", "ask for that one")
     return operations.DeployRequest(
         loaded,
         order.strategy or loaded.manifest.strategy_name,

@@ -10,7 +10,7 @@ from typing import Any
 
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
-from deployer.app.releases import git_revision
+from deployer.app.work_tree import git_revision
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Tell
