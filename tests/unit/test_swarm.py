@@ -10,7 +10,7 @@ import docker.errors
 import pytest
 import requests
 
-from deployer.core.clock import SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, MachinesSilent
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
@@ -20,8 +20,10 @@ from deployer.drivers.runtime.swarm.managers import Managers, leaderless
 from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
 from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
 from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
+from deployer.drivers.runtime.swarm.starting import PENDING_SECONDS, await_running
 from deployer.manifest.models import Manifest
 from deployer.model import InstanceSpec, Release
+from tests.memory import FakeClock
 from tests.waiting import within
 
 LABELS = {
@@ -164,10 +166,40 @@ def test_what_a_manager_made_that_gave_no_answer_is_not_made_again(monkeypatch: 
     manager, runtime = LostAnswer(), SwarmRuntime(SystemClock(), SwarmOwner("one"), [])
     monkeypatch.setattr(runtime, "_view", manager)
     monkeypatch.setattr(SwarmImages, "keep", lambda *_: "sha256:f")
-    described = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80, "runtime": "swarm"})
-    release = Release("shop", 2, "1.0", "shop:1", "sha256:f", described, config_hash="c")
-    runtime._create(InstanceSpec(release, "green", 1, rollout=7, address="127.0.0.1:21001"), {}, within())
+    runtime._create(spec(), {}, within())
     assert manager.made == ["shop-r2-1"]
+
+
+def spec() -> InstanceSpec:
+    described = {"service": "shop", "image": "shop:1", "port": 80, "runtime": "swarm", "stop": {"grace": "10s"}}
+    release = Release("shop", 2, "1.0", "shop:1", "sha256:f", Manifest.model_validate(described), config_hash="c")
+    return InstanceSpec(release, "green", 1, rollout=7, address="127.0.0.1:21001")
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"),
+    [
+        ("no suitable node (host-mode port already in use on 1 node)", PENDING_SECONDS + 10.0),
+        ("no suitable node (insufficient resources on 1 node)", PENDING_SECONDS),
+    ],
+)
+def test_a_start_waits_for_the_port_of_an_instance_that_is_ending_longer_than_for_a_node(
+    said: str, waits: float
+) -> None:
+    waiting = task(1, "", "pending")
+    waiting["Status"]["Err"] = said
+
+    def start(fits_after: float) -> None:
+        clock = FakeClock(at=0.0)
+
+        def look() -> Standing:
+            return Standing.of(service(), [task(1, "id1", "running") if clock.at >= fits_after else waiting])
+
+        await_running(spec(), look, lambda: None, Deadline.after(clock, 60.0))
+
+    start(waits - 1.0)
+    with pytest.raises(DriverFailed, match="no node fits: no suitable node"):
+        start(waits + 1.0)
 
 
 LOST_LEADER = [

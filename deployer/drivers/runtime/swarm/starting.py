@@ -11,6 +11,7 @@ from deployer.model import InstanceSpec
 
 LOOK_SECONDS = 0.1
 NO_IMAGE = "No such image"
+PORT_TAKEN = "host-mode port already in use"  # by a task that is told to end, and has until `stop.grace` for that
 SUPPLIES = 3  # times that a node may turn out to lack the image
 PENDING_SECONDS = 5.0  # after which a task that no node takes is given up: nodes may be about to be ready
 
@@ -23,7 +24,11 @@ def await_running(
     `look` reads its service, `supply` brings its image to nodes that are ready by now: one that came back just before
     has none, and the Swarm tries it again. Raise DriverFailed where no node takes the task or none can start it.
     """
-    patience, supplied = Deadline.after(deadline.clock, min(PENDING_SECONDS, deadline.left())), 0
+    grace, supplied = spec.release.manifest.stop.grace, 0
+    patience, for_port = (
+        Deadline.after(deadline.clock, min(seconds, deadline.left()))
+        for seconds in (PENDING_SECONDS, PENDING_SECONDS + grace)
+    )
 
     def begun() -> bool:
         nonlocal supplied
@@ -41,9 +46,10 @@ def await_running(
             _refuse(spec, str(ended["Status"].get("Err") or ""))
             return True
         task = standing.task
-        if task is not None and task["Status"]["State"] == "pending" and patience.passed():
-            said = task["Status"].get("Err") or task["Status"].get("Message") or "no reason given"
-            raise DriverFailed(f"{spec.name}: no node fits: {said}", "`docker node ls`; see `limits` and `hosts`")
+        if task is not None and task["Status"]["State"] == "pending":
+            said = str(task["Status"].get("Err") or task["Status"].get("Message") or "no reason given")
+            if (for_port if PORT_TAKEN in said else patience).passed():
+                raise DriverFailed(f"{spec.name}: no node fits: {said}", "`docker node ls`; see `limits` and `hosts`")
         return False
 
     deadline.until(begun, f"start {spec.name}", every=LOOK_SECONDS)
