@@ -12,7 +12,8 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.control import unapproved
 from deployer.app.operations.execution import committed
 from deployer.core.limits import REASON
-from deployer.planning.steps import Approve, Observe, Watch
+from deployer.model import Release
+from deployer.planning.steps import Approve, Observe, Step, Watch
 from deployer.server.guard import Caller
 from deployer.server.page.frame import words
 from deployer.store import Rollout, person_of
@@ -45,15 +46,93 @@ def asks(house: AppContext, service: str, caller: Caller) -> tuple[Dialog, ...]:
     return tuple(_of_rollout(house, rollout, caller) if rollout else _of_rest(house, service))
 
 
-def _approval(
-    gate: operations.Gate, rollout: Rollout, caller: Caller, new: str, back_to: str, back: Sequence[str]
-) -> Iterator[Dialog]:
+@dataclass(frozen=True)
+class _Moment:
+    """A rollout as it is now: whom it brings, whom users would return to, what is left, and whether anybody runs it."""
+
+    rollout: Rollout
+    candidate: Release
+    old: str
+    left: Sequence[Step]
+    driven: bool
+    promoted: bool
+
+    @property
+    def new(self) -> str:
+        """Name the candidate."""
+        return named(self.candidate.number, self.candidate.version)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What the API is sent about any of it."""
+        return {"rollout": self.rollout.number}
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for somebody."""
+        return bool(self.rollout.outcome)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may still be promoted."""
+        return self.rollout.phase == "forward" and not self.promoted
+
+    @property
+    def on_to(self) -> str:
+        """Say what a promotion does."""
+        if self.candidate.served:
+            return f"All users of {self.rollout.service} go to {self.new} now"
+        return f"{self.new} becomes the live release of {self.rollout.service}"
+
+    @property
+    def back_to(self) -> str:
+        """Say what an abort does."""
+        if self.candidate.served:
+            return f"All users of {self.rollout.service} return to {self.old} at once; then {self.new} is removed:"
+        return f"{self.new} is stopped, and {self.old} works on:"
+
+    def back(self) -> list[str]:
+        """Say the steps of a rollback."""
+        return [step.explain() for step in self.rollout.plan.back]
+
+    def at_once(self) -> list[str]:
+        """Say the steps of a promotion that waits for nothing."""
+        return [step.explain() for step in self.left if not isinstance(step, Watch | Observe | Approve)]
+
+
+def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator[Dialog]:
+    origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
+    now = _Moment(
+        rollout,
+        house.store.releases.get(rollout.service, rollout.release),
+        named(origin.number, origin.version) if origin else "nothing",
+        [step for _, step in house.store.journal.left(rollout)],
+        driven=house.store.locks.read(rollout.service) is not None,
+        promoted=committed(house, rollout),
+    )
+    if (gate := operations.gate_of(house.store, rollout, house.clock.now())) is not None:
+        yield from _approval(gate, now, caller)
+    if now.undecided:
+        if not (ahead := unapproved(house.store, rollout)):
+            yield _promote(now)
+        elif caller.token.may("admin"):
+            yield _force(now, ahead)
+    if now.undecided and now.driven and not now.held:
+        yield _pause(now)
+    if now.held or not now.driven:
+        yield _resume(now)
+    if now.undecided or (now.held and not now.promoted):
+        yield Dialog(
+            "abort", "Abort", f"Abort the rollout of {now.new}?", now.back_to, now.back(), now.body, "danger"
+        )
+
+
+def _approval(gate: operations.Gate, now: _Moment, caller: Caller) -> Iterator[Dialog]:
     """Ask for a consent, if the caller is one of those whose it is."""
-    name = caller.token.name
-    if gate.step.allows(name, caller.token.role, person_of(rollout.started_by)):
+    name, plan = caller.token.name, now.rollout.plan
+    if gate.step.allows(name, caller.token.role, person_of(now.rollout.started_by)):
         return
     said = {voice.person.casefold(): voice.refused for voice in gate.voices}
-    body = {"rollout": rollout.number}
     others = gate.missing - 1
     after = (
         f"{others} more must approve, then it goes on:"
@@ -61,59 +140,37 @@ def _approval(
         else "No further approval is needed; it continues:"
     )
     if said.get(name.casefold()) is not False:
-        steps = [step.explain() for step in rollout.plan.forward[gate.n + 1 : rollout.plan.commit + 1]]
-        yield Dialog("approve", "Approve", f"Approve {new}?", f"You approve as {name}. {after}", steps, body, "main")
-    what = f"You refuse as {name}. {back_to}"
-    refused = {**body, "refuse": True}
-    yield Dialog("refuse", "Refuse", f"Refuse {new}?", what, back, refused, "danger", "approve", firm=True)
+        steps = [step.explain() for step in plan.forward[gate.n + 1 : plan.commit + 1]]
+        what = f"You approve as {name}. {after}"
+        yield Dialog("approve", "Approve", f"Approve {now.new}?", what, steps, now.body, "main")
+    what = f"You refuse as {name}. {now.back_to}"
+    refused = {**now.body, "refuse": True}
+    yield Dialog("refuse", "Refuse", f"Refuse {now.new}?", what, now.back(), refused, "danger", "approve", firm=True)
 
 
-def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator[Dialog]:
-    candidate = house.store.releases.get(rollout.service, rollout.release)
-    new = named(candidate.number, candidate.version)
-    origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
-    old = named(origin.number, origin.version) if origin else "nothing"
-    on_to, back_to = f"{new} becomes the live release of {rollout.service}", f"{new} is stopped, and {old} works on:"
-    if candidate.served:
-        on_to = f"All users of {rollout.service} go to {new} now"
-        back_to = f"All users of {rollout.service} return to {old} at once; then {new} is removed:"
-    body = {"rollout": rollout.number}
-    left = [step for _, step in house.store.journal.left(rollout)]
-    back = [step.explain() for step in rollout.plan.back]
-    driven, forward = house.store.locks.read(rollout.service) is not None, rollout.phase == "forward"
-    held, over = bool(rollout.outcome), committed(house, rollout)
-    gate = operations.gate_of(house.store, rollout, house.clock.now())
-    if gate is not None:
-        yield from _approval(gate, rollout, caller, new, back_to, back)
-    ahead = forward and unapproved(house.store, rollout)
-    if forward and not over and ahead and caller.token.may("admin"):
-        whose = " and that of ".join(step.whose() for step in ahead)
-        what = f"{on_to}, without the approval of {whose}. That is recorded:"
-        steps = [step.explain() for step in left if not isinstance(step, Watch | Observe | Approve)]
-        forced = {**body, "force": True}
-        question = f"Promote {new} without approval?"
-        yield Dialog("force", "Promote anyway", question, what, steps, forced, "danger", "promote", firm=True)
-    if forward and not over and not ahead:
-        yield Dialog(
-            "promote",
-            "Promote",
-            f"Promote {new}?",
-            f"{on_to}. Remaining checks and approvals are skipped:",
-            [step.explain() for step in left if not isinstance(step, Watch | Observe | Approve)],
-            body,
-            "main",
-        )
-    if driven and not held and forward and not over:
-        share = f"pause {new} {'at its present share' if candidate.served else 'as it is'}"
-        what = f"The rollout of {rollout.service} stops where it is and goes on when somebody resumes it:"
-        yield Dialog("pause", "Pause", f"Pause the rollout of {new}?", what, [share], body)
-    if held or not driven:
-        what, steps = f"The rollout to {new} goes on where it stopped:", [step.explain() for step in left]
-        if not forward:
-            what, steps = f"The rollback to {old} continues:", back
-        yield Dialog("resume", "Resume", f"Resume the rollout of {new}?", what, steps, body)
-    if not over and (forward or held):
-        yield Dialog("abort", "Abort", f"Abort the rollout of {new}?", back_to, back, body, "danger")
+def _promote(now: _Moment) -> Dialog:
+    what = f"{now.on_to}. Remaining checks and approvals are skipped:"
+    return Dialog("promote", "Promote", f"Promote {now.new}?", what, now.at_once(), now.body, "main")
+
+
+def _force(now: _Moment, ahead: Sequence[Approve]) -> Dialog:
+    whose = " and that of ".join(step.whose() for step in ahead)
+    what = f"{now.on_to}, without the approval of {whose}. That is recorded:"
+    question, forced = f"Promote {now.new} without approval?", {**now.body, "force": True}
+    return Dialog("force", "Promote anyway", question, what, now.at_once(), forced, "danger", "promote", firm=True)
+
+
+def _pause(now: _Moment) -> Dialog:
+    share = f"pause {now.new} {'at its present share' if now.candidate.served else 'as it is'}"
+    what = f"The rollout of {now.rollout.service} stops where it is and goes on when somebody resumes it:"
+    return Dialog("pause", "Pause", f"Pause the rollout of {now.new}?", what, [share], now.body)
+
+
+def _resume(now: _Moment) -> Dialog:
+    what, steps = f"The rollout to {now.new} goes on where it stopped:", [step.explain() for step in now.left]
+    if now.rollout.phase != "forward":
+        what, steps = f"The rollback to {now.old} continues:", now.back()
+    return Dialog("resume", "Resume", f"Resume the rollout of {now.new}?", what, steps, now.body)
 
 
 def _of_rest(house: AppContext, service: str) -> Iterator[Dialog]:
