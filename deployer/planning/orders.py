@@ -121,5 +121,10 @@ class RolloutResult:
     text: str
     rollout: int
 
+    @classmethod
+    def at_once(cls, text: str) -> Self:
+        """Return that an order is done, for which no rollout was needed."""
+        return cls("done", Exit.DONE, text, 0)
+
 
 UNFOLLOWED = RolloutResult("paused", Exit.DONE, "no longer following; the release goes on", 0)

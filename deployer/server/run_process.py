@@ -113,12 +113,12 @@ def answered(app: App, order: Order, sink: Sink, stop: StopRequest) -> tuple[Rol
         text = f"a release of {', '.join(services)}"
         if all(each.same for each in proposed):
             text = f"{', '.join(services)}: what is asked for is live already, nothing to deploy"
-        return RolloutResult("done", Exit.DONE, text, 0), {"services": services}
+        return RolloutResult.at_once(text), {"services": services}
     found = app.plan(order)
     text = f"{found.plan.strategy} of {found.plan.version}"
     if found.same:
         text = f"{found.plan.version} is live already: nothing to deploy"
-    return RolloutResult("done", Exit.DONE, text, 0), {"same": found.same, **found.plan.to_dict()}
+    return RolloutResult.at_once(text), {"same": found.same, **found.plan.to_dict()}
 
 
 def _ahead(state: Path, run: Run) -> str:

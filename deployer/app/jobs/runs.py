@@ -18,7 +18,6 @@ from deployer.core.errors import (
     Aborted,
     DeployError,
     Detached,
-    Exit,
     Locked,
     MachinesSilent,
     Refused,
@@ -249,7 +248,7 @@ class _JobOutput:
 
 def _ending(run: JobRun) -> RolloutResult:
     if run.outcome == "done":
-        return RolloutResult("done", Exit.DONE, run.text, 0)
+        return RolloutResult.at_once(run.text)
     if run.outcome == "aborted":
         raise Aborted(run.text)
     raise StepFailed(run.text, f"`deploy logs --job {run.job}` has its output")

@@ -15,7 +15,7 @@ from deployer.app.operations.execution import ADJUSTING, begun, locked
 from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.needs import note_load
 from deployer.app.operations.port_capacity import refuse_crowded
-from deployer.core.errors import DeployError, Exit, Locked, Refused
+from deployer.core.errors import DeployError, Locked, Refused
 from deployer.core.limits import MOST_REPLICAS
 from deployer.engine import RolloutResult, drive
 from deployer.model import Release
@@ -61,7 +61,7 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
             return ending
         text = f"{release.name} has {_counted(release)} already"
         house.tell(service, text)
-        return RolloutResult("done", Exit.DONE, text, 0)
+        return RolloutResult.at_once(text)
 
 
 def regrown(house: AppContext, service: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
 from deployer.core.clock import Deadline
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import Refused
 from deployer.engine import RolloutResult
 from deployer.model import PLACES
 from deployer.planning.recipes import HANDOVER_SECONDS
@@ -41,7 +41,7 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         house.store.audit.record(
             AuditEntry("drain", service, release=releases[0].number, detail=text, reason=reason), lock
         )
-    return RolloutResult("done", Exit.DONE, text, 0)
+    return RolloutResult.at_once(text)
 
 
 def _told(closed: int, requests: int, patience: float) -> str:

@@ -10,7 +10,7 @@ from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way, refuse_open
 from deployer.app.operations.execution import ADJUSTING, begun, locked
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import Refused
 from deployer.engine import RolloutResult, drive
 from deployer.planning.contract import contract_plan
 from deployer.planning.orders import CONTRACT
@@ -31,7 +31,7 @@ def contract(house: AppContext, service: str, *, drop: bool = False, reason: str
         if any((r.strategy, r.outcome) == (CONTRACT, "done") for r in past):
             text = f"the contract of {release.name} is done already: nothing to do"
             house.tell(service, text)
-            return RolloutResult("done", Exit.DONE, text, 0)
+            return RolloutResult.at_once(text)
         brought = (r.folder for r in past if not r.plan.adjusts)
         drivers = house.drivers(release, folder := next(brought, Path.cwd()))
         lost = drivers.traffic.lost(service)

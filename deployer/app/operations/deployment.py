@@ -25,7 +25,7 @@ from deployer.app.operations.request_check import CheckedRequest, check, fit, pl
 from deployer.app.releases import config_hash, version_of
 from deployer.app.work_tree import git_revision
 from deployer.core.clock import Deadline
-from deployer.core.errors import Exit, Locked, Refused
+from deployer.core.errors import Locked, Refused
 from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
@@ -131,7 +131,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         if prepared.live:
             text = leave_live(house, prepared)
             house.tell(checked.service, text)
-            return RolloutResult("done", Exit.DONE, text, 0)
+            return RolloutResult.at_once(text)
         make_room(house, checked.service, [(prepared.proposal.release, prepared.proposal.plan)])
         record(house, prepared)
         plan, folder = prepared.proposal.plan, request.loaded.folder

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from deployer.app import operations
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import Refused
 from deployer.planning.orders import Order, RolloutResult
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _perform(house: AppContext, order: Order) -> RolloutResult:
             return admit_service(house, service, reason)
         case "down":
             removed = ", ".join(operations.down(house, service, reason)) or "nothing was running"
-            return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
+            return RolloutResult.at_once(f"{service} is down; removed: {removed}")
         case "release-lock":
             return _release_lock(house, service, reason)
         case "start" | "plan" | "run":
@@ -184,4 +184,4 @@ def _release_lock(house: AppContext, service: str, reason: str) -> RolloutResult
     text = f"the lock of {service} was taken from {held.owner} ({held.where}), {held.purpose}: {reason}"
     if house.store.locks.is_changing(held):
         text += f"\nit is in the middle of a change: nobody else gets the lock before that is over; {held.how_to_end()}"
-    return RolloutResult("done", Exit.DONE, text, 0)
+    return RolloutResult.at_once(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import follow, resume
 from deployer.app.operations.execution import committed
-from deployer.core.errors import Abandoned, Exit
+from deployer.core.errors import Abandoned
 from deployer.engine import RolloutResult
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.rollback import LATE_SECONDS
@@ -33,7 +33,7 @@ def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
         return None
     text = f"nothing was changed: {since}; `deploy rollback --again` rolls this one back, too, or `--to N`"
     house.tell(service, text)
-    return RolloutResult("done", Exit.DONE, text, 0)
+    return RolloutResult.at_once(text)
 
 
 def brought_back(house: AppContext, service: str) -> str:

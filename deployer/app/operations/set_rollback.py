@@ -32,7 +32,7 @@ from deployer.app.operations.sets import (
     together,
 )
 from deployer.core.clock import Deadline
-from deployer.core.errors import Abandoned, Exit, NothingInProgress, Refused
+from deployer.core.errors import Abandoned, NothingInProgress, Refused
 from deployer.engine import RolloutResult
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.rollback import LATE_SECONDS
@@ -56,7 +56,7 @@ def rollback_set(house: AppContext, name: str, *, again: bool = False, reason: s
     if ending := _leave_open(house, newest, again=again, reason=reason):
         return ending
     if not again and (text := _lately(house, newest)):
-        return RolloutResult("done", Exit.DONE, text, 0)
+        return RolloutResult.at_once(text)
     group, targets = way_back(house, name)
     for service in targets:
         make_way(house, service, "a rollback does not wait for it")

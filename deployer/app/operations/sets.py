@@ -17,7 +17,7 @@ from deployer.app.operations.deployment import DeployPlan, Prepared, clear_way, 
 from deployer.app.operations.execution import begun, locked
 from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.request_check import CheckedRequest, check
-from deployer.core.errors import Exit, Locked, NoSetInProgress, NothingInProgress, Refused
+from deployer.core.errors import Locked, NoSetInProgress, NothingInProgress, Refused
 from deployer.drivers.ports import Drivers
 from deployer.engine import Drive, RolloutResult, drive, set_ending
 from deployer.planning.orders import UNFOLLOWED
@@ -89,7 +89,7 @@ def deploy_set(house: AppContext, wanted: SetRequest) -> RolloutResult:
             house.tell(service, leave_live(house, each))
         moved = {service: each for service, each in prepared.items() if not each.live}
         if not moved:
-            return RolloutResult("done", Exit.DONE, f"all of {wanted.name} is live already: nothing to do", 0)
+            return RolloutResult.at_once(f"all of {wanted.name} is live already: nothing to do")
         plans = _woven({service: each.proposal for service, each in moved.items()}, wanted)
         begin = [(each.proposal.release, plans[service]) for service, each in moved.items()]
         make_room(house, f"the set {wanted.name}", begin)
