@@ -59,12 +59,10 @@ def rollback(
         except Locked:
             hurried = hurried or end_handover(house, service, reason)
             held = house.store.locks.read(service)
-            if hurried and not deadline.passed():
-                house.clock.sleep(FOLLOW_SECONDS)
-                continue
-            if meant or deadline.passed() or (held is not None and not held.purpose.startswith(PURPOSE)):
+            busy = held is not None and not held.purpose.startswith(PURPOSE)  # else a rollback is about to begin or end
+            if deadline.passed() or (not hurried and (meant or busy)):
                 raise
-            house.clock.sleep(FOLLOW_SECONDS)  # somebody else's rollback is about to begin, or to be written down
+            house.clock.sleep(FOLLOW_SECONDS)  # whoever has it gives it back soon
 
 
 def _rollback(
