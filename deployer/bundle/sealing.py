@@ -49,4 +49,4 @@ def _option(recipient: str) -> str:
 def _age(*arguments: str, given: bytes) -> bytes:
     """Run age; what it reads goes through no file, and no argument holds it."""
     deadline = Deadline.after(SystemClock(), SECONDS)
-    return commands.run(["age", *arguments], Path.cwd(), os.environ, deadline.left, most=2 * MOST, stdin=given).out
+    return commands.run(["age", *arguments], Path.cwd(), os.environ, deadline.left, most=2 * MOST, stdin=given)

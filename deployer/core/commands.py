@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 _STDERR_LINES = 5
@@ -25,14 +24,6 @@ class CommandFailed(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
-class Printed:
-    """What a command printed on its way to exit code 0."""
-
-    out: bytes
-    err: bytes
-
-
 def run(
     command: Sequence[str],
     folder: Path,
@@ -43,8 +34,9 @@ def run(
     private: bool = False,
     stdin: bytes = b"",
     heard: Callable[[bytes], None] | None = None,
-) -> Printed:
-    """Run a command in a folder; `left` says how many seconds remain, `most` how many bytes it may print.
+) -> bytes:
+    """Run a command in a folder, and return what it printed to stdout; `left` says how many seconds remain, `most` how
+    many bytes it may print.
 
     It reads `stdin`, which is in memory only.
 
@@ -90,7 +82,7 @@ def run(
                 code,
             )
         raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}", code=code)
-    return Printed(out, err)
+    return out
 
 
 def _in_memory(content: bytes) -> int:

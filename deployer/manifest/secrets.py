@@ -115,4 +115,4 @@ def _from_command(command: Sequence[str], folder: Path, environ: Mapping[str, st
         printed = commands.run(command, folder, environ, lambda: end - time.monotonic(), most=MAX_BYTES, private=True)
     except commands.CommandFailed as failed:
         raise _Failed(failed.message, failed.hint) from failed
-    return _text(printed.out)
+    return _text(printed)

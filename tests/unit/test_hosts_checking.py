@@ -36,9 +36,9 @@ FIT: dict[str, Any] = {
 def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, **told: Any) -> dict[str, Trait]:
     clock = SystemClock()
 
-    def run(line: list[str], *_: Any, **__: Any) -> commands.Printed:
+    def run(line: list[str], *_: Any, **__: Any) -> bytes:
         assert line[0] == "ssh"
-        return commands.Printed(json.dumps({**FIT, "now": clock.now() + skew, **told}).encode(), b"")
+        return json.dumps({**FIT, "now": clock.now() + skew, **told}).encode()
 
     monkeypatch.setattr(commands, "run", run)
     (found,) = examine([host], WEB, EDGE, clock, 5)
@@ -107,7 +107,7 @@ def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: 
 def test_what_ssh_says_is_said_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, code: int, said: str, text: str
 ) -> None:
-    def fail(*_: Any, **__: Any) -> commands.Printed:
+    def fail(*_: Any, **__: Any) -> bytes:
         raise commands.CommandFailed(said, code=code)
 
     monkeypatch.setattr(commands, "run", fail)
@@ -120,7 +120,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 
 
 def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Printed(b"Welcome!\n", b""))
+    monkeypatch.setattr(commands, "run", lambda *_, **__: b"Welcome!\n")
 
     (found,) = examine([HOST], WEB, EDGE, SystemClock(), 5)
 
@@ -157,14 +157,14 @@ def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monke
 
 
 def test_the_page_shows_what_a_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(line: list[str], *_: Any, **__: Any) -> commands.Printed:
+    def run(line: list[str], *_: Any, **__: Any) -> bytes:
         if "web2.example.com" in line:
             raise commands.CommandFailed(
                 "ssh: connect to host web2.example.com port 22: Connection timed out", code=255
             )
         fit = {**FIT, "system": "Debian GNU/Linux 13 (trixie)", "engine": {"version": "26.1.5+dfsg1"}}
         disk = {"free": int(39.0 * (1 << 30)), "size": int(39.3 * (1 << 30))}
-        return commands.Printed(json.dumps({**fit, "disk": disk, "now": SystemClock().now()}).encode(), b"")
+        return json.dumps({**fit, "disk": disk, "now": SystemClock().now()}).encode()
 
     monkeypatch.setattr(commands, "run", run)
     hosts = [Host(n, n, "ssh", f"{n}.example.com", user="deploy", groups=("web",)) for n in ("web1", "web2")]

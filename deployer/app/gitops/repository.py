@@ -241,10 +241,10 @@ class Repository:
 
     def _run(self, command: list[str], folder: Path, deadline: Deadline, given: Mapping[str, str]) -> str:
         try:
-            done = commands.run(command, folder, {**self._environ, **given}, deadline.left, most=_MOST)
+            printed = commands.run(command, folder, {**self._environ, **given}, deadline.left, most=_MOST)
         except commands.CommandFailed as error:
             raise DriverFailed(f"{self.url}: {error.message}", error.hint) from None
-        return done.out.decode(errors="replace")
+        return printed.decode(errors="replace")
 
 
 def _refuse_ways_out(folder: Path, commit: Commit) -> None:

@@ -46,8 +46,8 @@ def written(message: bytes, signature: str = "") -> Iterator[tuple[Path, Path]]:
 def run(command: Sequence[str], stdin: bytes = b"", environ: Mapping[str, str] = os.environ) -> str:
     """Run a program; return what it printed. Raise CommandFailed."""
     deadline = Deadline.after(SystemClock(), SECONDS)
-    done = commands.run(command, Path.cwd(), environ, deadline.left, most=_MOST, stdin=stdin)
-    return done.out.decode(errors="replace")
+    printed = commands.run(command, Path.cwd(), environ, deadline.left, most=_MOST, stdin=stdin)
+    return printed.decode(errors="replace")
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
     line = [sys.executable, "-c", text] if host.connection == "local" else [*ssh.line(host, QUICK), _remote(text)]
     printed = commands.run(line, Path("/"), os.environ, deadline.left, most=_MOST)
     try:
-        told = json.loads(printed.out)
+        told = json.loads(printed)
     except ValueError:
         told = None
     if not isinstance(told, dict):

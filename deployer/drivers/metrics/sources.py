@@ -62,7 +62,7 @@ class SourceMetrics:
 
     def _command(self, metric: Metric, side: MetricSide, deadline: Deadline) -> str:
         command = [fill(word, side.words()) for word in metric.command or ()]
-        return commands.run(command, self._folder, os.environ, deadline.left, most=MOST).out.decode(errors="replace")
+        return commands.run(command, self._folder, os.environ, deadline.left, most=MOST).decode(errors="replace")
 
 
 def _filled(url: str, side: MetricSide) -> str:

@@ -110,7 +110,7 @@ class _Asked:
             except commands.CommandFailed as failed:
                 said = _ERROR.search(failed.message)
                 return _Problem(failed.code, said["text"] if said else failed.message)
-        if not _claims(printed.out, name.rpartition("@")[2]):
+        if not _claims(printed, name.rpartition("@")[2]):
             return _Problem(0, "cosign found a signature, but not of this digest")
         return None
 

@@ -109,7 +109,7 @@ class HostPresence:
         except commands.CommandFailed as failed:
             unreached = ssh.unreached(failed, question.host)
             return HostAnswer(unreached.message if unreached else failed.message)
-        lines = (line.split() for line in printed.out.decode(errors="replace").splitlines())
+        lines = (line.split() for line in printed.decode(errors="replace").splitlines())
         said = {words[0]: seen for words in lines if words and (seen := _seen(words[1:]))}
         # What a script does not name is not there any more.
         found = {name: said.get(name, InstanceReport("exited")) for name in question.names}

@@ -59,4 +59,4 @@ class HostGround:
                 f"{self._where} cannot keep guests ({words[0]}): {failed.message}",
                 "it needs root (or sudo without a password), nft, and cgroups that it may change (docs/guests.md)",
             ) from failed
-        return printed.out.decode("utf-8", "replace").split("\n")[:-1]
+        return printed.decode("utf-8", "replace").split("\n")[:-1]
