@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from deployer.app import queries
 from deployer.cli.opening import open_app
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, common, is_for_command
 from deployer.cli.output import print_result, save
 from deployer.cli.session import house
 from deployer.cli.values import WholeNumber
@@ -27,10 +26,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 @click.pass_context
 def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -> int:
     """List who did what, why, from where, and the result; newest first."""
-    if ctx.invoked_subcommand:
-        given = [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]
-        if given:
-            raise click.UsageError(f"write options behind `{ctx.invoked_subcommand}`", ctx)
+    if is_for_command(ctx):
         return int(Exit.DONE)
     with open_app(common) as there:
         print_result(there.audit(limit, service or ""), common.output)

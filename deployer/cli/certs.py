@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, common, is_for_command
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
 from deployer.core.errors import Exit, Refused
@@ -28,9 +27,7 @@ _MARKS = {"kept": "✓", "due": "·", "issued": "✓", "waiting": "!", "failed":
 @click.pass_context
 def certs(ctx: click.Context, common: Common) -> int:
     """List certificates: domain, issuer, days left, and the serial number that each proxy shows to a client."""
-    if ctx.invoked_subcommand:
-        if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
-            raise click.UsageError(f"write options after `{ctx.invoked_subcommand}`", ctx)
+    if is_for_command(ctx):
         return int(Exit.DONE)
     from deployer.app.certificates import listed
 

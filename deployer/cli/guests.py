@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
 from deployer.cli.opening import open_app
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, common, is_for_command
 from deployer.cli.output import open_view, print_result
 from deployer.cli.session import house
 from deployer.cli.values import duration
@@ -61,9 +60,7 @@ def tenants(common: Common, inventory: Path | None) -> int:
 @click.pass_context
 def guests(ctx: click.Context, common: Common) -> int:
     """List the services of tenants: what runs of each, who was evicted and why, and what their tenants use."""
-    if ctx.invoked_subcommand:
-        if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
-            raise click.UsageError(f"write options after `{ctx.invoked_subcommand}`", ctx)
+    if is_for_command(ctx):
         return int(Exit.DONE)
     from deployer.app.guests import listing
 

@@ -110,6 +110,18 @@ def every(options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]])
     return decorate
 
 
+def is_for_command(group: click.Context) -> bool:
+    """Return whether a group that does something itself is called for one of its commands.
+
+    Raise UsageError for options that stand before that command.
+    """
+    if not group.invoked_subcommand:
+        return False
+    if any(group.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in group.params):
+        raise click.UsageError(f"write options after `{group.invoked_subcommand}`", group)
+    return True
+
+
 def _surroundings() -> dict[str, Any]:
     """Tell what was given besides the options' values. Raises UsageError for what contradicts itself."""
     context = click.get_current_context()
