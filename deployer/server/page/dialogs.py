@@ -122,9 +122,7 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
     if now.held or not now.driven:
         yield _resume(now)
     if now.undecided or (now.held and not now.promoted):
-        yield Dialog(
-            "abort", "Abort", f"Abort the rollout of {now.new}?", now.back_to, now.back(), now.body, "danger"
-        )
+        yield Dialog("abort", "Abort", f"Abort the rollout of {now.new}?", now.back_to, now.back(), now.body, "danger")
 
 
 def _approval(gate: operations.Gate, now: _Moment, caller: Caller) -> Iterator[Dialog]:
