@@ -14,7 +14,7 @@ import deployer
 from deployer.core import files
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.supervisor import locks, logfile, proc
+from deployer.supervisor import locks, logfile, port, proc
 from deployer.supervisor import spec as specs
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
@@ -148,8 +148,16 @@ def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> ProcessStatus
         )
     if status.error:
         _stop(folder, deadline)
-        raise DriverFailed(f"{folder.name}: cannot run {spec.argv[0]}: {status.error}", "is it there, and executable?")
+        raise _why_not(folder.name, spec, status.error)
     return reports.checked(status)
+
+
+def _why_not(name: str, spec: ProcessSpec, error: str) -> DriverFailed:
+    if error == port.taken(spec.address):
+        return DriverFailed(
+            f"{name} cannot have {spec.address}: another program listens there", "stop it, then try again"
+        )
+    return DriverFailed(f"{name}: cannot run {spec.argv[0]}: {error}", "is it there, and executable?")
 
 
 def _launch(folder: Path, deadline: Deadline) -> None:

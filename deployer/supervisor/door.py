@@ -30,7 +30,7 @@ class UserGate:
         self._held = self._held or port.keep(self._spec.address)
         self._shut, self._wait = True, SOON
         self._tell("disable health {0}", "set server {0} health down")
-        return "" if self._held else f"another program listens on {self._spec.address}"
+        return "" if self._held else port.taken(self._spec.address)
 
     def hand_over(self) -> None:
         """Let go of the address: the program is about to run."""

@@ -34,6 +34,11 @@ def keep(address: str) -> socket.socket | None:
     return held
 
 
+def taken(address: str) -> str:
+    """Say that `keep` found another program there."""
+    return f"another program listens on {address}"
+
+
 def listens(program: Process, address: str) -> bool:
     """Return whether a program listens on an address, and no other user of the host."""
     mine = {0, os.geteuid()}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.core.errors import DriverFailed
 from deployer.supervisor import ensure_running, port
 from deployer.supervisor.door import UserGate
 from deployer.supervisor.proc import Process
@@ -92,6 +93,14 @@ def test_another_user_is_not_taken_for_the_program(address: str, intruder: int) 
     own = Process.of(intruder)
     assert own is not None
     assert port.listens(own, address), "a program of root's may change its user"
+
+
+def test_a_first_start_where_another_program_listens_says_so(folder: Path, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with listen(address), pytest.raises(DriverFailed, match=f"cannot have {address}: another program listens") as told:
+        ensure_running(folder, sleeper(tmp_path, address=address), within())
+    assert told.value.hint == "stop it, then try again"
+    assert not seen(folder).supervisor_pid
 
 
 def test_a_program_is_not_started_while_another_one_has_its_address(folder: Path, tmp_path: Path) -> None:
