@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from deployer.evidence.scaling_replay import RequestsAtOnce, ScalingOutcome, SimulatedService, oracle
+from deployer.evidence.scaling_replay import RequestsAtOnce, ScalingOutcome, SimulatedService, Usual, oracle
 from deployer.manifest.scale import ScaleSettings
 
 CONCURRENCY = 12
@@ -52,9 +52,12 @@ def requests(rate: Rate, most: float, seconds: float, seed: int) -> Iterator[tup
         at += chance.expovariate(most)
 
 
-def outcome(rate: Rate, most: float, seconds: float, settings: ScaleSettings, seed: int) -> Outcome:
-    """Return what came of a policy that begins with its fewest instances."""
-    seen, service = RequestsAtOnce(0.0), SimulatedService(settings, START_SECONDS, 0.0, settings.within(0))
+def outcome(
+    rate: Rate, most: float, seconds: float, settings: ScaleSettings, seed: int, usual: Usual = lambda _at: None
+) -> Outcome:
+    """Return what came of a policy that begins with its fewest instances, and knows what is `usual`."""
+    seen = RequestsAtOnce(0.0)
+    service = SimulatedService(settings, START_SECONDS, 0.0, settings.within(0), usual=usual)
     for at, takes in requests(rate, most, seconds, seed):
         seen.add(at, takes)
         service.add(at, takes)

@@ -8,8 +8,9 @@ from itertools import groupby
 from deployer.app.operations import AppContext
 from deployer.app.queries import drivers_of
 from deployer.core.errors import Refused
+from deployer.model.load import SLOT_SECONDS
 from deployer.planning.usage import Slept, running, usage
-from deployer.store.loads import SLOT_SECONDS, SeenLoads
+from deployer.store.loads import SeenLoads
 from deployer.views.cost_data import CostView, LoadPoint, ReleaseCost
 
 HOUR = 3600.0

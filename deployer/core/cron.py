@@ -57,12 +57,17 @@ def next_time(cron: str, timezone: str, after: float) -> float:
 
     Raise Refused for a timezone that this host does not have any more.
     """
-    if unknown := unknown_timezone(timezone):
-        raise Refused(f"{timezone}: {unknown}", "install tzdata (Debian has old names in tzdata-legacy)")
-    times = _times(NICKNAMES.get(cron, cron), datetime.fromtimestamp(after, _zone(timezone)))
+    times = _times(NICKNAMES.get(cron, cron), datetime.fromtimestamp(after, zone(timezone)))
     while (found := next(times).timestamp()) <= after:
         pass  # an hour that comes twice: this is a time of its first half, which is over
     return found
+
+
+def zone(name: str) -> tzinfo:
+    """Return a timezone. Raise Refused for one that this host does not have any more."""
+    if unknown := unknown_timezone(name):
+        raise Refused(f"{name}: {unknown}", "install tzdata (Debian has old names in tzdata-legacy)")
+    return _zone(name)
 
 
 def _zone(name: str) -> tzinfo:

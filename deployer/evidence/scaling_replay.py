@@ -10,12 +10,13 @@ import heapq
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from deployer.model import Load
+from deployer.planning.prediction import UsualLoad, predicted
 from deployer.planning.scaling import IdleTime, LoadHistory
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.25  # between two looks of the keeper
 STOP_SECONDS = 1.0  # until an instance that is not needed any more has gone
 
+Usual = Callable[[float], UsualLoad | None]
 Came = tuple[float, float]  # when a request came, and how many seconds it takes on an instance
 
 
@@ -114,10 +116,22 @@ def oracle_sizes(highest: Sequence[int], settings: ScaleSettings, start: float) 
 
 
 class SimulatedService:
-    """A service whose size follows a policy, or is `fixed`; requests are put in one by one, in the order they came."""
+    """A service whose size follows a policy, or is `fixed`; requests are put in one by one, in the order they came.
 
-    def __init__(self, settings: ScaleSettings, start: float, began: float, size: int, *, fixed: bool = False) -> None:
-        self._settings, self._start, self._fixed = settings, start, fixed
+    `usual` says what load is usual at a moment, where former weeks are known.
+    """
+
+    def __init__(
+        self,
+        settings: ScaleSettings,
+        start: float,
+        began: float,
+        size: int,
+        *,
+        fixed: bool = False,
+        usual: Usual = lambda _at: None,
+    ) -> None:
+        self._settings, self._start, self._fixed, self._usual = settings, start, fixed, usual
         self._history, self._idle = LoadHistory(settings), IdleTime()
         self._size = self._least = self._most = size
         self._places = size * settings.concurrency
@@ -185,10 +199,12 @@ class SimulatedService:
 
     def _decide(self, now: float) -> None:
         settings, size = self._settings, self._size
-        wanted = self._history.wanted(size).instances
-        if wanted != size:
-            self._resize(wanted, now)
-        elif settings.sleeps and size == 1 and self._idle.seconds() >= settings.idle:
+        wanted, lonely = self._history.wanted(size), settings.sleeps and self._idle.seconds() >= settings.idle
+        if not lonely:
+            wanted = predicted(wanted, self._usual(now), settings)
+        if wanted.instances != size:
+            self._resize(wanted.instances, now)
+        elif lonely and size == 1:
             self._resize(0, now)
 
     def _resize(self, size: int, now: float) -> None:

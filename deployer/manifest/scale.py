@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from deployer.core import cron
 from deployer.core.clock import stamp
 from deployer.core.limits import MOST_REPLICAS
-from deployer.manifest.base import Conflict, Count, Model
+from deployer.manifest.base import Conflict, Count, Model, Switch
 from deployer.manifest.schedule import Cron, Timezone
 from deployer.manifest.text import Spelt
 from deployer.manifest.units import Seconds, Wait
@@ -100,6 +100,14 @@ class ScaleSettings(Model):
         description="With `min: 0`: what becomes of the instance. `stop` gives its memory back, and a wake takes as"
         " long as a start; with `pause` it keeps its memory, gets no processor time, and wakes within milliseconds.",
     )
+    predict: Switch = Field(
+        True,
+        description="Have the instances that the usual load of this weekday and hour needs before it comes; it is known"
+        " from the last four weeks.",
+    )
+    timezone: Timezone | None = Field(
+        None, description="Timezone of these weekdays and hours; by default that of `hours`, or UTC."
+    )
     hours: AwakeHours | None = Field(None, description="With `min: 0`: times in which it does not sleep.")
     wake: WakeSettings = Field(WakeSettings(), description="With `min: 0`: what does not wake it.")
 
@@ -111,6 +119,14 @@ class ScaleSettings(Model):
             yield Conflict("sleep", f"with `min: {self.min}` it never sleeps", "remove it, or min: 0", ("sleep", "min"))
         if self.hours and self.min:
             yield Conflict("hours", f"with `min: {self.min}` it never sleeps", "remove it, or min: 0", ("hours", "min"))
+
+        if self.timezone and not self.predict:
+            yield Conflict("timezone", "it says nothing without `predict`", "remove it", ("timezone", "predict"))
+
+    @property
+    def clock(self) -> str:
+        """The timezone of the weekdays and hours whose load is usual."""
+        return self.timezone or (self.hours.timezone if self.hours else "UTC")
 
     @property
     def sleeps(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SLOT_SECONDS = 300.0  # of what was seen of a load, in a row
+
 
 @dataclass(frozen=True)
 class Load:

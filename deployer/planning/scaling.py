@@ -75,11 +75,11 @@ class LoadHistory:
             return WantedSize(possible, f"`scale` has {settings.min} to {settings.max} instances")
         if not self._recent:
             return WantedSize(size, "nothing is known of the load yet")
-        return self._more(size) or self._fewer(size) or WantedSize(size, f"{_requests(self._mean())} at once")
+        return self._more(size) or self._fewer(size) or WantedSize(size, f"{counted(self._mean())} at once")
 
     def _more(self, size: int) -> WantedSize | None:
         mean = self._mean()
-        needed, why = self._enough(mean, MARGIN), f"{_requests(mean)} at once"
+        needed, why = self._enough(mean, MARGIN), f"{counted(mean)} at once"
         if waiting := min(self._waiting()):
             demand = self._recent[-1].demand
             needed = max(needed, size + 1, math.ceil(demand / self._settings.concurrency))
@@ -93,11 +93,10 @@ class LoadHistory:
             return None
         if self._enough(peak, MARGIN_DOWN) >= size:
             return None
-        return WantedSize(size - 1, f"at most {_requests(peak)} at once for {hold:g} s")
+        return WantedSize(size - 1, f"at most {counted(peak)} at once for {hold:g} s")
 
     def _enough(self, demand: float, margin: float) -> int:
-        """Return how many instances are enough, also when more than the mean comes by chance."""
-        return math.ceil((demand + margin * math.sqrt(demand)) / self._settings.concurrency)
+        return enough(demand, margin, self._settings.concurrency)
 
     def _mean(self) -> float:
         return sum(look.demand for look in self._recent) / len(self._recent)
@@ -126,6 +125,11 @@ class LoadHistory:
         return min(float(load.busy), (came / seconds + load.waiting / CLEAR_SECONDS) * each)
 
 
+def enough(demand: float, margin: float, concurrency: int) -> int:
+    """Return how many instances are enough, also when more than the mean comes by chance."""
+    return math.ceil((demand + margin * math.sqrt(demand)) / concurrency)
+
+
 class IdleTime:
     """For how long nobody has come, from what was seen of the load; a request that is open is somebody."""
 
@@ -148,5 +152,6 @@ class IdleTime:
         return load.wakers != before.wakers or bool(load.open and before.open)
 
 
-def _requests(number: float) -> str:
+def counted(number: float) -> str:
+    """Write a number of requests."""
     return f"{number:.1f} requests" if number < 10 else f"{number:.0f} requests"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from deployer.store.database import Database
 
-SLOT_SECONDS = 300.0
 KEPT_SECONDS = 400 * 86_400.0
 
 

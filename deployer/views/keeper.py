@@ -17,6 +17,8 @@ def lines(size: SizeView | None, keeper: KeeperView | None, now: float, ink: Ink
         out.append(f"{ink('size', 'dim')}: {wanted(size)}")
     if size is not None and size.scale and not size.asleep:
         out.append(f"{ink('load', 'dim')}: {load(size.scale)}")
+        if size.scale.usual:
+            out.append(f"{ink('usual', 'dim')}: {usual(size.scale)}")
     if keeper is not None and keeper.last:
         out.append(f"{ink('keeper', 'dim')}: {ago(max(0.0, now - keeper.last_at))}: {one_line(keeper.last)}")
     if keeper is not None and keeper.next and (keeper.runs or keeper.next_at <= now):
@@ -60,6 +62,11 @@ def load(view: LoadView) -> str:
     """Say how many requests there are now, and what there is room for."""
     waiting = f", and {view.waiting} {'wait' if view.waiting != 1 else 'waits'}" if view.waiting else ""
     return f"{plural(view.running, 'request')} at once{waiting}; at most {view.concurrency} for each instance"
+
+
+def usual(view: LoadView) -> str:
+    """Say how many requests are usual soon, and what is there for them."""
+    return f"{one_line(view.usual)}, so at least {plural(view.usual_size, 'instance')}"
 
 
 def following(keeper: KeeperView, now: float) -> str:

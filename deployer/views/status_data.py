@@ -160,7 +160,8 @@ class JobsView(View):
 class LoadView(View):
     """By what a size follows the load: `least` to `most` instances for so many requests at once each (`concurrency`).
 
-    `running` and `waiting` are the requests now; `needed` instances are wanted since `at`, and `why`.
+    `running` and `waiting` are the requests now; `needed` instances are wanted since `at`, and `why`. `usual` is the
+    load of former weeks for which at least `usual_size` instances are there; "" and 0 where these are the fewest.
     """
 
     least: int
@@ -171,6 +172,8 @@ class LoadView(View):
     needed: int
     why: str
     at: float
+    usual: str = ""
+    usual_size: int = 0
 
 
 @dataclass(frozen=True)

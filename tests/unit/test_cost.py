@@ -19,9 +19,10 @@ from deployer.app.operations import adjust
 from deployer.cli import main
 from deployer.core.errors import Exit, Refused
 from deployer.model import Load
+from deployer.model.load import SLOT_SECONDS
 from deployer.planning.steps import Promote, Remove, Start, Step
 from deployer.planning.usage import InstanceSpan, SizingStep, Slept, Usage, running, usage
-from deployer.store.loads import KEPT_SECONDS, SLOT_SECONDS, SeenLoads
+from deployer.store.loads import KEPT_SECONDS, SeenLoads
 from deployer.views.cost import as_csv
 from deployer.views.cost_data import CostsView, CostView, LoadPoint, ReleaseCost
 from deployer.views.report.load_plot import figure

@@ -30,9 +30,9 @@ SCALE = {"min": 1, "max": 4, "concurrency": 10, "hold": "60s"}
 class Loaded:
     """A scene whose service has `scale`, and the watch of it, whose looks are made one by one."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, **scale: object) -> None:
         self.scene = Scene(state)
-        self.scene.deploy("1.0", manifest={"replicas": 1, "scale": SCALE})
+        self.scene.deploy("1.0", manifest={"replicas": 1, "scale": {**SCALE, **scale}})
         self.watch = self.watched()
 
     def watched(self) -> LoadWatch:

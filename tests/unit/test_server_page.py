@@ -497,6 +497,11 @@ def test_a_service_whose_size_follows_its_load_has_a_plot_of_both(api: Api, ask:
     shown = ask("GET", "/services/shop", mine).text
     assert "Size and load" in shown
     assert "2.0 instances; 9.0 requests at once, 14 requests at most" in shown
+    for week in (1, 2):
+        then = now // 300 * 300 - week * 7 * 86_400
+        api.scene.house.store.loads.add("shop", SeenLoads(then, 300, 0, 600, 6000, 15 * 300, 20))
+    shown = ask("GET", "/services/shop", mine).text
+    assert re.search("15 requests at once on Tuesdays at 22:1. UTC, so at least 3 instances", shown)
 
 
 def test_who_sleeps_is_seen_at_a_glance(api: Api, ask: Client) -> None:

@@ -55,7 +55,7 @@ from deployer.views.guest_data import (
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
-from deployer.views.status_data import KeeperView, MigrationView, ScaleView, SizeView
+from deployer.views.status_data import KeeperView, LoadView, MigrationView, ScaleView, SizeView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
 
@@ -106,6 +106,8 @@ WARM = replace(
     problems=(),
     next="",
 )
+MONDAY = "28 requests at once on Mondays at 09:00 UTC"
+USUAL = LoadView(1, 8, 12, 2, 0, 3, f"usual are {MONDAY}", NOW - 60, usual=MONDAY, usual_size=4)
 SIZE = SizeView(41, "1.9", 2, 4, 4, 1, 2, "dana@ci-3", "sale", NOW + 7200)
 KEEPER = KeeperView(
     runs=True,
@@ -368,6 +370,7 @@ VIEWS: dict[str, View] = {
     "status-kept": KEPT,
     "status-without-keeper": replace(KEPT, keeper=replace(KEEPER, runs=False, next_at=0.0), size=replace(SIZE, by="")),
     "scale": ScaleView("shop", SIZE, KEEPER),
+    "scale-usual": ScaleView("shop", replace(SIZE, by="", scale=USUAL), KEEPER),
     "scale-manifest": ScaleView("shop", replace(SIZE, by="", hosts=3, wanted=12), None, ("web03 is unreachable",)),
     "status-migration": replace(KEPT, migration=MIGRATION),
     "migration": MIGRATION,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from deployer.core.clock import Clock
 from deployer.model import Load
+from deployer.model.load import SLOT_SECONDS
 from deployer.planning.scaling import GAP_SECONDS
-from deployer.store.loads import SLOT_SECONDS, Loads, SeenLoads
+from deployer.store.loads import Loads, SeenLoads
 
 
 @dataclass

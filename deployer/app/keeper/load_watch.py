@@ -9,11 +9,13 @@ from deployer.app.keeper.load_tally import LoadTally
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import fall_asleep, follow_load
 from deployer.app.pauses import COUNTED, not_before
+from deployer.app.usual_loads import UsualLoads
 from deployer.core.amounts import span
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.engine import RolloutResult
 from deployer.model import Load, Release
+from deployer.planning.prediction import predicted
 from deployer.planning.scaling import IdleTime, LoadHistory
 
 LOOK_SECONDS = 0.25  # between two looks
@@ -43,6 +45,7 @@ class LoadWatch:
         self._colour = live.stable
         self._scale = release.manifest.scale
         self._history, self._idle = LoadHistory(self._scale), IdleTime()
+        self._usual = UsualLoads(house.store.loads, release)
         self._tally = LoadTally(release.service, self._scale.concurrency, house.store.loads, house.clock)
         self._attended, self._told = 0.0, house.clock.now()
 
@@ -66,9 +69,10 @@ class LoadWatch:
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
         self._tally.add(size, load)
-        wanted = self._history.wanted(size)
-        sleepy = self._scale.sleeps and size == 1 and self._idle.seconds() >= self._scale.idle
-        sleepy = sleepy and not self._scale.awake_until(house.clock.now())
+        wanted, lonely = self._history.wanted(size), self._is_lonely()
+        if not lonely:
+            wanted = predicted(wanted, self._usual.at(house.clock.now()), self._scale)
+        sleepy = lonely and size == 1
         if (wanted.instances == size and not sleepy) or store.locks.read(service) is not None:
             return None
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
@@ -87,6 +91,12 @@ class LoadWatch:
             if wake.at > self._told:
                 self._told = wake.at
                 yield wake.text
+
+    def _is_lonely(self) -> bool:
+        """Tell whether nobody has come for so long that it goes to sleep, whatever is usual."""
+        scale = self._scale
+        lonely = scale.sleeps and self._idle.seconds() >= scale.idle
+        return lonely and not scale.awake_until(self._house.clock.now())
 
     def _sleeps(self) -> bool:
         """Tell whether it sleeps, and see that a request would wake it."""

@@ -9,6 +9,7 @@ from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
 from deployer.app.due import due
 from deployer.app.evictions import eviction
 from deployer.app.pauses import COUNTED, not_before
+from deployer.app.usual_loads import UsualLoads
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
 from deployer.drivers.ports.guests import Guests
@@ -85,6 +86,10 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
     if (scale := release.manifest.scale) is None:
         return None
     need = house.store.needs.get(release.service)
+    usual = UsualLoads(house.store.loads, release).at(house.clock.now())
+    usual_size = usual.instances(scale) if usual else 0
+    if usual_size == scale.within(0):
+        usual, usual_size = None, 0  # there are as many anyway
     return LoadView(
         least=scale.min,
         most=scale.max,
@@ -94,6 +99,8 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
         needed=scale.within(need.instances if need else 0),
         why=need.why if need else "",
         at=need.at if need else 0.0,
+        usual=usual.text if usual else "",
+        usual_size=usual_size,
     )
 
 

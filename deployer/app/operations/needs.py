@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployer.app.operations.context import AppContext
+from deployer.app.usual_loads import UsualLoads
 from deployer.model import Load, Observed, Release
 from deployer.store import Lock
 
@@ -29,6 +30,7 @@ def note_load(house: AppContext, lock: Lock, release: Release) -> None:
     """Record how many instances the load needs now, as what is recorded is from before a person wanted another size."""
     if (scale := release.manifest.scale) is None:
         return
+    from deployer.planning.prediction import predicted
     from deployer.planning.scaling import LoadHistory
 
     drivers = house.drivers(release)
@@ -36,5 +38,6 @@ def note_load(house: AppContext, lock: Lock, release: Release) -> None:
         return  # what is to be done then, an adjustment says
     history = LoadHistory(scale)
     history.add(house.clock.monotonic(), drivers.inspection.load(release.service).get(live.stable, Load()))
-    wanted = history.wanted(scale.within(0))
+    usual = UsualLoads(house.store.loads, release).at(house.clock.now())
+    wanted = predicted(history.wanted(scale.within(0)), usual, scale)
     house.store.needs.set(lock, wanted.instances, wanted.why)

@@ -87,6 +87,8 @@ def _notes(
     start: float,
 ) -> Iterator[str]:
     yield f"an instance takes {span(start)} until it has a request (--start)"
+    if any(policy.predict for policy in policies.values()):
+        yield "a recording has no former weeks: nothing is predicted (`predict`)"
     for (name, policy), outcome, best in zip(policies.items(), found, knowing, strict=True):
         if best.most > policy.max:
             yield f"{name}: nobody would wait with {best.most} instances, and `max` is {policy.max}"
