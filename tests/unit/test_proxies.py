@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -28,7 +29,8 @@ from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
-from deployer.emergency import endpoint, group, lost
+from deployer.emergency import agent, endpoint, group, lost, remote_endpoint
+from deployer.emergency.move import Moved
 from deployer.manifest.models import Manifest
 from deployer.model import INITIAL, Colour, Live, Server
 from tests.memory import FakeClock
@@ -559,3 +561,40 @@ def test_what_is_asked_there_is_checked_there(tmp_path: Path) -> None:
     assert there("abort")[0] == 2
     code, said = there("abort", "shop", none, none, none)
     assert (code, said.startswith("none ")) == (1, True)
+
+
+class Plain:
+    """A move at a proxy that is plain: what the agent there has looked at."""
+
+    moved = Moved("blue", 0, True)
+    value = "green,500,1764000030,17,60,4,500,0"
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def go(self) -> Moved:
+        self.made += 1
+        return self.moved
+
+
+def test_a_proxy_whose_caller_is_cut_off_lets_go_of_its_lock_and_moves_nobody(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = Plain()
+    monkeypatch.setattr(agent, "look", lambda *_asked: plain)
+    monkeypatch.setattr(agent, "WORD_WITHIN", 0.05)
+    words = ["abort", "shop", "/s", "/m", "/l"]
+    inward, caller = os.pipe()
+    with os.fdopen(inward), os.fdopen(caller, "w") as asks:  # a cable that was pulled ends no connection
+        assert agent.answer(words, inward) == 1
+        told = capfd.readouterr().out.splitlines()
+        assert told == [f"ready blue 0 1 {Plain.value}", "none nobody said go within 0.05 s"]
+        assert plain.made == 0
+        asks.write("go\n")
+        asks.flush()
+        assert agent.answer(words, inward) == 0
+        assert (plain.made, capfd.readouterr().out.splitlines()[1:]) == (1, ["moved"])
+
+
+def test_the_word_is_waited_for_longer_than_anybody_takes_to_say_it() -> None:
+    assert agent.WORD_WITHIN > remote_endpoint.LOOK_WITHIN
