@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from deployer.core import files
-from deployer.core.errors import Refused
+from deployer.core.errors import Refused, StoreFailed
 from deployer.model import SecretText
 
 KEY = ".config-key"  # no service has a dot in its name
@@ -26,7 +26,7 @@ class Vault:
         return self._folder / service / f"r{release}.json"
 
     def save(self, service: str, release: int, values: dict[str, SecretText]) -> None:
-        """Write the values of a release."""
+        """Write the values of a release. Raise StoreFailed."""
         if not values:
             return
         self._write(service, release, json.dumps({name: value.reveal() for name, value in values.items()}))
@@ -60,11 +60,10 @@ class Vault:
         return tuple(sorted(path.name for path in self._folder.glob("*") if path.is_dir()))
 
     def keep_key(self, key: str) -> None:
-        """Keep the key of the hashes beside what it protects: a store that is rebuilt needs the same one."""
+        """Keep the key of the hashes beside what it protects, for a store that is rebuilt. Raise StoreFailed."""
         path = self._folder / KEY
         if not path.exists() or path.read_text() != key:
-            files.folder(self._folder)
-            files.replace(path, key)
+            _replace(path, key)
 
     def key(self) -> str:
         """Read the key of the hashes; empty when it is gone."""
@@ -94,9 +93,7 @@ class Vault:
         """Make it ready to be read, where that needs a key."""
 
     def _write(self, service: str, release: int, text: str) -> None:
-        path = self._path(service, release)
-        files.folder(path.parent)
-        files.replace(path, text)
+        _replace(self._path(service, release), text)
 
     def _read(self, service: str, release: int) -> str:
         """Return what was written. Raise OSError and ValueError."""
@@ -105,3 +102,12 @@ class Vault:
     def _place(self, service: str, release: int) -> str:
         """Say where the values of a release are."""
         return str(self._path(service, release))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file, and the folder for it. Raise StoreFailed."""
+    try:
+        files.folder(path.parent)
+        files.replace(path, text)
+    except OSError as error:
+        raise StoreFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None

@@ -28,6 +28,7 @@ from deployer.drivers.runtime.docker.data import DockerData
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.manifest.sections import Mount
 from tests.bundles import part, written
+from tests.disks import mounted
 from tests.memory import FakeClock
 
 ROOT = data.FOLDER
@@ -173,6 +174,15 @@ def test_a_restore_that_did_not_end_is_told_until_it_is_done(tmp_path: Path) -> 
     known.file.write_text("[")
     with pytest.raises(Refused, match="cannot be read"):
         known.all()
+
+
+def test_what_was_restored_finds_no_room(tmp_path: Path) -> None:
+    house = cast("AppContext", SimpleNamespace(store=SimpleNamespace(folder=tmp_path)))
+    with mounted(tmp_path, "64k"):
+        (tmp_path / "zeros").write_bytes(bytes(64 << 10))
+        with pytest.raises(StoreFailed, match=r"shop\.json cannot be written: No space left on device"):
+            RestoredData(house, "shop").set("/data", Restored("sha256:1", whole=True, source="rows"))
+        assert RestoredData(house, "shop").all() == {}
 
 
 class Place:

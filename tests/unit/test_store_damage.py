@@ -18,8 +18,10 @@ from deployer import cli
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
+from deployer.model import SecretText
 from deployer.server.context import Stores
 from deployer.store import Store, meta, move_aside
+from deployer.store.vault import KEY, Vault
 from tests.disks import mounted, remount
 from tests.house import Scene
 from tests.services import require
@@ -320,6 +322,19 @@ def test_a_full_disk_loses_nothing_and_is_named(state: Path) -> None:
             kept = connection.execute("select count(*) from meta where key like 'k%'").fetchone()[0]
         assert kept == written > 10
         db.whole()
+
+
+def test_secrets_that_find_no_room_are_told(tmp_path: Path) -> None:
+    full = "cannot be written: No space left on device"
+    with mounted(tmp_path, "64k"):
+        (tmp_path / "zeros").write_bytes(bytes(64 << 10))
+        vault = Vault(tmp_path / "secrets")
+        with pytest.raises(StoreFailed, match=f"{KEY} {full}") as error:
+            vault.keep_key("the key")
+        assert error.value.hint == "is the disk full?"
+        with pytest.raises(StoreFailed, match=f"r1.json {full}"):
+            vault.save("shop", 1, {"A": SecretText("x")})
+        assert [path for path in (tmp_path / "secrets").rglob("*") if path.is_file()] == []
 
 
 def test_a_full_disk_makes_no_store(state: Path) -> None:

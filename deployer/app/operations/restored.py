@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployer.app.operations.context import AppContext
 from deployer.core import files
-from deployer.core.errors import Refused
+from deployer.core.errors import Refused, StoreFailed
 
 FOLDER = "data"  # in the state folder
 
@@ -38,11 +37,15 @@ class RestoredData:
             raise Refused(f"{self.file} cannot be read: {error}", "remove it: what is in place then stays") from None
 
     def set(self, name: str, restored: Restored | None) -> None:
-        """Record what became of one of them; None is nothing."""
+        """Record what became of one of them; None is nothing. Raise StoreFailed."""
         others = {other: said for other, said in self.all().items() if other != name}
         every = others | ({name: restored} if restored else {})
-        files.folder(Path(self.file).parent)
-        files.replace(self.file, json.dumps({name: vars(said) for name, said in every.items()}, sort_keys=True))
+        text = json.dumps({name: vars(said) for name, said in every.items()}, sort_keys=True)
+        try:
+            files.folder(self.file.parent)
+            files.replace(self.file, text)
+        except OSError as error:
+            raise StoreFailed(f"{self.file} cannot be written: {error.strerror}", "is the disk full?") from None
 
 
 def refuse_half_restored(house: AppContext, service: str) -> None:
