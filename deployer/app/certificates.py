@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployer.app.operations import AppContext
 from deployer.app.operations.certificates import AutoDomain, auto_domains
-from deployer.core.errors import DeployError
+from deployer.core.errors import DeployError, Refused
 from deployer.model import Release
 from deployer.planning import certificates as planning
 from deployer.planning.certificates import CertificateFacts, OrderHistory
@@ -33,9 +33,10 @@ def listed(house: AppContext) -> CertificatesView:
 
 
 def ends(house: AppContext) -> Iterator[CertificateEnd]:
-    """Give when the certificates of all live services end. Nothing is asked of a proxy, and what is not here left out.
+    """Give when the certificates of all live services end. Nothing is asked of a proxy.
 
-    Raise Refused where the libraries of the extra `tls` are missing and there is a certificate.
+    A file of a user's own that is not here, or cannot be read, is left out. Raise Refused where the libraries of the
+    extra `tls` are missing and there is a certificate of ours.
     """
     for release in _with_tls(house):
         traffic, name = release.manifest.traffic, release.service
@@ -45,8 +46,7 @@ def ends(house: AppContext) -> Iterator[CertificateEnd]:
                     yield CertificateEnd(name, domain, facts.ends, house.certificates.history(domain).failures)
         elif traffic.tls and traffic.proxies.local:
             for path in map(Path, traffic.tls.certificates or ()):
-                if path.is_file():
-                    facts = house.certificates.facts(path.read_text(encoding="utf-8", errors="replace"))
+                if facts := _read(house, path):
                     yield CertificateEnd(name, facts.names[0] if facts.names else path.name, facts.ends)
 
 
@@ -108,7 +108,7 @@ def _row(
     first = kept or min(read.values(), key=lambda facts: facts.ends, default=None)
     serials = {facts.serial for facts in read.values()}
     problems = [problem] if problem else []
-    if auto and history.failures:
+    if auto and history.why:
         problems.append(history.why.removeprefix(f"{domain}: "))
     if first and serials - {first.serial}:
         problems.append("not every proxy shows the newest certificate")
@@ -129,6 +129,14 @@ def _row(
         return row
     overdue = bool(kept) and now > due + LATE
     return replace(row, warning=planning.warning(first, now, renewed=auto is not None, overdue=overdue))
+
+
+def _read(house: AppContext, path: Path) -> CertificateFacts | None:
+    """Return what a certificate of a user's own says; None where it cannot be read: `deploy doctor` says why."""
+    try:
+        return house.certificates.facts(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, Refused):
+        return None
 
 
 def _with_tls(house: AppContext) -> Iterator[Release]:

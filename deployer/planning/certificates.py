@@ -59,7 +59,10 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class OrderHistory:
-    """What is remembered of orders for a domain: how many failed one after the other, and why the last one did."""
+    """What is remembered of orders for a domain: how many failed one after the other, and why the last one did.
+
+    Where none could be made, `why` says that: it does not count.
+    """
 
     failures: int = 0
     last: float = 0.0  # when the last one began

@@ -249,7 +249,10 @@ def test_a_domain_that_leads_elsewhere_costs_no_order_and_the_other_gets_its_cer
         manifest = {"traffic": {"domains": [ONE, TWO], "listen": f"*:{port}", "tls": "auto"}}
         shop.scene.deploy("2.0", manifest=manifest)
         said = shop.renew()
+        why = {row.domain: row.problem for row in listing.listed(shop.house).certificates}
     assert said[ONE].state == "failed"
+    assert why == {ONE: said[ONE].text, TWO: ""}
+    assert keeper.history(ONE).failures == 0
     assert f"{ONE} leads to 127.0.0.1, where something (HTTP 404) answered instead of the proxy" in said[ONE].text
     assert said[TWO].state == "issued"
     assert keeper.orders == [TWO]

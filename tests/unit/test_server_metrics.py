@@ -242,6 +242,19 @@ def test_what_looking_raises_is_raised_to_who_asks() -> None:
         Observer(look, FakeClock()).newest()
 
 
+def test_a_certificate_that_cannot_be_read_hides_no_other(api: Api, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.pem" for name in ("one", "two", "three")]
+    for file in files:
+        file.write_text(keys.placeholder(f"{file.stem}.example.com", api.scene.world.clock.now()))
+    traffic = {"domains": ["shop.example.com"], "tls": {"certificates": [str(file) for file in files]}}
+    api.scene.deploy("1.0", manifest={"traffic": traffic})
+    files[0].write_text("it was cut off")
+    files[1].unlink()
+    files[1].mkdir()
+    ends = {name for name in values(api) if name.startswith("deployer_certificate_end_seconds")}
+    assert ends == {"deployer_certificate_end_seconds:three.example.com:shop"}
+
+
 # -- what is written of them
 
 

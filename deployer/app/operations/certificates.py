@@ -181,9 +181,11 @@ def _order(house: AppContext, one: AutoDomain, lock: Lock) -> CertificateFacts:
     keeper, longer = house.certificates, one.auto.dns.longest if one.auto.dns else 0.0
     deadline = Deadline.after(house.clock, ORDER_SECONDS + longer)
     why, hint = keeper.elsewhere(one.domain, one.auto, one.port, deadline)
-    if why:
+    history = keeper.history(one.domain)
+    if why:  # no order is made, so none has failed; why not is told by `deploy certs`, until one is made
+        keeper.remember(one.domain, replace(history, why=why, hint=hint))
         raise Refused(why, hint)
-    history = planning.begun(keeper.history(one.domain), house.clock.now())
+    history = planning.begun(history, house.clock.now())
     keeper.remember(one.domain, history)
     try:
         facts = keeper.order(one.domain, one.auto, deadline)
