@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, Refused
 from deployer.core.filelock import is_held
-from deployer.drivers.traffic.haproxy import layout
+from deployer.drivers.traffic.haproxy import layout, reload
 from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.proxy import Proxy
 from tests.disks import mounted, remount
 
 HELD = f"is held by process {os.getpid()}"  # by this one
@@ -91,6 +94,17 @@ def test_who_reads_writes_nothing(tmp_path: Path) -> None:
         assert not is_held(place.root / "lock")
         with pytest.raises(Refused, match="Read-only file system"), place.locked(soon()):
             pass
+
+
+def test_what_keeps_a_configuration_from_being_tried_out_is_told(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, "2m"):
+        place = home(disk)
+        place.create()
+        remount(disk, "ro")
+        with pytest.raises(Refused, match="staging cannot be written: Read-only file system"):
+            reload._validate(cast("Proxy", SimpleNamespace(home=place)), {})
 
 
 def test_a_file_that_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:

@@ -123,7 +123,10 @@ class Attaching:
             raise DeadlinePassed(f"{down[0]} within {deadline.seconds:g} s", "did it just end?")
 
     def _left(self, look: Callable[[], list[T]], unseen: list[T], deadline: Deadline) -> list[T]:
-        """Look until nothing is left; return what was, as last seen: `unseen` where the proxy was not seen in time."""
+        """Look until nothing is left; return what was, as last seen: `unseen` where the proxy was not seen in time.
+
+        Raise DriverFailed where nobody listens at the proxy at the end: that says nothing about the servers.
+        """
         left = unseen
 
         def nothing() -> bool:
@@ -131,7 +134,7 @@ class Attaching:
             try:
                 left = self._proxy.master.undisturbed(look, deadline)
             except DriverFailed:
-                if deadline.left() > POLL:
+                if deadline.left() > POLL or not self._proxy.master.answers():
                     raise
                 # The question had no time left for its response: what was seen before says more.
             return not left
