@@ -127,6 +127,7 @@ class Paper:
             self.live = lost[service]
 
     def spec(self, service: str) -> str | None:
+        self._do("spec")
         return self.text if self.live else None
 
     def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:

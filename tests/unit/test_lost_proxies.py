@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, Unreachable
+from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, NoServerUp, Refused, Unreachable
+from deployer.drivers.certificates import supplied
+from deployer.drivers.ports import CertificateProxy
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import AGAIN_SECONDS, ProxyGroup
 from deployer.emergency import lost as written
 from deployer.manifest.models import Manifest
+from deployer.manifest.tls import AutoTls
 from deployer.model import CLOCKS, Live, LostProxy, Server
 from deployer.planning.certificates import ServedCertificate
 from tests.memory import FakeClock
@@ -268,6 +273,29 @@ def test_it_joins_with_the_certificates_of_the_others(three: Three) -> None:
     assert three.each["c"].calls.index("install") < three.each["c"].calls.index("join")
 
 
+def test_another_process_brings_it_back_with_the_certificates_that_are_kept(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+    kept = SimpleNamespace(served=lambda domain, _auto: ServedCertificate(domain, "thumb", "PEM"))
+    another = supplied(cast("CertificateProxy", three.opened()), kept, AutoTls(), ("shop.example.com",))  # type: ignore[arg-type]
+    assert another.upkeep.bring_back("shop", three.deadline) == ("c",)
+    calls = three.each["c"].calls
+    assert calls.index("install") < calls.index("join")
+
+
+def test_one_that_is_back_gets_the_next_certificate_too(three: Three) -> None:
+    three.silence("c")
+    three.each["c"].fails["install"] = Unreachable("c: silent")
+    three.set_traffic(three.share())
+    certificate = ServedCertificate("shop.example.com", "thumb", "PEM")
+    three.one.certificates.install([certificate], three.deadline)
+    back(three)
+    three.one.upkeep.bring_back("shop", three.deadline)
+    three.one.certificates.install([replace(certificate, domain="www.example.com")], three.deadline)
+    assert three.each["c"].installed == ["shop.example.com", "www.example.com"]
+
+
 def test_one_that_a_later_owner_moved_joins_all_the_same(three: Three) -> None:
     three.silence("c")
     three.set_traffic(replace(three.share(), token=35))
@@ -285,6 +313,46 @@ def test_one_that_cannot_join_stays_lost(three: Three) -> None:
     three.each["c"].fails["join"] = DriverFailed("c: does not pass the check")
     assert three.one.upkeep.bring_back("shop", three.deadline) == ()
     assert list(three.lost()) == ["c"]
+
+
+def test_one_that_has_no_room_for_a_certificate_stays_lost_and_holds_nobody_up(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    three.one.certificates.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
+    back(three)
+    three.each["c"].fails["install"] = DriverFailed("c: No space left on device")
+    three.clock.sleep(AGAIN_SECONDS)
+    three.set_traffic(replace(three.share(), share=5000))
+    assert [live and live.share for live in three.lives] == [5000, 5000, 0]
+    assert list(three.lost()) == ["c"]
+    assert "join" not in three.each["c"].calls
+
+
+def test_what_a_lost_one_takes_to_join_is_no_more_than_half_of_the_time(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+
+    def in_vain(_service: str, _text: str, _live: Live, deadline: Deadline) -> None:
+        three.clock.sleep(deadline.left())
+        raise DeadlinePassed("green-1 does not pass the proxy's check", "does a firewall let it through?")
+
+    three.each["c"].join = in_vain  # type: ignore[method-assign]
+    three.clock.sleep(AGAIN_SECONDS)
+    deadline = Deadline.after(three.clock, 20)
+    three.one.set_traffic("shop", replace(three.share(), share=5000), deadline)
+    assert [live and live.share for live in three.lives] == [5000, 5000, 0]
+    assert deadline.left() == 10
+    assert list(three.lost()) == ["c"]
+
+
+def test_a_lost_one_learns_what_is_known_from_whoever_responds(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+    three.each["a"].fails["spec"] = Unreachable("a: silent")
+    assert three.one.upkeep.bring_back("shop", three.deadline) == ("c",)
+    assert three.each["c"].joined == three.each["b"].text
 
 
 def test_a_lost_one_is_not_tried_at_each_renewal(three: Three) -> None:

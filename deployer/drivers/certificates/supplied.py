@@ -11,7 +11,7 @@ from deployer.drivers.certificates.keeper import CertificateKeeper
 from deployer.drivers.ports import CertificateProxy
 from deployer.manifest.tls import AutoTls
 
-BEFORE = frozenset({"check", "configure", "repair"})  # what loads a configuration
+BEFORE = frozenset({"check", "configure", "repair", "bring_back"})  # what loads a configuration
 PARTS = frozenset({"inspection", "upkeep"})
 
 

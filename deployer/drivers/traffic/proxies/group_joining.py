@@ -10,7 +10,7 @@ from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.proxies import consensus
-from deployer.drivers.traffic.proxies.members import Members
+from deployer.drivers.traffic.proxies.members import Members, refuse
 from deployer.model import Live
 from deployer.planning.certificates import ServedCertificate
 from deployer.transport.fanout import Answers
@@ -29,10 +29,13 @@ class GroupJoining:
         if not values:
             return ()
         back = self._members.tried(away, lambda member: member.read(service)).ok
-        for name in back if given else ():
-            self._members.every[name].certificates.install(given, deadline)
-        had = {name: live for name, live in back.items() if live}
-        joined = self._joined(service, back, values, deadline, consensus.newest({**values, **had})).ok
+        token = consensus.newest({**values, **{name: live for name, live in back.items() if live}})
+        if given:
+            able = self._members.tried(
+                self._members.some(back), lambda member: member.certificates.install(given, deadline)
+            )
+            back = {name: back[name] for name in able.ok}
+        joined = self._joined(service, back, values, deadline, token).ok if back else {}
         self._members.are_back(service, joined)
         return tuple(joined)
 
@@ -48,10 +51,11 @@ class GroupJoining:
         self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline, token: int = 0
     ) -> Answers[str, None]:
         """Make proxies serve the service as those that have these values, by the newest token that was seen."""
-        known = next(iter(values))
-        text = self._members.every[known].membership.spec(service)
+        known = self._members.tried(self._members.some(values), lambda member: member.membership.spec(service))
+        text = next(filter(None, known.ok.values()), None)
         if text is None:
-            raise DriverFailed(f"{known} does not know {service} any more", "`deploy doctor` shows more")
+            refuse(known)
+            raise DriverFailed(f"{', '.join(values)}: {service} is not known any more", "`deploy doctor` shows more")
         agreed = consensus.joining(values)
         live = dict.fromkeys(names, replace(agreed, token=max(agreed.token, token)))
         return self._members.each(

@@ -182,6 +182,7 @@ class Members:
             self._lost.remove(service, gone)
         for name in gone:
             self._failed.pop((service, name), None)
+            self._failed.pop((EVERY, name), None)
 
     def changing(self, service: str, before: Live | None, now: Live) -> AbstractContextManager[None]:
         """Write down, while a change of who gets users is made, what it replaces."""

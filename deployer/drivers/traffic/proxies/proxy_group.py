@@ -110,11 +110,14 @@ class ProxyGroup:
         return tuple(self._members.lost(service).values())
 
     def _try_again(self, service: str, deadline: Deadline) -> None:
-        """Bring lost proxies back, unless that was tried just now; what does not respond stays lost."""
+        """Bring lost proxies back, unless that was tried just now; what does not respond stays lost.
+
+        One that responds and cannot join, as it does not reach the instances, leaves half of the time to the others.
+        """
         if not self._members.spares or not self._members.away(service):
             return
         if self._tried is None or self._clock.monotonic() - self._tried >= AGAIN_SECONDS:
-            self.upkeep.bring_back(service, deadline)
+            self.upkeep.bring_back(service, Deadline.after(self._clock, deadline.left() / 2))
             self._tried = self._clock.monotonic()
 
     # -- what is asked
