@@ -333,7 +333,7 @@ def test_what_a_lost_one_takes_to_join_is_no_more_than_half_of_the_time(three: T
     three.set_traffic(three.share())
     back(three)
 
-    def in_vain(_service: str, _text: str, _live: Live, deadline: Deadline) -> None:
+    def in_vain(service: str, text: str, live: Live, deadline: Deadline) -> None:
         three.clock.sleep(deadline.left())
         raise DeadlinePassed("green-1 does not pass the proxy's check", "does a firewall let it through?")
 
