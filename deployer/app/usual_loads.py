@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.model import Release
 from deployer.model.load import SLOT_SECONDS
-from deployer.planning.prediction import KNOWN_SECONDS, UsualLoad, usual_load
 from deployer.store.loads import Loads
+
+if TYPE_CHECKING:
+    from deployer.planning.prediction import UsualLoad
+
+KNOWN_SECONDS = SLOT_SECONDS / 2  # of five minutes that must have been watched, else it is not known what they had
 
 
 class UsualLoads:
@@ -25,6 +31,8 @@ class UsualLoads:
         if scale is None or not scale.predict:
             return None
         if self._read != begins:
+            from deployer.planning.prediction import usual_load
+
             lead = scale.hold + self._release.manifest.health.deadline
             self._usual, self._read = usual_load(now, lead, scale.clock, self._seen), begins
         return self._usual

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median_low
 from typing import TYPE_CHECKING
 
 from deployer.core import cron
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 WEEKS = 4  # that are looked at
 LEAST_WEEKS = 2  # that must be known: once is not usual
-KNOWN_SECONDS = SLOT_SECONDS / 2  # of five minutes that must have been watched, else it is not known what they had
 
 Seen = Callable[[float], float | None]  # requests at once in the five minutes from a moment on; None: not known
 
@@ -55,7 +53,7 @@ def usual_load(now: float, lead: float, timezone: str, seen: Seen) -> UsualLoad 
     for at in _slots(now, lead):
         known = [requests for then in _former(at, timezone) if (requests := seen(then)) is not None]
         if len(known) >= LEAST_WEEKS:
-            found.append(UsualLoad(median_low(known), at, timezone))
+            found.append(UsualLoad(sorted(known)[(len(known) - 1) // 2], at, timezone))
     return max(found, key=lambda usual: usual.requests, default=None)
 
 
