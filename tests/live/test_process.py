@@ -129,11 +129,11 @@ def test_what_is_no_file_is_refused(bench: ProcessBench, source: Path) -> None:
 
 def test_half_made_copies_of_yesterday_are_swept(bench: ProcessBench, source: Path) -> None:
     folder = bench.folder / "first" / "artifacts" / bench.service
-    for name, age in ((".new-old", 90_000), (".new-fresh", 60)):
+    for name, age in ((".half-old", 90_000), (".half-fresh", 60)):
         (folder / name).mkdir(parents=True)
         os.utime(folder / name, (time.time() - age,) * 2)
     resolve(bench, source)
-    assert [path.name for path in folder.glob(".new-*")] == [".new-fresh"]
+    assert [path.name for path in folder.glob(".half-*")] == [".half-fresh"]
 
 
 def test_a_copy_ends_at_its_deadline_and_leaves_nothing(bench: ProcessBench, source: Path) -> None:
