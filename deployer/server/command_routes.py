@@ -137,7 +137,7 @@ async def abort(desk: AtDesk, caller: Operator, service: Known, wish: RequestBod
 
 @router.post("/services/{service}/pause")
 async def pause(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
-    """Hold a running rollout at its share."""
+    """Pause the rollout in progress at its current share."""
     return await _wished(desk, caller, "pause", service, wish, give)
 
 

@@ -140,7 +140,7 @@ async def abort(desk: AtDesk, caller: By, members: OperatedSet, wish: SetRequest
 
 @act.post("/sets/{set}/pause")
 async def pause(desk: AtDesk, caller: By, members: OperatedSet, wish: SetRequestBody, give: Giving) -> RunAnswer:
-    """Hold all services at their share."""
+    """Pause all services at their current share."""
     return await _wished(desk, caller, "pause", members, wish, give)
 
 

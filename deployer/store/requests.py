@@ -1,4 +1,4 @@
-"""The table of control requests: what people want of a running rollout, for the process that drives it."""
+"""The table of control requests: what people want of a rollout in progress, for the process that drives it."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def _ended_already(house: AppContext, service: str) -> RolloutResult | None:
 
 
 def pause(house: AppContext, service: str, reason: str = "", *, number: int = 0) -> RolloutResult:
-    """Hold a running rollout at its share; `deploy resume` goes on."""
+    """Pause the rollout in progress at its current share; `deploy resume` continues it."""
     rollout = open_rollout(house, service, number)
     if house.store.locks.read(service) is None:
         raise Refused(
