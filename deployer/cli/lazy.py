@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 SECTIONS = ("Deploy", "Watch", "Act", "Set up")
-
+FIRST = ("up", "plan")  # of the help, before the strategies
 
 COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
@@ -67,6 +67,11 @@ COMMANDS: dict[str, CommandEntry] = {
 }
 
 
+def in_order(strategies: Mapping[str, CommandEntry], declared: Mapping[str, CommandEntry]) -> dict[str, CommandEntry]:
+    """Return all commands in the order of the help; a declared name wins."""
+    return {**{name: declared[name] for name in FIRST}, **strategies, **declared}
+
+
 class LazyGroup(click.Group):
     """A group that shows its help without importing a command."""
 
@@ -78,7 +83,7 @@ class LazyGroup(click.Group):
         """Give the declared commands and the strategies; a declared name wins."""
         from deployer.cli.strategies import extra_commands
 
-        return {**extra_commands(), **self.entries}
+        return in_order(extra_commands(), self.entries)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Give the names of all commands."""

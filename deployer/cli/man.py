@@ -11,7 +11,7 @@ import click
 
 from deployer import __version__
 from deployer.cli.command_entry import CommandEntry
-from deployer.cli.lazy import COMMANDS, SECTIONS, group
+from deployer.cli.lazy import COMMANDS, SECTIONS, group, in_order
 from deployer.cli.server_option import options
 from deployer.cli.strategies import builtin_commands
 from deployer.core import files
@@ -52,7 +52,7 @@ def pages() -> dict[str, str]:
 
 
 def _entries() -> dict[str, CommandEntry]:
-    every = {**builtin_commands(), **COMMANDS}
+    every = in_order(builtin_commands(), COMMANDS)
     return {name: entry for name, entry in every.items() if not entry.help.startswith("(internal)")}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from deployer.cli.command_entry import CommandEntry
-from deployer.cli.lazy import COMMANDS, SECTIONS, group
+from deployer.cli.lazy import COMMANDS, SECTIONS, group, in_order
 from deployer.cli.server_option import options
 from deployer.cli.strategies import builtin_commands
 
@@ -51,7 +51,7 @@ class CommandHelp:
 
 def reference() -> str:
     """Give the page."""
-    entries = {**builtin_commands(), **COMMANDS}
+    entries = in_order(builtin_commands(), COMMANDS)
     sections = {
         section: [each for name, entry in entries.items() if entry.section == section for each in _helps(name, entry)]
         for section in SECTIONS
