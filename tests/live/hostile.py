@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ from tests.waiting import within
 
 PROGRAM = "/hostile"
 RAISED = Path("/run/deployer-guests")
+CGROUPS = Path("/sys/fs/cgroup")
+WATCH = Path("/run/systemd/system/deployer-pressure.service")
 _numbers = itertools.count(1)
 MEMORY, PIDS = 96 * 1024 * 1024, 64
 
@@ -93,8 +96,25 @@ def tenants(engine: docker.DockerClient, number: int, *, starved: bool = False) 
                 for container in made.containers:
                     container.remove(force=True, v=True)
                 made.remove()
-            HostGround().do("forget", driver, name)
+            remove_group(driver, name)
         HostGround().do("lower", driver, names[0])
+
+
+def remove_group(driver: str, tenant: str) -> None:
+    """Remove the groups of a tenant, in which nothing is any more; with the last one, what watches them."""
+    slice_of = f"deployer-guests-{tenant.replace('-', '_')}.slice"
+    home = "deployer-guests"
+    if driver == "systemd":
+        subprocess.run(["systemctl", "stop", slice_of], check=True, timeout=60)
+        home, tenant = "deployer.slice/deployer-guests.slice", slice_of
+    for place in (CGROUPS / home / tenant, *CGROUPS.glob(f"*/{home}/{tenant}")):
+        with suppress(OSError):  # it is not there, or a container of it is just ending
+            place.rmdir()
+    left = [*CGROUPS.glob(f"{home}/*/"), *CGROUPS.glob(f"*/{home}/*/")]
+    if WATCH.exists() and not left:
+        subprocess.run(["systemctl", "stop", WATCH.name], check=True, timeout=60)
+        WATCH.unlink()
+        subprocess.run(["systemctl", "daemon-reload"], check=True, timeout=60)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from deployer.drivers.runtime.docker.guests import GROUP, network
 from deployer.model import Instance
 from tests.conformance.runtimes import answers
 from tests.live.conftest import Make
-from tests.live.hostile import MEMORY, PIDS, PROGRAM, HostileBench, bench, tenants, terms
+from tests.live.hostile import MEMORY, PIDS, PROGRAM, HostileBench, bench, remove_group, tenants, terms
 from tests.live.sshd import sshd
 from tests.services import require
 from tests.waiting import within
@@ -281,7 +281,7 @@ def test_the_ground_of_another_host_is_reached_by_ssh(tmp_path: Path) -> None:
             far.do("bound", driver, str(4 * MEMORY), "0", tenant, str(MEMORY), "1.5", str(PIDS))
             assert HostGround().do("used", driver, tenant)[2] == "0"
         finally:
-            far.do("forget", driver, tenant)
+            remove_group(driver, tenant)
         assert far.do("used", driver, tenant)[:3] == ["0", "0", "0"], "nothing is left of it"
         with pytest.raises(DriverFailed, match=r"web1 cannot keep guests \(weigh\)"):
             far.do("weigh")
