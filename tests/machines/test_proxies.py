@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import requests
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
-from tests.lab.machines import Lab, Machine
+from tests.lab.machines import Lab
 from tests.live.afar import rest, until
 from tests.load import Counters, Load, Options, Report
 from tests.machines.edged import EDGE, WEB, Edged, lab_of_edges
 from tests.machines.farm import CONTROL, engine
+from tests.machines.proxy_hosts import full
 
 pytestmark = pytest.mark.live
 CLOCK = SystemClock()
@@ -243,23 +244,10 @@ def test_a_proxy_that_is_cut_off_before_the_shift_gets_nobody_moved(edged: Edged
     edged.deploy("doctor")
 
 
-@contextmanager
-def full(machine: Machine, folder: str) -> Iterator[None]:
-    """Let the disk that a folder is on have no room."""
-    machine.run(
-        "sh", "-c", f"mount -t tmpfs -o size=256k tmpfs /mnt && cp -a {folder}/. /mnt && mount --move /mnt {folder}"
-    )
-    machine.run("sh", "-c", f"cat /dev/zero > {folder}/zeros 2>&1 || true")
-    try:
-        yield
-    finally:
-        machine.run("umount", folder)
-
-
 def test_a_proxy_whose_disk_is_full_moves_nobody_and_nor_does_the_other(edged: Edged, lab: Lab) -> None:
     edged.version("2.0")
     with Loads(edged, PLAIN) as loads:
-        with full(lab["edge2"], "/etc/haproxy/deployer.d/deployer"):
+        with full(lab["edge2"]):
             # Not even the way back can be written there: it stays to be done.
             said = edged.deploy("canary", "--version", "2.0", expect=Exit.NEEDS_PERSON).stderr
             assert edged.live_at("edge1").startswith("blue,0")
