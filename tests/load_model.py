@@ -5,12 +5,17 @@ Requests come by chance at a rate that changes, each takes a time of its own, an
 
 from __future__ import annotations
 
+import heapq
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deployer.evidence.scaling_replay import RequestsAtOnce, ScalingOutcome, SimulatedService, Usual, oracle
 from deployer.manifest.scale import ScaleSettings
+from deployer.model import InstanceLoad
+from deployer.planning.concurrency import ConcurrencyLearner
 
 CONCURRENCY = 12
 TAKES = 0.5  # seconds, on average
@@ -42,13 +47,13 @@ class Outcome:
         return f"{seen.requests} requests, {self.waited:.2%} waited, {size}, slowest reaction {seen.reaction:.2f} s"
 
 
-def requests(rate: Rate, most: float, seconds: float, seed: int) -> Iterator[tuple[float, float]]:
+def requests(rate: Rate, most: float, seconds: float, seed: int, takes: float = TAKES) -> Iterator[tuple[float, float]]:
     """Give when requests come, at a rate of at most `most` a second, and how long each takes."""
     chance = random.Random(seed)
     at = chance.expovariate(most)
     while at < seconds:
         if chance.random() < rate(at) / most:
-            yield at, chance.expovariate(1 / TAKES)
+            yield at, chance.expovariate(1 / takes)
         at += chance.expovariate(most)
 
 
@@ -63,3 +68,87 @@ def outcome(
         service.add(at, takes)
     seen.finish(seconds)
     return Outcome(service.finish(seconds), oracle(seen.highest, settings, START_SECONDS))
+
+
+class KneeService:
+    """Instances that answer `knee` requests at once well: what an instance gets beyond that waits inside it.
+
+    It gets no more than `concurrency`; the proxy fills the first instances first, and others wait there.
+    """
+
+    def __init__(self, instances: int, knee: int, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self._free = [[0.0] * knee for _ in range(instances)]  # when each worker of an instance has time
+        self._running = [0] * instances
+        self._total = [0] * instances
+        self.failed = [0] * instances
+        self._ends: list[tuple[float, int]] = []
+        self._line: deque[float] = deque()
+
+    def add(self, at: float, takes: float) -> None:
+        """Take a request that came later than all before, and that takes so long where it does not wait."""
+        self._until(at)
+        self._line.append(takes)
+        self._fill(at)
+
+    def look(self, at: float) -> Mapping[str, InstanceLoad]:
+        """Return what the proxy has of each instance at a moment."""
+        self._until(at)
+        seen = zip(self._running, self._total, self.failed, strict=True)
+        return {f"shop-r1-{n}": InstanceLoad(*each) for n, each in enumerate(seen, 1)}
+
+    def _until(self, at: float) -> None:
+        while self._ends and self._ends[0][0] <= at:
+            end, instance = heapq.heappop(self._ends)
+            self._running[instance] -= 1
+            self._fill(end)
+
+    def _fill(self, at: float) -> None:
+        while self._line:
+            instance = next((n for n, running in enumerate(self._running) if running < self.concurrency), None)
+            if instance is None:
+                return
+            takes, workers = self._line.popleft(), self._free[instance]
+            end = max(at, workers[0]) + takes
+            heapq.heapreplace(workers, end)
+            heapq.heappush(self._ends, (end, instance))
+            self._running[instance] += 1
+            self._total[instance] += 1
+
+
+@dataclass(frozen=True)
+class Told:
+    """The numbers that were learned, and when."""
+
+    numbers: tuple[tuple[float, int], ...]
+    why: str = ""
+
+    @property
+    def turns(self) -> int:
+        """How often the number went the other way."""
+        values = [number for _, number in self.numbers]
+        ways = [one < other for one, other in pairwise(values)]
+        return sum(one != other for one, other in pairwise(ways))
+
+
+def learned(
+    service: KneeService,
+    came: Iterator[tuple[float, float]],
+    seconds: float,
+    meanwhile: Callable[[float], None] = lambda _at: None,
+) -> Told:
+    """Return what is learned of a service, which gets each number at once; `meanwhile` happens at each look."""
+    learner, numbers, why, at = ConcurrencyLearner(service.concurrency), [(0.0, service.concurrency)], "", 0.0
+    coming = next(came, None)
+    while at < seconds:
+        while coming is not None and coming[0] <= at:
+            service.add(*coming)
+            coming = next(came, None)
+        meanwhile(at)
+        learner.add(at, service.look(at))
+        if (another := learner.learned()) is not None:
+            service.concurrency, why = another.requests, another.why
+            learner.follow(at, another.requests)
+            numbers.append((at, another.requests))
+        at += 0.25
+    return Told(tuple(numbers), why)

@@ -39,6 +39,7 @@ from deployer.model import (
     Environment,
     GuestTerms,
     Instance,
+    InstanceLoad,
     InstanceSpec,
     Live,
     Load,
@@ -126,6 +127,8 @@ class World:
     moves: bool = False  # an engine of many machines starts instances elsewhere
     talkative: int = 0  # WebSockets that are open wherever users are …
     open: dict[tuple[str, Place], int] = field(default_factory=dict)  # … and stay there when users are moved
+    concurrency: dict[tuple[str, Place], int] = field(default_factory=dict)  # requests at once for each instance
+    each: dict[tuple[str, Place], dict[str, InstanceLoad]] = field(default_factory=dict)  # what they have, by name
     drained: set[str] = field(default_factory=set)  # servers that get no new requests
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
     words: tuple[str, ...] = ()  # more that instances print before they end
@@ -484,6 +487,8 @@ class MemoryTraffic:
         self.world.touch("before configure")
         self.world.live.setdefault(release.service, INITIAL)
         self.world.flow(release.service).sticky = release.manifest.traffic.sticky
+        if colour is not None:
+            self.world.concurrency[release.service, colour] = release.scale.each if release.scale else 0
         if colour is None:
             self.world.servers.pop((release.service, "baseline"), None)
         self.world.touch("after configure")
@@ -535,7 +540,9 @@ class MemoryTraffic:
         if ill := [s.name for s in servers if not self.world.passes(s)]:
             deadline.clock.sleep(deadline.left())
             raise DeadlinePassed(f"{ill[0]} does not pass the proxy's check within {deadline.seconds:g} s")
-        self.world.servers.setdefault((service, colour), {}).update({s.name: s for s in servers})
+        each = self.world.concurrency.get((service, colour), 0)
+        known = {s.name: replace(s, concurrency=each) for s in servers}
+        self.world.servers.setdefault((service, colour), {}).update(known)
         self.world.drained -= {s.name for s in servers}
         self.world.asleep.pop((service, colour), None)
         self.world.touch("after attach")
@@ -557,7 +564,8 @@ class MemoryTraffic:
 
     def load(self, service: str) -> dict[Place, Load]:
         found = {place: self.world.open.get((service, place), 0) for place in PLACES}
-        return {place: Load(open=count, running=count, total=count, wakers=count) for place, count in found.items()}
+        each = {place: self.world.each.get((service, place), {}) for place in PLACES}
+        return {place: Load(count, count, 0, count, count, each[place]) for place, count in found.items()}
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         return self.world.traffic if service in self.world.live else None

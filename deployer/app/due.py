@@ -26,7 +26,7 @@ def due(house: AppContext, drivers: Drivers, release: Release, observed: Observe
         return staying_away(observed, release)
     kept = kept_now(house.store.services.get(release.service), drivers.traffic.lost(release.service))
     seen = drivers.traffic.servers(release.service, observed.live.stable) if observed.live else ()
-    known = {server.name: server.address for server, _ in seen}
+    known = {server.name: server for server, _ in seen}
     return adjustment(observed, release, known, kept, house.clock.now(), occasion)
 
 

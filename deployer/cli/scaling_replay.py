@@ -29,7 +29,7 @@ def print_replay(common: Common, recording: Path, changes: tuple[str, ...], star
 
 def _policies(common: Common, changes: tuple[str, ...]) -> dict[str, ScaleSettings]:
     """Return the policies to try, by name. Raise Refused where there is none."""
-    found = {}
+    found: dict[str, ScaleSettings] = {}
     there = common.named or common.file.exists()
     written = _loaded(common, ()) if there else None
     if written is not None and written.scale is not None:
@@ -38,6 +38,13 @@ def _policies(common: Common, changes: tuple[str, ...]) -> dict[str, ScaleSettin
         tried = _loaded(common, changes) if there else manifest_of(_overrides(changes), "--scale")
         if tried.scale is not None:
             found[", ".join(changes)] = tried.scale
+    known = {name: policy for name, policy in found.items() if not policy.learns}
+    if found and not known:
+        raise Refused(
+            "`concurrency: auto` is learned from how instances respond, which a recording does not say",
+            "try a number, e.g. the one that `deploy scale` shows: `--scale concurrency=12`",
+        )
+    found = known
     if not found:
         remedy = "add it, or try a policy: `--scale max=8 --scale concurrency=12`"
         raise Refused(f"{common.file} {'has no `scale`' if there else 'is not there'}", remedy)

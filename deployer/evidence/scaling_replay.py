@@ -111,7 +111,7 @@ def oracle_sizes(highest: Sequence[int], settings: ScaleSettings, start: float) 
         if (begins := place - ahead) >= 0:
             while falling[0] < begins:
                 falling.popleft()
-            sizes.append(max(settings.min, math.ceil(highest[falling[0]] / settings.concurrency)))
+            sizes.append(max(settings.min, math.ceil(highest[falling[0]] / settings.each)))
     return sizes
 
 
@@ -134,7 +134,7 @@ class SimulatedService:
         self._settings, self._start, self._fixed, self._usual = settings, start, fixed, usual
         self._history, self._idle = LoadHistory(settings), IdleTime()
         self._size = self._least = self._most = size
-        self._places = size * settings.concurrency
+        self._places = size * settings.each
         self._ready = self._look_at = began  # when the last change of size is over, and when the next look is due
         self._removing = 0
         self._busy: list[float] = []  # when each of those that run ends
@@ -215,13 +215,13 @@ class SimulatedService:
         self._ready = now + (self._start if size > self._size else STOP_SECONDS)
         self._size, self._since = size, math.inf
         self._least, self._most = min(self._least, size), max(self._most, size)
-        self._places = min(self._places, size * self._settings.concurrency)
+        self._places = min(self._places, size * self._settings.each)
 
     def _until(self, now: float) -> None:
         """Let requests end and those that wait take their places, up to a moment."""
-        if self._ready <= now and self._places != self._size * self._settings.concurrency:
+        if self._ready <= now and self._places != self._size * self._settings.each:
             self._flow(self._ready)
-            self._places = self._size * self._settings.concurrency
+            self._places = self._size * self._settings.each
             self._fill(self._ready)
         self._flow(now)
         while self._line and now - self._line[0][0] > self._settings.wait:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from deployer.core import cron
 from deployer.core.clock import stamp
 from deployer.core.limits import MOST_REPLICAS
 from deployer.manifest.base import Conflict, Count, Model, Switch
 from deployer.manifest.schedule import Cron, Timezone
-from deployer.manifest.text import Spelt
+from deployer.manifest.text import Misspelt, Spelt
 from deployer.manifest.units import Seconds, Wait
 
 MOST_AT_ONCE = 10_000  # requests on an instance
+FIRST_AT_ONCE = 16  # the same while nothing is learned
+AUTO: Literal["auto"] = "auto"
 MOST_SLEEPERS = 50  # paths and user agents that wake nobody
 # They become words of the proxy's configuration, in quotes
 Asleep = Annotated[
@@ -26,6 +28,22 @@ Asleep = Annotated[
         "a path, or a part of a user agent: 2 to 100 letters, digits, spaces and ._/:;@+~()-",
         "/healthz or UptimeRobot",
     ),
+]
+
+
+def _at_once(value: Any) -> int | Literal["auto"]:
+    """Read how many requests an instance gets at once: a whole number, or `auto`."""
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_AT_ONCE:
+        return int(value)
+    raise Misspelt(f"a whole number from 1 to {MOST_AT_ONCE}, or `auto`", "12 or auto", value)
+
+
+AtOnce = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_at_once),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE}, {"const": AUTO}]}),
 ]
 
 
@@ -83,10 +101,9 @@ class ScaleSettings(Model):
         description="Fewest instances, on all hosts together; with 0 the service sleeps while nobody comes.",
     )
     max: Count = Field(ge=1, le=MOST_REPLICAS, description="Most instances, on all hosts together.")
-    concurrency: Count = Field(
-        ge=1,
-        le=MOST_AT_ONCE,
-        description="Requests that an instance answers well at once. The proxy gives it no more; others wait.",
+    concurrency: AtOnce = Field(
+        description="Requests that an instance answers well at once, 1 to 10000. The proxy gives it no more; others"
+        f" wait. With `auto` the keeper learns the number, and it is {FIRST_AT_ONCE} until then."
     )
     hold: Seconds = Field(
         60.0, ge=1, le=86_400, description="How long fewer instances must have been enough before one is removed."
@@ -127,6 +144,20 @@ class ScaleSettings(Model):
     def clock(self) -> str:
         """The timezone of the weekdays and hours whose load is usual."""
         return self.timezone or (self.hours.timezone if self.hours else "UTC")
+
+    @property
+    def learns(self) -> bool:
+        """Whether the number of requests that an instance gets at once is learned."""
+        return self.concurrency == AUTO
+
+    @property
+    def each(self) -> int:
+        """Requests that an instance gets at once; where that is learned, what it begins with."""
+        return self.concurrency if isinstance(self.concurrency, int) else FIRST_AT_ONCE
+
+    def knowing(self, learned: int) -> ScaleSettings:
+        """Return them with what was learned (0: nothing yet) in the place of `auto`."""
+        return self.model_copy(update={"concurrency": learned}) if self.learns and learned else self
 
     @property
     def sleeps(self) -> bool:

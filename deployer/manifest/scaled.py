@@ -25,8 +25,21 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
         why = "`scale` says how many instances there are"
         remedy = f"remove it, and write `scale.min: {manifest.replicas}` for the fewest"
         yield Conflict("replicas", why, remedy, ("scale", "replicas"))
+    if manifest.scale.learns:
+        yield from _learned(manifest)
     if manifest.scale.sleeps:
         yield from _asleep(manifest, manifest.scale)
+
+
+def _learned(manifest: Described) -> Iterator[Conflict]:
+    """Return the keys with which nothing can be learned of how many requests at once an instance answers well."""
+    for key, found, why in (
+        ("traffic.mode", manifest.traffic.mode == "tcp", "how long a tcp session lasts is up to its client"),
+        ("traffic.proxies", not manifest.traffic.proxies.local, "of several proxies each sends an instance its own"),
+    ):
+        if found:
+            needs = (key, "scale.concurrency")
+            yield Conflict("scale.concurrency", f"cannot be learned: {why}", "a number, e.g. 12", needs)
 
 
 def _asleep(manifest: Described, scale: ScaleSettings) -> Iterator[Conflict]:

@@ -58,7 +58,7 @@ OPTIONAL: dict[str, str] = {
     "tenant": "acme",
     "single": "false",
     "replicas": "1",
-    "scale": "{min: 1, max: 8, concurrency: 12}",
+    "scale": "{min: 1, max: 8, concurrency: auto}",
     "max_unavailable": "0",
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",

@@ -16,7 +16,7 @@ from deployer.model.instance import (
     release_of,
     spread,
 )
-from deployer.model.load import Load
+from deployer.model.load import InstanceLoad, Load
 from deployer.model.observed import Observed
 from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
 from deployer.model.release import Release, Signature, newest_good, read_machines
@@ -62,6 +62,7 @@ __all__ = [
     "Environment",
     "GuestTerms",
     "Instance",
+    "InstanceLoad",
     "InstanceSpec",
     "Live",
     "Load",

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class InstanceLoad:
+    """What an instance has of them: on it now (`running`), all so far (`total`), and those of them that `failed`."""
+
+    running: int = 0
+    total: int = 0
+    failed: int = 0
+
+    def __add__(self, more: InstanceLoad) -> InstanceLoad:
+        """Return what it has of two workers, or two proxies, together."""
+        return InstanceLoad(self.running + more.running, self.total + more.total, self.failed + more.failed)
 
 SLOT_SECONDS = 300.0  # of what was seen of a load, in a row
 
@@ -20,6 +34,7 @@ class Load:
     waiting: int = 0
     total: int = 0
     wakers: int = 0  # another number after each request that keeps a service awake
+    instances: Mapping[str, InstanceLoad] = field(default_factory=dict, compare=False)  # by name
 
     @property
     def busy(self) -> int:
@@ -34,4 +49,8 @@ class Load:
             self.waiting + more.waiting,
             self.total + more.total,
             self.wakers + more.wakers,
+            {
+                name: self.instances.get(name, InstanceLoad()) + more.instances.get(name, InstanceLoad())
+                for name in {**self.instances, **more.instances}
+            },
         )

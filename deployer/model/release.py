@@ -12,6 +12,7 @@ from deployer.model.places import Colour
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
+    from deployer.manifest.scale import ScaleSettings
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class Release:
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
     the strategy promised that brought it out. `terms` are those of the tenant whose guest it is. `scaled` is the number
     of instances on each machine that a person wants now (`deploy scale`), whatever the manifest says; 0 where nobody
-    said one. `needed` is the number on all machines together that the load needs, where the manifest has `scale`. Both
-    are the service's, not recorded.
+    said one. `needed` is the number on all machines together that the load needs, where the manifest has `scale`, and
+    `learned` the requests at once that an instance is known to answer well (0: nothing was learned). These three are
+    the service's, not recorded.
     """
 
     service: str
@@ -72,6 +74,7 @@ class Release:
     terms: GuestTerms | None = None
     scaled: int = field(default=0, compare=False)
     needed: int = field(default=0, compare=False)
+    learned: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
@@ -96,6 +99,12 @@ class Release:
         """Name the machines of one of its environments; none is this host."""
         machines = self.twin if self.twin and colour == "green" else self.machines
         return tuple(host.name for host in machines)
+
+    @property
+    def scale(self) -> ScaleSettings | None:
+        """Give the `scale` of its manifest, with what was learned in the place of `concurrency: auto`."""
+        scale = self.manifest.scale
+        return scale.knowing(self.learned) if scale is not None else None
 
     @property
     def replicas(self) -> int:

@@ -10,10 +10,11 @@ from deployer.model.places import FULL, Colour, Place, other
 
 @dataclass(frozen=True)
 class Server:
-    """An instance as the proxy knows it."""
+    """An instance as the proxy knows it, and how many requests it gets at once: 0 for as many as come, or not known."""
 
     name: str
     address: str
+    concurrency: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
-from deployer.model import COLOURS, Colour, Environment, Observed, Release, spread
+from deployer.model import COLOURS, Colour, Environment, Observed, Release, Server, spread
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.orders import EVICT, KEEP, SLEEP
 from deployer.planning.plan import Plan
@@ -44,24 +44,25 @@ def refuse_unclear(observed: Observed, release: Release) -> None:
 def adjustment(
     observed: Observed,
     release: Release,
-    known: Mapping[str, str],
+    known: Mapping[str, Server],
     kept: Kept | None,
     now: float,
     occasion: str = KEEP,
 ) -> Plan | None:
     """Plan what brings the live release to what it should be; None where nothing is to be done.
 
-    Instances that do not run, or that the proxy does not know where they are (it has those `known`: addresses by
-    name), are started and attached; those above its size are removed one at a time, and so is an environment that was
-    kept warm until now. Machines that are silent are left alone, and what sleeps, unless a person wants a size or
-    `scale.hours` have begun. Raise Refused where it is not clear what is live.
+    Instances that do not run, or that the proxy does not know where they are (it has those `known`, by name), are
+    started and attached; all are attached where the proxy does not give each as many requests at once as it should.
+    Those above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that
+    are silent are left alone, and what sleeps, unless a person wants a size or `scale.hours` have begun. Raise Refused
+    where it is not clear what is live.
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
     asleep, scale = found.colour in observed.asleep and not release.scaled, release.manifest.scale
     until = scale.awake_until(now) if asleep and scale else 0.0
     woken = f"{release.name} sleeps, and is to be awake until {stamp(until)} (`scale.hours`)" if until else ""
-    own = () if asleep and not until else (found.more(woken), found.fewer())
+    own = () if asleep and not until else (found.more(woken) or found.limited(), found.fewer())
     parts = (*own, over(observed, release, kept, now))
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
@@ -129,6 +130,10 @@ class AdjustmentPart:
     back: tuple[Step, ...] = ()
     why: tuple[str, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to do."""
+        return bool(self.way)
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -140,20 +145,25 @@ class _Found:
     highest: int  # index that stands
     missing: tuple[int, ...]
     silent: tuple[str, ...]
+    limits: tuple[int, ...]  # requests at once that the proxy gives an instance, where it does not give what it should
 
     @classmethod
-    def of(cls, observed: Observed, release: Release, known: Mapping[str, str]) -> _Found:
+    def of(cls, observed: Observed, release: Release, known: Mapping[str, Server]) -> _Found:
         colour = observed.live.stable if observed.live else "blue"
         there: Environment | None = observed.environment(colour)
         instances = there.instances if there else ()
         there_up = (i for i in instances if i.state == "running")
-        running = {i.index for i in there_up if known.get(i.name) == i.address or not release.served}
+        at = {name: server.address for name, server in known.items()}
+        running = {i.index for i in there_up if at.get(i.name) == i.address or not release.served}
+        each = release.scale.each if release.scale else 0
+        limits = {server.concurrency for server in known.values()} - {0, each} if each else set[int]()
         hosts, size = release.hosts(colour), release.size(colour)
         wanted = spread(colour, size, hosts)
         missing = tuple(n for n, host in wanted.items() if n not in running and host not in observed.silent)
         hidden = (n for n, host in wanted.items() if host in observed.silent)
         highest = max((*(i.index for i in instances), *hidden), default=0)
-        return cls(release, colour, size, highest, missing, tuple(h for h in hosts if h in observed.silent))
+        silent = tuple(h for h in hosts if h in observed.silent)
+        return cls(release, colour, size, highest, missing, silent, tuple(sorted(limits)))
 
     def more(self, why: str = "") -> AdjustmentPart:
         """Start what is missing. On the way back what stood before stays, whatever becomes of the others."""
@@ -166,6 +176,14 @@ class _Found:
         )
         back = (self._only(self.highest),) if 0 < self.highest < self.size else ()
         return AdjustmentPart(way, back, (why,) if why else tuple(self._said()))
+
+    def limited(self) -> AdjustmentPart:
+        """Have the proxy give each instance as many requests at once as it should, where it gives another number."""
+        if not (self.limits and self.highest and self.release.scale):
+            return AdjustmentPart()
+        gets = f"an instance of {self.release.name} gets {self.limits[0]} requests at once"
+        way = attach(self.release, self.colour, partial=bool(self.silent))
+        return AdjustmentPart(way, (), (f"{gets}, {self.release.scale.each} are wanted",))
 
     def fewer(self) -> AdjustmentPart:
         """Remove what is too many, one at a time. On the way back nothing is half gone, and what stays gets users."""

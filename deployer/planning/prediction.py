@@ -40,7 +40,7 @@ class UsualLoad:
 
     def instances(self, settings: ScaleSettings) -> int:
         """Return how many instances are not removed under such a load."""
-        return settings.within(enough(self.requests, MARGIN_DOWN, settings.concurrency))
+        return settings.within(enough(self.requests, MARGIN_DOWN, settings.each))
 
 
 def usual_load(now: float, lead: float, timezone: str, seen: Seen) -> UsualLoad | None:

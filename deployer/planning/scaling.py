@@ -68,6 +68,10 @@ class LoadHistory:
         while self._peaks[0][0] < at - self._settings.hold:
             self._peaks.popleft()
 
+    def follow(self, settings: ScaleSettings) -> None:
+        """Go by other settings from now on."""
+        self._settings = settings
+
     def wanted(self, size: int) -> WantedSize:
         """Return how many instances are wanted, where there are `size` of them."""
         settings = self._settings
@@ -82,7 +86,7 @@ class LoadHistory:
         needed, why = self._enough(mean, MARGIN), f"{counted(mean)} at once"
         if waiting := min(self._waiting()):
             demand = self._recent[-1].demand
-            needed = max(needed, size + 1, math.ceil(demand / self._settings.concurrency))
+            needed = max(needed, size + 1, math.ceil(demand / self._settings.each))
             why = f"{waiting} request{'s wait' if waiting > 1 else ' waits'} for an instance"
         needed = self._settings.within(needed)
         return WantedSize(needed, why) if needed > size else None
@@ -96,7 +100,7 @@ class LoadHistory:
         return WantedSize(size - 1, f"at most {counted(peak)} at once for {hold:g} s")
 
     def _enough(self, demand: float, margin: float) -> int:
-        return enough(demand, margin, self._settings.concurrency)
+        return enough(demand, margin, self._settings.each)
 
     def _mean(self) -> float:
         return sum(look.demand for look in self._recent) / len(self._recent)

@@ -152,6 +152,16 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Concurrency:
+    """How many requests at once an instance of a service is known to answer well, since when, and why."""
+
+    service: str
+    requests: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Port:
     """A port that an instance has, and on which host of the inventory it runs; "" is this host."""
 

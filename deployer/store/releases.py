@@ -10,6 +10,7 @@ from deployer.core.clock import Clock
 from deployer.core.errors import Refused
 from deployer.model import Release, Signature
 from deployer.store import meta
+from deployer.store.concurrencies import LEARNED
 from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
 from deployer.store.needs import NEEDED
@@ -53,8 +54,9 @@ class Releases:
         return tuple(read_release(row) for row in self._rows("where service = ? order by number desc", service))
 
     def _rows(self, which: str, *values: object) -> list[Row]:
-        """Return rows with the size that a person wants now, and the one that the load needs."""
-        query = f"select *, {SCALED} as scaled, {NEEDED} as needed from releases {which}"  # noqa: S608 - constants
+        """Return rows with the size that a person wants now, the one that the load needs, and what was learned."""
+        columns = f"*, {SCALED} as scaled, {NEEDED} as needed, {LEARNED} as learned"
+        query = f"select {columns} from releases {which}"  # noqa: S608 - constants
         return self._database.rows(query, self._clock.now(), *values)
 
 

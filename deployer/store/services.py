@@ -51,4 +51,5 @@ class Services:
             self._audit.add(db, AuditEntry("down", lock.service, detail=detail, reason=reason))
             db.execute("delete from sizes where service = ?", (lock.service,))
             db.execute("delete from needs where service = ?", (lock.service,))
+            db.execute("delete from concurrencies where service = ?", (lock.service,))
             db.execute("update services set stable = 0, warm = 0, warm_until = 0 where name = ?", (lock.service,))

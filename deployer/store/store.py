@@ -12,6 +12,7 @@ from deployer.store.approvals import Approvals
 from deployer.store.audit import Audit
 from deployer.store.audit_chain import AuditLog
 from deployer.store.claims import Claims, KernelClaims
+from deployer.store.concurrencies import Concurrencies
 from deployer.store.database import Database
 from deployer.store.events import Events
 from deployer.store.homes import Homes
@@ -69,6 +70,7 @@ class Store:
         self.homes = Homes(database)
         self.sizes = Sizes(database, clock, audit)
         self.needs = Needs(database, clock)
+        self.concurrencies = Concurrencies(database, clock)
         self.loads = Loads(database)
         self.releases = Releases(database, clock)
         self.rollouts = Rollouts(database, clock, audit)

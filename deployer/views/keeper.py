@@ -19,6 +19,8 @@ def lines(size: SizeView | None, keeper: KeeperView | None, now: float, ink: Ink
         out.append(f"{ink('load', 'dim')}: {load(size.scale)}")
         if size.scale.usual:
             out.append(f"{ink('usual', 'dim')}: {usual(size.scale)}")
+    if size is not None and size.scale and size.scale.learns:
+        out.append(f"{ink('concurrency', 'dim')}: {concurrency(size.scale)}")
     if keeper is not None and keeper.last:
         out.append(f"{ink('keeper', 'dim')}: {ago(max(0.0, now - keeper.last_at))}: {one_line(keeper.last)}")
     if keeper is not None and keeper.next and (keeper.runs or keeper.next_at <= now):
@@ -67,6 +69,14 @@ def load(view: LoadView) -> str:
 def usual(view: LoadView) -> str:
     """Say how many requests are usual soon, and what is there for them."""
     return f"{one_line(view.usual)}, so at least {plural(view.usual_size, 'instance')}"
+
+
+def concurrency(view: LoadView) -> str:
+    """Say how many requests at once an instance gets, and from what that was learned."""
+    text = f"{view.concurrency} for each instance"
+    if not view.learned_at:
+        return f"{text}, until something is learned"
+    return f"{text}, since {moment(view.learned_at)}: {one_line(view.learned)}"
 
 
 def following(keeper: KeeperView, now: float) -> str:

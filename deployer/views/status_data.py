@@ -161,7 +161,8 @@ class LoadView(View):
     """By what a size follows the load: `least` to `most` instances for so many requests at once each (`concurrency`).
 
     `running` and `waiting` are the requests now; `needed` instances are wanted since `at`, and `why`. `usual` is the
-    load of former weeks for which at least `usual_size` instances are there; "" and 0 where these are the fewest.
+    load of former weeks for which at least `usual_size` instances are there; "" and 0 where these are the fewest. Where
+    the keeper `learns` the concurrency, `learned` says from what, and `learned_at` when; 0 while nothing is learned.
     """
 
     least: int
@@ -174,6 +175,9 @@ class LoadView(View):
     at: float
     usual: str = ""
     usual_size: int = 0
+    learns: bool = False
+    learned: str = ""
+    learned_at: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,20 @@ def test_a_place_is_followed_only_with_the_rules_about_a_candidate_that_belong_t
     assert saved(tmp_path, (OLD, "blue"), (NEW, "green"), (NEW, None)).follows(NEW, None, "")
 
 
+def test_what_was_learned_is_followed_until_it_is_another_number(tmp_path: Path) -> None:
+    scale = {"max": 4, "concurrency": "auto"}
+    learns = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80, "scale": scale})
+    known = spec.configured(None, "shop", learns, "blue", 12).model_copy(update={"key": KEY})
+    spec.save(tmp_path, known)
+    facts = SpecFacts(tmp_path, "shop")
+    assert facts.concurrency("blue") == 12
+    assert facts.follows(learns, "blue", "", learned=12)
+    assert not facts.follows(learns, "blue", "", learned=13)
+    assert spec.configured(known, "shop", learns, "blue", 13).blue.concurrency == 13
+    assert spec.configured(known, "shop", learns, "blue").blue.concurrency == 16
+    assert saved(tmp_path, (OLD, "blue")).concurrency("blue") == 0
+
+
 def test_the_entry_is_not_followed_while_there_is_a_baseline(tmp_path: Path) -> None:
     facts = saved(tmp_path, (OLD, "blue"), (OLD, "baseline"))
     assert facts.places == ("blue", "green", "baseline")

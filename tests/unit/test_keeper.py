@@ -23,7 +23,7 @@ from deployer.app.operations.execution import locked
 from deployer.app.pauses import CALM_SECONDS, FIRST_SECONDS, not_before
 from deployer.app.status import status_of
 from deployer.engine import RolloutResult
-from deployer.model import Environment, Instance, Live, Observed, Release
+from deployer.model import Environment, Instance, Live, Observed, Release, Server
 from deployer.planning.adjustment import Kept, adjustment
 from deployer.planning.orders import StopRequest
 from deployer.planning.steps import Remove, Start
@@ -276,8 +276,9 @@ def test_what_is_planned_ends_at_the_size_and_never_takes_what_users_need(
     blue = Environment("shop", "blue", 5, tuple(_instance(n, state) for n, state in sorted(there.items())))
     green = Environment("shop", "green", 4, (replace(_instance(1, "running"), colour="green", release=4),))
     observed = Observed("shop", Live("blue"), None, blue if there else None, green)
-    names = {f"shop-r5-{n}": _instance(n, "running").address for n in known}
-    plan = adjustment(observed, release, names, Kept(4, "green", 100.0 - ago), 100.0)
+    names = (_instance(n, "running") for n in known)
+    servers = {each.name: Server(each.name, each.address) for each in names}
+    plan = adjustment(observed, release, servers, Kept(4, "green", 100.0 - ago), 100.0)
     size = release.size("blue")
     right = all(there.get(n) == "running" and n in known for n in range(1, size + 1)) and not any(
         n > size for n in there

@@ -474,7 +474,7 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 Write = Callable[[Store, Lock, Any], object]
 TABLES = (
-    *("services", "sizes", "needs", "loads", "releases", "rollouts", "journal"),
+    *("services", "sizes", "needs", "concurrencies", "loads", "releases", "rollouts", "journal"),
     *("events", "requests", "ports", "approvals", "audit", "sets", "homes"),
 )
 BESIDE = {
@@ -541,6 +541,7 @@ WRITES: dict[str, Write] = {
     "homes.note": lambda s, lock, r: s.homes.note(lock, "web-1:/srv/deployer"),
     "sizes.set": lambda s, lock, r: s.sizes.set(lock, 3, 0.0, "sale"),
     "needs.set": lambda s, lock, r: s.needs.set(lock, 3, "30 requests at once"),
+    "concurrencies.set": lambda s, lock, r: s.concurrencies.set(lock, 12, "it was measured"),
     "sizes.clear": lambda s, lock, r: s.sizes.clear(lock, ""),
     "requests.take": lambda s, lock, r: s.requests.take(lock, ControlRequest(1, "abort", "ann", "")),
     "events.add": lambda s, lock, r: s.events.add(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),

@@ -245,7 +245,11 @@ def test_a_bad_recording_is_refused_with_its_line(tmp_path: Path, capsys: Out) -
 
 @pytest.mark.parametrize(
     ("scale", "told"),
-    [("", "has no `scale`"), ("traffic: {mode: tcp}\nscale: {max: 2, concurrency: 4}", "how long its sessions take")],
+    [
+        ("", "has no `scale`"),
+        ("traffic: {mode: tcp}\nscale: {max: 2, concurrency: 4}", "how long its sessions take"),
+        ("scale: {max: 2, concurrency: auto}", "which a recording does not say"),
+    ],
 )
 def test_a_manifest_that_cannot_be_tried_is_refused(
     shop: Path, tmp_path: Path, scale: str, told: str, capsys: Out
@@ -253,6 +257,14 @@ def test_a_manifest_that_cannot_be_tried_is_refused(
     file = manifest(tmp_path, scale)
     assert main(["scale", "-f", str(file), "--replay", str(shop), "--state", str(tmp_path)]) == Exit.REFUSED
     assert told in capsys.readouterr().err
+
+
+def test_a_number_is_tried_in_the_place_of_one_that_is_learned(shop: Path, tmp_path: Path, capsys: Out) -> None:
+    arguments = ["scale", "-f", str(manifest(tmp_path, "scale: {max: 8, concurrency: auto}")), "--state", str(tmp_path)]
+    assert main([*arguments, "--replay", str(shop), "--scale", "concurrency=12"]) == 0
+    out = capsys.readouterr().out
+    assert "concurrency=12" in out
+    assert "manifest" not in out
 
 
 def test_options_of_a_replay_go_with_it_alone(tmp_path: Path, capsys: Out) -> None:

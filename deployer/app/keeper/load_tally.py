@@ -16,7 +16,7 @@ class LoadTally:
     """What was seen of a service since it was recorded last; each look counts until the next one, or until `close`."""
 
     service: str
-    concurrency: int
+    concurrency: int  # as it is now
     loads: Loads
     clock: Clock
     _seen: SeenLoads | None = None

@@ -1,4 +1,7 @@
-"""Looks at the load of a service whose manifest has `scale`, a few times a second, and has its size follow."""
+"""Looks at the load of a service whose manifest has `scale`, a few times a second, and has its size follow.
+
+Where its `concurrency` is learned, that is learned from the same looks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import replace
 
 from deployer.app.keeper.load_tally import LoadTally
 from deployer.app.operations import AppContext
-from deployer.app.operations.adjust import fall_asleep, follow_load
+from deployer.app.operations.adjust import fall_asleep, follow_load, learn
 from deployer.app.pauses import COUNTED, not_before
 from deployer.app.usual_loads import UsualLoads
 from deployer.core.amounts import span
@@ -15,6 +18,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.engine import RolloutResult
 from deployer.model import Load, Release
+from deployer.planning.concurrency import ConcurrencyLearner, LearnedConcurrency
 from deployer.planning.prediction import predicted
 from deployer.planning.scaling import IdleTime, LoadHistory
 
@@ -34,7 +38,7 @@ class LoadWatch:
     """Watches one release, for as long as it is live and nobody wants another size."""
 
     def __init__(self, house: AppContext, release: Release) -> None:
-        if release.manifest.scale is None:
+        if (scale := release.scale) is None:
             raise Refused(f"{release.name} has no `scale`", "add it to the manifest")
         self._house, self._release = house, release
         drivers = house.drivers(release)
@@ -43,10 +47,12 @@ class LoadWatch:
         if live is None:
             raise Refused(f"the proxy does not know {release.service}", "`deploy doctor` says what is missing")
         self._colour = live.stable
-        self._scale = release.manifest.scale
+        self._scale = scale
         self._history, self._idle = LoadHistory(self._scale), IdleTime()
         self._usual = UsualLoads(house.store.loads, release)
-        self._tally = LoadTally(release.service, self._scale.concurrency, house.store.loads, house.clock)
+        self._tally = LoadTally(release.service, scale.each, house.store.loads, house.clock)
+        learns = release.manifest.scale is not None and release.manifest.scale.learns
+        self._learner = ConcurrencyLearner(scale.each) if learns else None
         self._attended, self._told = 0.0, house.clock.now()
 
     def lasts(self) -> bool:
@@ -59,13 +65,17 @@ class LoadWatch:
         house, store, service = self._house, self._house.store, self._release.service
         if store.rollouts.in_progress(service) is not None:
             self._tally.skip()
+            self._skip()
             return None  # a candidate may have a part of the users: what is left here is not the load
         if self._sleeps():
             self._tally.add(0, Load())
+            self._skip()
             return None
         at, load = house.clock.monotonic(), self._inspection.load(service).get(self._colour, Load())
         self._history.add(at, load)
         self._idle.add(at, load)
+        if self._learner is not None:
+            self._learner.add(at, load.instances)
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
         self._tally.add(size, load)
@@ -73,13 +83,30 @@ class LoadWatch:
         if not lonely:
             wanted = predicted(wanted, self._usual.at(house.clock.now()), self._scale)
         sleepy = lonely and size == 1
-        if (wanted.instances == size and not sleepy) or store.locks.read(service) is not None:
+        another = self._learner.learned() if self._learner else None
+        if (wanted.instances == size and not sleepy and not another) or store.locks.read(service) is not None:
             return None
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
             return None
+        if wanted.instances == size and another is not None:
+            return self._learn(another)
         if wanted.instances == size:
             return fall_asleep(house, service, f"nobody came for {span(self._scale.idle)}")
         return follow_load(house, service, wanted)
+
+    def _learn(self, another: LearnedConcurrency) -> RolloutResult | None:
+        """Have an instance get another number of requests at once, and go on with it."""
+        ended = learn(self._house, self._release.service, another)
+        if self._learner is not None:
+            self._learner.follow(self._house.clock.monotonic(), another.requests)
+        self._scale = self._scale.model_copy(update={"concurrency": another.requests})
+        self._history.follow(self._scale)
+        self._tally.concurrency = another.requests
+        return ended
+
+    def _skip(self) -> None:
+        if self._learner is not None:
+            self._learner.skip()
 
     def close(self) -> None:
         """Record what was seen of the load since it was recorded last."""

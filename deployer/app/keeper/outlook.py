@@ -83,8 +83,9 @@ def size(house: AppContext, release: Release, observed: Observed, load: Mapping[
 
 def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
     """Return by what the size of a release follows its load, and the load now; None where it does not."""
-    if (scale := release.manifest.scale) is None:
+    if (scale := release.scale) is None or release.manifest.scale is None:
         return None
+    known = house.store.concurrencies.get(release.service) if release.manifest.scale.learns else None
     need = house.store.needs.get(release.service)
     usual = UsualLoads(house.store.loads, release).at(house.clock.now())
     usual_size = usual.instances(scale) if usual else 0
@@ -93,7 +94,7 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
     return LoadView(
         least=scale.min,
         most=scale.max,
-        concurrency=scale.concurrency,
+        concurrency=scale.each,
         running=load.running,
         waiting=load.waiting,
         needed=scale.within(need.instances if need else 0),
@@ -101,6 +102,9 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
         at=need.at if need else 0.0,
         usual=usual.text if usual else "",
         usual_size=usual_size,
+        learns=release.manifest.scale.learns,
+        learned=known.why if known else "",
+        learned_at=known.at if known else 0.0,
     )
 
 

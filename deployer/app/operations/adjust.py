@@ -24,6 +24,7 @@ from deployer.planning.orders import KEEP, SCALE
 from deployer.store import DEPLOYER, Lock, whoami
 
 if TYPE_CHECKING:
+    from deployer.planning.concurrency import LearnedConcurrency
     from deployer.planning.scaling import WantedSize
 
 
@@ -84,6 +85,14 @@ def follow_load(house: AppContext, service: str, wanted: WantedSize) -> RolloutR
             return None
         house.store.needs.set(lock, wanted.instances, wanted.why)
         return _adjusted(house, lock, live_release(house.store, service), SCALE, DEPLOYER, wanted.why)
+
+
+def learn(house: AppContext, service: str, learned: LearnedConcurrency) -> RolloutResult | None:
+    """Record how many requests at once an instance answers well, and have the proxy give each as many."""
+    with locked(house, service, f"{ADJUSTING} the concurrency") as lock:
+        refuse_open(house, service)
+        house.store.concurrencies.set(lock, learned.requests, learned.why)
+        return _adjusted(house, lock, live_release(house.store, service), SCALE, DEPLOYER, learned.why)
 
 
 def fall_asleep(house: AppContext, service: str, why: str) -> RolloutResult | None:

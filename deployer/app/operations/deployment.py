@@ -17,7 +17,7 @@ from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.guests import terms_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
-from deployer.app.operations.needs import needed_now, note_need
+from deployer.app.operations.needs import concurrency_text, learned_now, needed_now, note_need
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import refuse_kept, refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
@@ -217,6 +217,8 @@ def _propose(
     _refuse_several(release)
     if (scale := release.manifest.scale) and scale.hours:
         plan = replace(plan, notes=(*plan.notes, scale.hours.explain(house.clock.now())))
+    if scale and scale.learns:
+        plan = replace(plan, notes=(*plan.notes, concurrency_text(house, release)))
     if release.alone and scale and scale.sleeps:
         raise Refused(
             f"{release.service} sleeps while nobody comes: a request may start what {request.strategy} has stopped",
@@ -269,6 +271,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         spare=spare,
         scaled=size.instances if (size := house.store.sizes.get(service)) else 0,
         needed=needed_now(house, observed),
+        learned=learned_now(house, observed),
     )
     return Wanted(release, observed, _sleeps(house, observed, release) or _is_live(observed, release), spared)
 

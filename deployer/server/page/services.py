@@ -13,7 +13,7 @@ from deployer.server.page.frame import fold, part, until, words
 from deployer.store import Rollout
 from deployer.views.cost_data import CostView
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
-from deployer.views.keeper import following, load, usual, wanted
+from deployer.views.keeper import concurrency, following, load, usual, wanted
 from deployer.views.progress import ServiceRow
 from deployer.views.report import load_plot, times
 from deployer.views.report.headline import KINDS
@@ -197,6 +197,8 @@ def _kept(status: StatusView, now: float) -> Markup | None:
         rows.append(("load", load(status.size.scale)))
         if status.size.scale.usual:
             rows.append(("usual", usual(status.size.scale)))
+        if status.size.scale.learns:
+            rows.append(("concurrency", concurrency(status.size.scale)))
     if status.migration and status.migration.contract not in ("none", "done"):
         rows.append(("migration", status.migration.text))
     if (keeper := status.keeper) is not None:

@@ -93,7 +93,7 @@ class HAProxyTraffic(Alone):
             if self._follows(release, place, deadline, key, chain_key):
                 return
             known = spec.load(self.parts.home.services, release.service)
-            wanted = spec.configured(known, release.service, release.manifest, place)
+            wanted = spec.configured(known, release.service, release.manifest, place, release.learned)
             if key:
                 wanted = wanted.model_copy(update={"key": key})
             if chain_key:
@@ -228,7 +228,8 @@ class HAProxyTraffic(Alone):
             return ()
         deadline = self.parts.soon()
         self.parts.proxy.ready(deadline)
-        return tuple((Server(s.name, s.address), s.up) for s in self.parts.places.seen(service, place, deadline))
+        seen = self.parts.places.seen(service, place, deadline)
+        return tuple((Server(s.name, s.address, s.limit), s.up) for s in seen)
 
     # -- what passes through it
 
@@ -239,7 +240,8 @@ class HAProxyTraffic(Alone):
 
     def _follows(self, release: Release, place: Place | None, deadline: Deadline, key: str, chain_key: str) -> bool:
         """Tell whether the running proxy treats a place, or the entry, as the release says already."""
-        if not self.parts.facts(release.service).follows(release.manifest, place, key, chain_key):
+        facts = self.parts.facts(release.service)
+        if not facts.follows(release.manifest, place, key, chain_key, release.learned):
             return False
         if not self.parts.cards.right(release.service):
             return False

@@ -46,12 +46,13 @@ class Places:
             self._clock.sleep(0.02)
 
     def serve(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> bool:
-        """Tell whether all of these servers are up at the place, at every current worker."""
+        """Tell whether all of these servers are up at the place, at every current worker, with the right limit."""
         wanted, called = {(s.name, s.address) for s in servers}, backend.name(service, place)
+        limit = SpecFacts(self._home.services, service).concurrency(place)
 
         def serving(worker: Worker) -> bool:
             seen = self._servers.seen(worker, called, deadline).values()
-            return wanted <= {(s.name, s.address) for s in seen if s.up and s.passed}
+            return wanted <= {(s.name, s.address) for s in seen if s.up and s.passed and s.limit == limit}
 
         master = self._master
         return master.undisturbed(lambda: all(serving(worker) for worker in master.current(deadline)), deadline)

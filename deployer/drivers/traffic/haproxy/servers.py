@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import waker
 from deployer.drivers.traffic.haproxy.backend import NO_INSTANCES
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
-from deployer.model import Load
+from deployer.model import InstanceLoad, Load
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
 _OF_ALL = ("scur", "stot", "rate", "qcur")  # of a backend: running now, all so far, in the last second, waiting
+_FAILED = ("hrsp_5xx", "econ", "eresp")  # of a server: responses 5xx, connections, responses; the first one of http
 # A stream as `show sess` tells it: its client, what became of its response and is still to be done with it, and the
 # state of the server's connection.
 _STREAM = re.compile(
@@ -40,6 +41,8 @@ class ServerView:
     running: int  # requests and connections on it now
     since: int  # seconds since it was last found up, or down
     waiting: int = 0  # requests that wait for this one, as their client keeps its instance
+    limit: int = 0  # requests that it gets at once; 0: as many as come
+    load: InstanceLoad = field(default_factory=InstanceLoad)
 
     @property
     def up(self) -> bool:
@@ -146,6 +149,7 @@ class Servers:
             waiting=_count(whole, "qcur") + sum(server.waiting for server in seen.values()),
             total=_count(whole, "stot"),
             wakers=_count(whole, "stot"),
+            instances={name: server.load for name, server in seen.items()},
         )
 
     def last(self, worker: Worker, backend: str, deadline: Deadline) -> int:
@@ -245,4 +249,6 @@ def _seen(row: Mapping[str, str]) -> ServerView:
         _count(row, "scur"),
         _count(row, "lastchg"),
         _count(row, "qcur"),
+        _count(row, "slim") if row["slim"] else 0,
+        InstanceLoad(_count(row, "scur"), _count(row, "stot"), sum(int(row[kind] or 0) for kind in _FAILED)),
     )

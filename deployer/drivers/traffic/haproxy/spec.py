@@ -141,8 +141,10 @@ class Spec(Model):
         return frozenset(m.name for m in self.side(place).members) if place in self.places else frozenset()
 
 
-def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None) -> Spec:
+def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None, learned: int = 0) -> Spec:
     """Give the spec after `TrafficSettings.configure`: a place's side, or (None) the entry, as the manifest says.
+
+    Where `scale.concurrency` is learned, `learned` is what it is now (0: nothing yet).
 
     The entry comes last in a rollout, and ends a baseline; what of it only concerns a candidate comes with that.
     """
@@ -156,13 +158,13 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
         timeouts=traffic.timeouts,
         affinity=traffic.affinity,
         retry=traffic.retry,
-        concurrency=scale.concurrency if scale else 0,
+        concurrency=scale.knowing(learned).each if scale else 0,
         wait=scale.wait if scale else QUEUE,
         starter=_starter(manifest) if scale and scale.sleeps and place != "baseline" else "",
         pauses=scale.sleeps and scale.sleep == "pause" if scale else False,
         ignored=scale.wake.ignored if scale and scale.sleeps else (),
     )
-    said = said_of(manifest)
+    said = said_of(manifest, learned)
     if spec is None:
         parts = (*COLOURS, ENTRY, TRIAL)
         return Spec(service=service, entry=entry, blue=side, green=side, said=dict.fromkeys(parts, said))

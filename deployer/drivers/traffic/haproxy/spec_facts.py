@@ -42,9 +42,9 @@ class SpecFacts:
         """The places that have a backend."""
         return (*COLOURS, "baseline") if self._data.get("baseline") else COLOURS
 
-    def follows(self, manifest: Manifest, place: Place | None, key: str, chain_key: str = "") -> bool:
+    def follows(self, manifest: Manifest, place: Place | None, key: str, chain_key: str = "", learned: int = 0) -> bool:
         """Tell whether the place, or the entry, is as the manifest says, and signs with the keys that are given."""
-        said, wanted = self._data.get("said"), said_of(manifest)
+        said, wanted = self._data.get("said"), said_of(manifest, learned)
         if not wanted or not said or key not in ("", self._data.get("key")):
             return False
         if chain_key not in ("", self._data.get("chain_key")):
@@ -66,6 +66,11 @@ class SpecFacts:
         side = self._data.get(place)
         return bool(side.get("ignored")) if isinstance(side, dict) else False
 
+    def concurrency(self, place: Place) -> int:
+        """Return how many requests an instance of a place gets at once; 0 for as many as come."""
+        side = self._data.get(place)
+        return int(side.get("concurrency") or 0) if isinstance(side, dict) else 0
+
     def has(self, place: Place, servers: Sequence[Server]) -> bool:
         """Tell whether the place has these servers, and none of them is leaving."""
         side = self._data.get(place)
@@ -81,8 +86,10 @@ def not_known(service: str) -> DriverFailed:
     return DriverFailed(f"the proxy does not know {service}", "deploy it first")
 
 
-def said_of(manifest: Manifest) -> str:
+def said_of(manifest: Manifest, learned: int = 0) -> str:
     """Return a name for what the proxy goes by in a manifest; "" where not all of it is there: certificates of a user.
+
+    Where `scale.concurrency` is learned, what was `learned` is a part of that.
 
     Another version of deployer may write other rules for the same manifest: it gives it another name.
     """
@@ -92,6 +99,8 @@ def said_of(manifest: Manifest) -> str:
         return ""
     scale = record.get("scale") or {}
     facts = [__version__, traffic, health, scale.get("concurrency"), scale.get("wait")]
+    if scale.get("concurrency") == "auto":
+        facts += [learned]
     if scale.get("min") == 0:
         facts += [record.get("runtime"), scale.get("wake")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -36,15 +36,17 @@ class ReleaseMessage:
     service: str
     number: int
     manifest: dict[str, Any]
+    learned: int = 0
 
     @classmethod
     def of(cls, release: Release) -> ReleaseMessage:
         """Take it from a release."""
-        return cls(release.service, release.number, release.manifest.record())
+        return cls(release.service, release.number, release.manifest.record(), release.learned)
 
     def release(self) -> Release:
         """Give a release that says no more than this."""
-        return Release(self.service, self.number, "", "", "", Manifest.from_record(self.manifest), "")
+        manifest = Manifest.from_record(self.manifest)
+        return Release(self.service, self.number, "", "", "", manifest, "", learned=self.learned)
 
 
 @dataclass(frozen=True)
