@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -165,7 +165,7 @@ def _named(annotation: Any, metadata: Any, path: str) -> str:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in args)
-    if origin is UnionType:
+    if origin in (Union, UnionType):
         return " or ".join(_named(one, (), path) for one in args)
     if origin is tuple:
         section = section_in(kind)

@@ -30,19 +30,12 @@ MIGRATIONS: tuple[str, ...] = (
 
     -- How many instances a service needs on all machines together by its load, where its manifest has `scale`.
     create table needs (
-        service text primary key,
-        instances integer not null,
-        why text not null,
-        at real not null
+        service text primary key, instances integer not null, why text not null, at real not null
     );
 
     -- How many requests at once an instance of a service is known to answer well, where its `concurrency` is learned.
     create table concurrencies (
-        service text primary key,
-        requests integer not null,
-        why text not null,
-        at real not null
-    );
+        service text primary key, requests integer not null, why text not null, at real not null);
 
     -- What a keeper saw of a load in five minutes: request-seconds that instances had room for, and that there were.
     create table loads (

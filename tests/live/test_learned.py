@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
 from deployer.core.clock import SystemClock
 from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.drivers.traffic.haproxy.servers import Servers
-from deployer.manifest.scale import FIRST_AT_ONCE
+from deployer.manifest.scale import FIRST_AT_ONCE, MOST_AT_ONCE
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.load import Load, Options
@@ -63,6 +64,11 @@ def written(shop: Shop) -> set[str]:
     return {line.split(" maxconn ")[1].split()[0] for line in lines if line.startswith(f"  server {shop.name}-r")}
 
 
+def concurrency(found: dict[str, Any]) -> int:
+    """Return what a status has; nothing of a moment in which it cannot be read."""
+    return int(found["size"]["scale"]["concurrency"]) if found["size"] else MOST_AT_ONCE
+
+
 @pytest.mark.long("minutes of load, of which several comparisons are made for each step")
 def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_shop: Make) -> None:
     shop = make_shop("process")
@@ -75,7 +81,7 @@ def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_sh
     shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
     assert limits(shop) == {FIRST_AT_ONCE}
     with shop.start("keep"), Load(shop.url, Options(kinds=("fresh",), rate=KNEE / TAKES * 1.5)) as load:
-        shop.wait(lambda found: found["size"]["scale"]["concurrency"] <= 1.5 * KNEE, "it is learned", 600)
+        shop.wait(lambda found: concurrency(found) <= 1.5 * KNEE, "it is learned", 600)
         report = load.stop()
     assert report.failed == 0, report.text()
     found = shop.status()["size"]["scale"]

@@ -135,6 +135,9 @@ def test_servers_are_no_part_of_the_structure() -> None:
     bare, full = spec(), having(spec(), Server("a", "127.0.0.1:1"))
     assert render([bare], HOME, own=True).structure == render([full], HOME, own=True).structure
     assert render([bare], HOME, own=True).config != render([full], HOME, own=True).config
+    few, more = (having(spec(scale={"max": 2, "concurrency": n}), Server("a", "127.0.0.1:1")) for n in (4, 5))
+    assert render([few], HOME, own=True).structure == render([more], HOME, own=True).structure, "it is told at run time"
+    assert render([few], HOME, own=True).config != render([more], HOME, own=True).config
 
 
 @pytest.mark.parametrize(

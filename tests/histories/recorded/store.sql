@@ -114,11 +114,7 @@ INSERT INTO "audit" VALUES(77,'2026-11-29T20:22:42.980+00:00','deployer',0,'buil
 INSERT INTO "audit" VALUES(78,'2026-11-29T20:22:44.709+00:00','deployer',0,'build-1',27132,'no terminal, started by python (pid 27101)','0.1.0','slept',29,1,'sleep','begun','sleep: r1 → r1 (1.0), /tmp/history/slept/releases/1.0 = dir:sha256:ae58418a8bd33002e91dc5594f42c3248610e52e42e86a37e76d20c01e57c23a','nobody came for 1 s','ad7ae411a39cc097d725fe593286479c4fe411d974bd1f3ae34e5f32b77a37b4','677beeafb7f572d65527737aef4dc3cb5763af22d2a4b215bb7ac3f30b4cdc1e');
 INSERT INTO "audit" VALUES(79,'2026-11-29T20:22:45.157+00:00','deployer',0,'build-1',27132,'no terminal, started by python (pid 27101)','0.1.0','slept',29,1,'end','done','','nobody came for 1 s: done','677beeafb7f572d65527737aef4dc3cb5763af22d2a4b215bb7ac3f30b4cdc1e','e9ac4f98f18c188ceefa4d1d30269158b8916fba6e563f2478506c83417da987');
 CREATE TABLE concurrencies (
-        service text primary key,
-        requests integer not null,
-        why text not null,
-        at real not null
-    );
+        service text primary key, requests integer not null, why text not null, at real not null);
 CREATE TABLE control_requests (
         id integer primary key autoincrement,
         rollout integer not null references rollouts (number),
@@ -915,10 +911,7 @@ INSERT INTO "meta" VALUES('token:released','2');
 INSERT INTO "meta" VALUES('token:released-too','2');
 INSERT INTO "meta" VALUES('token:slept','2');
 CREATE TABLE needs (
-        service text primary key,
-        instances integer not null,
-        why text not null,
-        at real not null
+        service text primary key, instances integer not null, why text not null, at real not null
     );
 INSERT INTO "needs" VALUES('slept',0,'',1.79598376247536516e+09);
 CREATE TABLE owed_notices (rollout integer primary key references rollouts (number));

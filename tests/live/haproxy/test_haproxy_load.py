@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,45 @@ def test_those_that_wait_are_counted_and_a_new_instance_takes_them(
         assert {each.result().status for each in asked} == {200}
     after = bench.traffic.inspection.load("shop")["blue"]
     assert (after.open, after.total) == (0, 5)
+
+
+def test_another_number_reaches_every_instance_without_a_reload_and_those_that_wait(
+    bench: Bench, first: Upstream, second: Upstream
+) -> None:
+    release = bench.release(scale={"max": 4, "concurrency": "auto"})
+    servers = [bench.server(first), bench.server(second)]
+
+    def learned(number: int) -> None:
+        bench.traffic.configure(replace(release, learned=number), "blue", within())
+        bench.traffic.attach("shop", "blue", servers, within())
+        assert [server.concurrency for server, _ in bench.traffic.servers("shop", "blue")] == [number, number]
+
+    learned(1)
+    bench.set_traffic(Live("blue"))
+    workers = bench.workers()
+    with ThreadPoolExecutor(5) as people:
+        asked = [people.submit(get, bench.port, "/held") for _ in range(5)]
+        within().until(lambda: seen(bench) == (2, 3), "three wait")
+        learned(2)
+        within().until(lambda: seen(bench) == (4, 1), "two of them wait no more")
+        load = bench.traffic.inspection.load("shop")["blue"].instances
+        assert {name: (each.running, each.failed) for name, each in load.items()} == {
+            "shop-r1-1": (2, 0),
+            "shop-r1-2": (2, 0),
+        }
+        learned(1)
+
+        def all_answered() -> bool:
+            first.let_go()
+            second.let_go()
+            return all(each.done() for each in asked)
+
+        within().until(all_answered, "all are answered, though fewer would come at once now")
+        assert {each.result().status for each in asked} == {200}
+    after = bench.traffic.inspection.load("shop")["blue"].instances
+    assert sum(each.total for each in after.values()) == 5
+    assert bench.workers() == workers
+    assert bench.config().count(" maxconn 1 ") == 2
 
 
 def test_the_instance_that_is_removed_first_has_the_least_to_do(

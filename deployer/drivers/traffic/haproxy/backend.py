@@ -64,13 +64,14 @@ def alive(backend: str) -> str:
 
 def server_options(spec: Spec, place: Place, name: str) -> str:
     """Give the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
-    return options(spec.side(place)) + affinity.server(spec, place, name)
+    side = spec.side(place)
+    most = f" maxconn {side.concurrency}" if side.concurrency else ""
+    return options(side) + most + affinity.server(spec, place, name)
 
 
 def options(side: BackendSide) -> str:
-    """Give the options that all servers of a side have."""
-    most = f" maxconn {side.concurrency}" if side.concurrency else ""
-    return CHECK + (" proto h2" if side.protocol == "h2" else "") + most
+    """Give the options that all servers of a side have, and that do not change while they are there."""
+    return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
 def defaults(spec: Spec, place: Place) -> tuple[str, ...]:

@@ -175,7 +175,8 @@ def _digest(config: str, others: Mapping[Path, str], specs: list[Spec]) -> str:
     for path, text in sorted(others.items()):
         digest.update(f"\0{path.name}\0{text}".encode())
     for spec in specs:  # servers that are there already have the options they came with
-        digest.update("".join(f"\0{backend.options(spec.side(place))}" for place in spec.places).encode())
+        sides = [spec.side(place) for place in spec.places]
+        digest.update("".join(f"\0{backend.options(side)} {bool(side.concurrency)}" for side in sides).encode())
     for certificate in sorted({c for s in specs if s.entry.tls for c in s.entry.tls.certificates or ()}):
         try:
             digest.update(hashlib.sha256(Path(certificate).read_bytes()).digest())
