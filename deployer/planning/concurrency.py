@@ -5,7 +5,7 @@ takes. So a request takes as many seconds as the mean number there divided by th
 that time stays and the rate grows; beyond it the rate stays and the times grow (Denning and Buzen 1978; Lazowska,
 Zahorjan, Graham and Sevcik 1984, chapter 5): what is sent there only waits inside. How many of them are answered at
 once, and do not wait, is `rate when full × time when light`. As in TCP Vegas (Brakmo and Peterson 1995) the number is
-kept between two bounds of what waits: raised while less than a tenth does, lowered while more than a quarter does.
+kept between two bounds of what waits: raised while less than a tenth does, lowered while more than a fifth does.
 
 Unlike Vegas, which remembers the best time of all, both times are of the same minutes: where what an instance calls is
 slow, a request is slow on all instances, on a full one and on a light one, and nothing follows from that.
@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from deployer.model import InstanceLoad
 
 MOST = 10_000  # requests at once, as in the manifest
-FULL, LIGHT = 0.9, 0.5  # of the number: that are on an instance that is full at least, and on a light one at most
+MUCH, LIGHT = 0.75, 0.5  # of the number: that are on an instance that has much to do, and at most on a light one
+FULL, SPARE = 0.9, 1.0  # of the number, or so many fewer, on one that is full: a free place waits for the next request
 WINDOW_SECONDS, LONGEST_WINDOW = 5.0, 60.0  # over which an instance is looked at: requests that take longer say nothing
 GAP_SECONDS = 2.0  # without a look, after which it is not known what was between
 WARM_SECONDS = 30.0  # in which an instance is new, and slow by that
 ENOUGH, ENOUGH_SECONDS = 200, 10.0  # ended requests, and seconds, for a time of both sides
 FRESH_SECONDS = 600.0  # for which a time when light can lower the number; it can raise it until there is another
-WAITS_LITTLE, WAITS_MUCH = 1 / 10, 1 / 4  # parts of the requests on a full instance
+WAITS_LITTLE, WAITS_MUCH = 1 / 10, 1 / 5  # parts of the requests on a full instance
 IN_A_ROW = 5  # comparisons that say the same, before the number is another one
-UP, DOWN = 1 / 8, 1 / 4  # by which it changes at most
+UP, DOWN = 1 / 10, 1 / 4  # by which it changes at most
 FAILED = 0.01  # a part of the requests beyond which it is a time with errors
 FIRST_PAUSE, LONGEST_PAUSE = 3600.0, 86_400.0  # until a number is tried again that was too high
 
@@ -88,10 +89,10 @@ class InstanceWindows:
         self._open.clear()
         self._seen = {name: (first, 0.0, load) for name, (first, _, load) in self._seen.items()}
 
-    def add(self, at: float, instances: Mapping[str, InstanceLoad]) -> list[_Sum]:
-        """Take a look at all instances; return the windows that are full by it."""
+    def add(self, at: float, instances: Mapping[str, InstanceLoad]) -> dict[str, _Sum]:
+        """Take a look at all instances; return the windows that end with it, by instance."""
         self._open = {name: window for name, window in self._open.items() if name in instances}
-        done = [window for name, load in instances.items() if (window := self._window(at, name, load))]
+        done = {name: window for name, load in instances.items() if (window := self._window(at, name, load))}
         self._seen = {name: (self._seen.get(name, (at,))[0], at, load) for name, load in instances.items()}
         return done
 
@@ -124,7 +125,7 @@ class ConcurrencyLearner:
         self.requests = requests
         self._windows = InstanceWindows()
         self._light_sum: _Sum | None = None
-        self._full_sum: _Sum | None = None
+        self._full_sums: dict[str, _Sum] = {}  # by instance
         self._light: _Light | None = None
         self._began: float | None = None
         self._row: list[LearnedConcurrency] = []  # what the last comparisons said, all of them the same
@@ -135,12 +136,12 @@ class ConcurrencyLearner:
         """Take what was seen of each instance later than all before."""
         if self._began is None:
             self._began = at
-        for window in self._windows.add(at, instances):
+        for name, window in self._windows.add(at, instances).items():
             if window.failed > FAILED * window.ended:
                 self._forget()
                 return
-            if window.mean >= FULL * self.requests:
-                self._add_full(at, window)
+            if window.mean >= MUCH * self.requests:
+                self._add_full(at, name, window)
             elif window.mean <= LIGHT * self.requests:
                 self._add_light(at, window)
 
@@ -166,20 +167,19 @@ class ConcurrencyLearner:
     def _forget(self) -> None:
         """Begin anew, but for how long a request takes on an instance that is light."""
         self._windows.forget()
-        self._light_sum = self._full_sum = None
+        self._light_sum = None
+        self._full_sums.clear()
         self._row.clear()
 
     def _add_light(self, at: float, window: _Sum) -> None:
-        total = self._light_sum = self._light_sum or _Sum(window.began)
-        total.add(window)
+        total = self._light_sum = _grown(self._light_sum, window, at)
         if total.ended >= ENOUGH and total.seconds >= ENOUGH_SECONDS:
             self._light, self._light_sum = _Light(total.takes, at), None
 
-    def _add_full(self, at: float, window: _Sum) -> None:
-        total = self._full_sum = self._full_sum or _Sum(window.began)
-        total.add(window)
-        if total.ended >= ENOUGH and at - total.began >= ENOUGH_SECONDS:
-            self._full_sum = None
+    def _add_full(self, at: float, name: str, window: _Sum) -> None:
+        total = self._full_sums[name] = _grown(self._full_sums.get(name), window, at)
+        if total.ended >= ENOUGH and total.seconds >= ENOUGH_SECONDS:
+            del self._full_sums[name]
             self._compare(at, total)
 
     def _compare(self, at: float, full: _Sum) -> None:
@@ -190,17 +190,22 @@ class ConcurrencyLearner:
                 self._light = _Light(full.takes, at, used=True)
             return
         waits = 1 - self._light.takes / full.takes
-        if waits <= WAITS_LITTLE:
-            self._note(self._more(at), f"{_ms(full.takes)} on a full instance, {_ms(self._light.takes)} on a light one")
-        elif waits < WAITS_MUCH:
+        if waits >= WAITS_MUCH:
+            self._note_fewer(at, full, self._light, waits)
+        elif full.mean < min(FULL * self.requests, self.requests - SPARE):
+            return  # what little waits there says nothing of one that is full
+        elif waits > WAITS_LITTLE:
             self._row.clear()
-        elif not self._light.used and at - self._light.at <= FRESH_SECONDS:
-            # A moment in which all is slow is seen once: each comparison has a time of its own.
-            self._light.used = True
-            answered = full.mean * (1 - waits)
-            rate = full.ended / full.seconds
-            why = f"a full instance ends {rate:.0f} requests a second that take {_ms(self._light.takes)} on a light one"
-            self._note(self._fewer(answered), why)
+        else:
+            self._note(self._more(at), f"{_ms(full.takes)} on a full instance, {_ms(self._light.takes)} on a light one")
+
+    def _note_fewer(self, at: float, full: _Sum, light: _Light, waits: float) -> None:
+        if light.used or at - light.at > FRESH_SECONDS:
+            return  # a moment in which all is slow is seen once: each comparison has a time of its own
+        light.used = True
+        rate = full.ended / full.seconds
+        why = f"a full instance ends {rate:.0f} requests a second that take {_ms(light.takes)} on a light one"
+        self._note(self._fewer(full.mean * (1 - waits)), why)
 
     def _note(self, requests: int, why: str) -> None:
         if self._row and (self._row[-1].requests > self.requests) != (requests > self.requests):
@@ -215,6 +220,13 @@ class ConcurrencyLearner:
     def _fewer(self, answered: float) -> int:
         least = round(self.requests * (1 - DOWN))
         return max(1, min(self.requests - 1, max(least, round(answered))))
+
+
+def _grown(total: _Sum | None, window: _Sum, at: float) -> _Sum:
+    """Return a sum with a window more; one of long ago begins anew."""
+    grown = total if total and at - total.began <= FRESH_SECONDS else _Sum(window.began)
+    grown.add(window)
+    return grown
 
 
 def _ms(seconds: float) -> str:

@@ -73,14 +73,14 @@ def concurrency(found: dict[str, Any]) -> int:
 def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_shop: Make) -> None:
     shop = make_shop("process")
     del shop.manifest["replicas"]
-    shop.write(scale={"min": 2, "max": 3, "concurrency": "auto", "hold": "10m"})
+    shop.write(scale={"min": 3, "max": 4, "concurrency": "auto", "hold": "10m"})
     folder = shop.folder / "releases" / "1.0"
     folder.mkdir(parents=True)
     (folder / "app.py").write_text(APPLICATION)
     (folder / "run").write_text(f"exec {sys.executable} app.py\n")
     shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
     assert limits(shop) == {FIRST_AT_ONCE}
-    with shop.start("keep"), Load(shop.url, Options(kinds=("fresh",), rate=KNEE / TAKES * 1.5)) as load:
+    with shop.start("keep"), Load(shop.url, Options(kinds=("fresh",), rate=KNEE / TAKES * 2.5)) as load:
         shop.wait(lambda found: concurrency(found) <= 1.5 * KNEE, "it is learned", 600)
         report = load.stop()
     assert report.failed == 0, report.text()
