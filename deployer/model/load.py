@@ -18,6 +18,7 @@ class InstanceLoad:
         """Return what it has of two workers, or two proxies, together."""
         return InstanceLoad(self.running + more.running, self.total + more.total, self.failed + more.failed)
 
+
 SLOT_SECONDS = 300.0  # of what was seen of a load, in a row
 
 
