@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any
 
@@ -92,4 +93,5 @@ def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_sh
     said = shop.deploy("scale").stdout
     assert f"concurrency: {found['concurrency']} for each instance, since " in said
     (line,) = (line for line in said.splitlines() if line.startswith("concurrency: "))
-    assert line in shop.deploy("plan", "--version", "1.0").stdout
+    shutil.copytree(folder, folder.with_name("2.0"))
+    assert line in shop.deploy("plan", "--version", "2.0").stdout
