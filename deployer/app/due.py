@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from deployer.app.evictions import eviction
 from deployer.drivers.ports import Drivers
-from deployer.model import Colour, LostProxy, Observed, Release
-from deployer.planning.adjustment import Kept, adjustment, staying_away
+from deployer.model import Colour, LostProxy, Observed, Release, Server
+from deployer.planning.adjustment import Kept, adjustment, may_come_back, staying_away
 from deployer.planning.orders import ADMIT, KEEP
 from deployer.planning.plan import Plan
 from deployer.store import ServiceRecord
@@ -25,9 +25,19 @@ def due(house: AppContext, drivers: Drivers, release: Release, observed: Observe
     if release.manifest.tenant and occasion != ADMIT and eviction(house.store, release.service):
         return staying_away(observed, release)
     kept = kept_now(house.store.services.get(release.service), drivers.traffic.lost(release.service))
-    seen = drivers.traffic.servers(release.service, observed.live.stable) if observed.live else ()
-    known = {server.name: server for server, _ in seen}
+    known = _known(drivers, release, observed)
     return adjustment(observed, release, known, kept, house.clock.now(), occasion)
+
+
+def may_pass(drivers: Drivers, release: Release, observed: Observed) -> bool:
+    """Return whether what is missing of a release may be back in a moment without anybody's doing."""
+    return may_come_back(observed, release, _known(drivers, release, observed))
+
+
+def _known(drivers: Drivers, release: Release, observed: Observed) -> dict[str, Server]:
+    """Return the proxy's servers of the live release, by name."""
+    seen = drivers.traffic.servers(release.service, observed.live.stable) if observed.live else ()
+    return {server.name: server for server, _ in seen}
 
 
 def kept_now(record: ServiceRecord, lost: Sequence[LostProxy]) -> Kept | None:

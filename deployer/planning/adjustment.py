@@ -70,6 +70,15 @@ def adjustment(
     return Plan.adjusting(release.service, occasion, release.number, way, back, why) if way else None
 
 
+def may_come_back(observed: Observed, release: Release, known: Mapping[str, Server]) -> bool:
+    """Return whether all that is missing stands and does not run: its engine may be about to start it again.
+
+    What is gone, or runs where the proxy does not know it, is not changed by waiting.
+    """
+    found = _Found.of(observed, release, known)
+    return bool(found.missing) and set(found.missing) <= set(found.ended)
+
+
 def falling_asleep(observed: Observed, release: Release, why: str) -> Plan | None:
     """Plan that the live release sleeps until the next request; None where it does already, or is more than one.
 
@@ -144,6 +153,7 @@ class _Found:
     size: int
     highest: int  # index that stands
     missing: tuple[int, ...]
+    ended: tuple[int, ...]  # that stand and do not run
     silent: tuple[str, ...]
     limits: tuple[int, ...]  # requests at once that the proxy gives an instance, where it does not give what it should
 
@@ -152,7 +162,8 @@ class _Found:
         colour = observed.live.stable if observed.live else "blue"
         there: Environment | None = observed.environment(colour)
         instances = there.instances if there else ()
-        there_up = (i for i in instances if i.state == "running")
+        there_up = [i for i in instances if i.state == "running"]
+        ended = tuple(i.index for i in instances if i not in there_up)
         at = {name: server.address for name, server in known.items()}
         running = {i.index for i in there_up if at.get(i.name) == i.address or not release.served}
         each = release.scale.each if release.scale else 0
@@ -163,7 +174,7 @@ class _Found:
         hidden = (n for n, host in wanted.items() if host in observed.silent)
         highest = max((*(i.index for i in instances), *hidden), default=0)
         silent = tuple(h for h in hosts if h in observed.silent)
-        return cls(release, colour, size, highest, missing, silent, tuple(sorted(limits)))
+        return cls(release, colour, size, highest, missing, ended, silent, tuple(sorted(limits)))
 
     def more(self, why: str = "") -> AdjustmentPart:
         """Start what is missing. On the way back what stood before stays, whatever becomes of the others."""

@@ -1,9 +1,9 @@
-"""The keeper: what it does at two looks in a row, what it leaves alone, and how its patience grows."""
+"""The keeper: what it does at once and what at two looks in a row, what it leaves alone, how its patience grows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from deployer.app import attendance, operations
 from deployer.app.attendance import announced
 from deployer.app.due import due
 from deployer.app.keeper.keeper import Keeper
+from deployer.app.keeper.move_watch import MoveWatch
 from deployer.app.keeper.outlook import unattended
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, adjust
@@ -30,6 +31,7 @@ from deployer.planning.steps import Remove, Start
 from deployer.views.keeper import lines
 from deployer.views.text import duration
 from tests.house import REPOSITORY, Scene, house, manifest, request
+from tests.waiting import within
 
 HOLD: dict[str, Any] = {"percent": 10, "hold": True}
 
@@ -85,13 +87,99 @@ def test_a_lost_instance_is_back_after_two_looks(kept: Looks) -> None:
     assert kept.look(3) == []
 
 
-def test_an_instance_that_an_engine_started_elsewhere_gets_its_users_there(kept: Looks) -> None:
-    kept.scene.world.move("shop-r1-2", "10.0.0.9:21001")
-    assert kept.up() == ["shop-r1-1"]
-    kept.look(2)
+ELSEWHERE = "10.0.0.9:21001"
+
+
+@pytest.mark.parametrize("also", ["", "shop-r1-1"], ids=["all others run", "another one ended"])
+def test_an_instance_that_an_engine_started_elsewhere_gets_its_users_there_at_once(kept: Looks, also: str) -> None:
+    """It runs: no second look would show anything else."""
+    kept.scene.world.move("shop-r1-2", ELSEWHERE)
+    if also:
+        kept.scene.world.end(also)
+    kept.look()
     assert kept.up() == BOTH
-    assert kept.scene.world.servers["shop", kept.scene.live.stable]["shop-r1-2"].address == "10.0.0.9:21001"
+    assert kept.scene.world.servers["shop", kept.scene.live.stable]["shop-r1-2"].address == ELSEWHERE
     assert kept.look(3) == []
+
+
+@pytest.mark.parametrize("what", ["gone from its engine", "unknown to the proxy"])
+def test_what_waiting_does_not_change_is_done_at_once(kept: Looks, what: str) -> None:
+    world = kept.scene.world
+    if what == "gone from its engine":
+        del world.instances["shop-r1-1"]
+    else:
+        del world.servers["shop", kept.scene.live.stable]["shop-r1-1"]
+    assert kept.look() == ["shop: shop-r1-1 of r1 (1.0) does not run or gets no users: done"]
+    assert kept.up() == BOTH
+
+
+# -- of an engine that moves instances, each second
+
+
+@pytest.fixture
+def watch(kept: Looks) -> MoveWatch:
+    kept.scene.world.moves = True
+    return MoveWatch(kept.scene.house, "shop")
+
+
+def test_one_that_runs_elsewhere_is_followed_and_then_nobody_is_asked(kept: Looks, watch: MoveWatch) -> None:
+    world = kept.scene.world
+    assert watch.look() is None
+    world.end("shop-r1-2")
+    assert watch.look() is None, "where it will be is not known yet"
+    world.instances["shop-r1-2"] = replace(world.instances["shop-r1-2"], state="running", address=ELSEWHERE)
+    ended = watch.look()
+    assert ended is not None
+    assert ended.outcome == "done"
+    assert kept.up() == BOTH
+    assert watch.look() is None
+
+
+def test_one_that_is_served_where_the_proxy_has_it_stays_there(
+    kept: Looks, watch: MoveWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the hosts is cut off from the engine's managers, and the proxy reaches both: no request is lost."""
+    stable = kept.scene.live.stable
+    kept.scene.world.move("shop-r1-2", ELSEWHERE)
+    monkeypatch.setattr(kept.scene.world, "up", lambda *_: list(kept.scene.world.servers["shop", stable]))
+    assert watch.look() is None
+
+
+@pytest.mark.parametrize("what", ["paused", "locked", "adjusted before"])
+def test_one_that_somebody_else_sees_to_is_not_followed(kept: Looks, watch: MoveWatch, what: str) -> None:
+    scene = kept.scene
+    if what == "paused":
+        operations.deploy(scene.house, request("2.0", "canary", REPOSITORY, options=HOLD))
+    if what == "adjusted before":
+        for _ in range(2):
+            scene.world.end("shop-r1-2")
+            adjust.keep(scene.house, "shop")
+    before = kept.adjustments()
+    scene.world.move("shop-r1-2", ELSEWHERE)
+    with locked(scene.house, "shop", "maintenance") if what == "locked" else nullcontext():
+        assert watch.look() is None
+    assert kept.adjustments() == before
+
+
+def test_the_release_that_is_live_now_is_watched(kept: Looks, watch: MoveWatch) -> None:
+    assert watch.lasts()
+    kept.scene.deploy("2.0")
+    kept.scene.world.move("shop-r2-1", ELSEWHERE)
+    assert watch.look() is not None
+    assert kept.up() == ["shop-r2-1", "shop-r2-2"]
+    kept.scene.world.moves = False
+    kept.scene.deploy("3.0")
+    assert not watch.lasts()
+
+
+def test_the_keeper_watches_what_moves_also_while_a_rollout_is_in_progress(kept: Looks) -> None:
+    scene = kept.scene
+    scene.world.moves = True
+    operations.deploy(scene.house, request("2.0", "canary", REPOSITORY, options=HOLD))
+    kept.look()
+    operations.stop(scene.house, "shop")
+    scene.world.move("shop-r1-2", ELSEWHERE)
+    within(20).until(lambda: kept.up() == BOTH, "it is followed without another look")
 
 
 def test_one_that_comes_back_by_itself_is_left_alone(kept: Looks) -> None:

@@ -1,7 +1,7 @@
 """Looks at all services again and again, and has done what is due of each, in a thread of its own.
 
-What is to be done is planned by a pure function from what is seen, at two looks in a row: what an engine starts again
-by itself is not done twice. A service with a rollout in progress belongs to that.
+What is to be done is planned by a pure function from what is seen; where what is missing may be started again by its
+engine, at two looks in a row, so that it is not done twice. A service with a rollout in progress belongs to that.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 from deployer.app.attendance import KEEPER
-from deployer.app.due import due
+from deployer.app.due import due, may_pass
 from deployer.app.homes import home_of
 from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
 from deployer.app.keeper.load_watch import LoadWatch, followed
+from deployer.app.keeper.move_watch import LOOK_SECONDS as MOVE_SECONDS
+from deployer.app.keeper.move_watch import MoveWatch, moves
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
@@ -53,6 +55,7 @@ class Keeper:
         self._seen: dict[str, Plan] = {}
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
         self._loads = SideThreads[str](lambda service, text: say(service, text, None))
+        self._moves = SideThreads[str](lambda service, text: say(service, text, None))
         self._guests = SideThreads[str](lambda service, text: say(service, text, None))
         self._hosts = SaidOnce[str]()  # what they do with guests by themselves
 
@@ -60,6 +63,7 @@ class Keeper:
         """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
         self._threads.prune()
         self._loads.prune()
+        self._moves.prune()
         self._guests.prune()
         ours = list[str]()
         with self._opened(self._stop) as house:
@@ -87,6 +91,7 @@ class Keeper:
         self._stop.asked.set()
         deadline = Deadline.after(SystemClock(), END_SECONDS)
         self._loads.join(deadline.left())
+        self._moves.join(deadline.left())
         self._guests.join(deadline.left())
         self.join(deadline.left())
         while self._held:
@@ -117,23 +122,28 @@ class Keeper:
     def _look_at(self, house: AppContext, service: str) -> None:
         """Begin what is due of a service that nobody else is at work on."""
         store, stable = house.store, house.store.services.get(service).stable
+        seen = self._seen.pop(service, None)
+        if not stable:
+            return
+        release = store.releases.get(service, stable)
+        drivers = house.drivers(release)
+        if moves(drivers, release):
+            self._follow(service)
         rollout = store.rollouts.in_progress(service)
-        if not stable or store.locks.read(service) is not None or (rollout and not _was_left(rollout)):
-            self._seen.pop(service, None)
+        if store.locks.read(service) is not None or (rollout and not _was_left(rollout)):
             return
         if rollout is not None:
             self._begin(service, partial(resume, service=service, reason="its process was gone"))
             return
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
             return
-        release = store.releases.get(service, stable)
-        drivers = house.drivers(release)
-        plan, seen = due(house, drivers, release, observe(store, drivers, service)), self._seen.pop(service, None)
+        observed = observe(store, drivers, service)
+        plan = due(house, drivers, release, observed)
         if plan is None and drivers.traffic.lost(service):
             self._begin(service, partial(bring_back, service=service))
         elif plan is None:
             self._threads.settled(service)
-        elif plan == seen:
+        elif plan == seen or not (service in self._moves or may_pass(drivers, release, observed)):
             self._begin(service, partial(keep, service=service))
         else:
             self._seen[service] = plan
@@ -170,6 +180,21 @@ class Keeper:
                 watch.close()
 
         self._loads.begin(service, f"load of {service}", do)
+
+    def _follow(self, service: str) -> None:
+        """Have users of a service follow its instances to other hosts, as long as its live release has such."""
+
+        def do() -> None:
+            with self._opened(self._stop) as house:
+                house.stop = self._stop
+                watch = MoveWatch(house, service)
+                while watch.lasts() and not self._stop.asked.wait(MOVE_SECONDS):
+                    with suppress(Detached, Locked):  # somebody else is at work
+                        if (ended := watch.look()) is not None:
+                            self._say(service, ended.text, ended)
+                    self._moves.settled(service)
+
+        self._moves.begin(service, f"moves of {service}", do)
 
     def _begin(self, service: str, work: Callable[[AppContext], RolloutResult | None]) -> None:
         def do() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from deployer.app.keeper.free import is_free
 from deployer.app.keeper.load_tally import LoadTally
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import fall_asleep, follow_load, learn
-from deployer.app.pauses import COUNTED, not_before
 from deployer.app.usual_loads import UsualLoads
 from deployer.core.amounts import span
 from deployer.core.clock import Deadline
@@ -84,9 +84,7 @@ class LoadWatch:
             wanted = predicted(wanted, self._usual.at(house.clock.now()), self._scale)
         sleepy = lonely and size == 1
         another = self._learner.learned() if self._learner else None
-        if (wanted.instances == size and not sleepy and not another) or store.locks.read(service) is not None:
-            return None
-        if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
+        if (wanted.instances == size and not sleepy and not another) or not is_free(house, service):
             return None
         if wanted.instances == size and another is not None:
             return self._learn(another)
