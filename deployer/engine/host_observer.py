@@ -10,10 +10,9 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import MachinesSilent
 from deployer.core.events import Tell
 from deployer.core.retrying import retry
-from deployer.drivers.ports import Running, Runtime, standing
+from deployer.drivers.ports import ELECTION_SECONDS, Running, Runtime, standing
 
 T = TypeVar("T")
-ELECTION_SECONDS = 30.0  # managers of a Swarm that lost their leader have another one after 10 to 20
 AGAIN_SECONDS = 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import requests
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.drivers.ports import ELECTION_SECONDS
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
@@ -21,6 +23,7 @@ from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
 from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
 from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
 from deployer.drivers.runtime.swarm.starting import PENDING_SECONDS, await_running
+from deployer.drivers.runtime.swarm.view import SwarmView
 from deployer.manifest.models import Manifest
 from deployer.model import InstanceSpec, Release
 from tests.memory import FakeClock
@@ -222,6 +225,28 @@ def test_a_manager_whose_leader_is_lost_is_as_if_it_were_silent(said: str) -> No
     web3 = FleetHost("web3", engine, DockerRuntime(clock, "one", engine), clock)
     with pytest.raises(MachinesSilent, match="web3: the Swarm has no leader: services: rpc error"):
         Managers([web3]).ask("services", ask)
+
+
+@pytest.mark.parametrize(("elected", "patience"), [(12.0, 300.0), (3600.0, 300.0), (3600.0, 5.0)])
+def test_managers_without_a_leader_get_the_time_to_elect_one(
+    monkeypatch: pytest.MonkeyPatch, elected: float, patience: float
+) -> None:
+    clock, view, place = FakeClock(), SwarmView("one", [], [], {}), placing(NODES, {}, ())
+    began, told = clock.monotonic(), list[str]()
+
+    def look() -> Placing:
+        if clock.monotonic() < began + elected:
+            raise MachinesSilent({"web1": "the Swarm has no leader", "web2": "the Swarm has no leader"})
+        return place
+
+    def tell(_kind: str, **data: Any) -> None:
+        told.append(data["text"])
+
+    monkeypatch.setattr(view, "place", look)
+    with nullcontext() if elected < ELECTION_SECONDS else pytest.raises(MachinesSilent):
+        assert view.elected_place(Deadline.after(clock, patience), tell) == place
+    assert clock.monotonic() - began <= min(ELECTION_SECONDS, patience)
+    assert told == ["waiting up to 30 s, as a leader may be elected: the Swarm has no leader"]
 
 
 def test_instances_stay_off_nodes_that_are_not_named() -> None:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     )
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
+ELECTION_SECONDS = 30.0  # managers of what moves instances that lost their leader have another one after 10 to 20
 
 __all__ = [
+    "ELECTION_SECONDS",
     "NOTHING",
     "PIN",
     "READ_SECONDS",

@@ -69,11 +69,11 @@ class SwarmRuntime:
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Pin the image once, and bring it to every node that may need it and is reached from here.
 
-        Raise Refused where there is no Swarm or no manager of it, no node fits, a network is missing, or a node cannot
-        have the image.
+        Managers without a leader get the time to elect one. Raise Refused where there is no Swarm or no manager of it,
+        no node fits, a network is missing, or a node cannot have the image.
         """
         try:
-            place = self._view.place()
+            place = self._view.elected_place(deadline, tell)
             self._check_networks(manifest)
         except MachinesSilent:
             raise

@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.events import Tell
+from deployer.core.retrying import retry
+from deployer.drivers.ports import ELECTION_SECONDS
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.options import PREFIX
 from deployer.drivers.runtime.swarm import api, options
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     import docker
 
 T = TypeVar("T")
+AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class SwarmView:
             services = api.services(client, labels) if labels else []
             return client.api.nodes(), services, api.tasks(client, services)
 
+        self.links.by_node()  # first, as it waits for hosts that are lost: what is read afterwards is new
         nodes, services, tasks = self.ask("services of the Swarm", read)
-        self.links.by_node()
         standing = tuple(Standing.of(service, tasks) for service in services)
         return Seen(self.links.nodes(nodes), standing, leaderless(nodes))
 
@@ -100,6 +105,24 @@ class SwarmView:
         if service is None:
             raise DriverFailed(f"{name} is gone from the Swarm", "is another program removing it?")
         return Standing.of(service, tasks)
+
+    def elected_place(self, deadline: Deadline, tell: Tell) -> Placing:
+        """Return what `place` does, once the managers have a leader: where that was lost, they elect another one."""
+        waits = False
+
+        def look() -> Placing:
+            nonlocal waits
+            try:
+                return self.place()
+            except MachinesSilent as error:
+                if not waits:
+                    why = "; ".join(dict.fromkeys(error.silent.values()))
+                    tell("note", text=f"waiting up to {ELECTION_SECONDS:g} s, as a leader may be elected: {why}")
+                waits = True
+                raise
+
+        patience = Deadline.after(deadline.clock, min(ELECTION_SECONDS, deadline.left()))
+        return retry(look, patience, MachinesSilent, pauses=(AGAIN_SECONDS,))
 
     def place(self) -> Placing:
         """Return where instances may stand. Raise DriverFailed where there is nowhere, or nothing can be changed."""
