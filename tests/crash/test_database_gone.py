@@ -43,6 +43,7 @@ CHOSEN = ("canary: done", "canary: worse", "rollback: warm")  # at each instant,
 OTHERS = [s.name for s in SCENARIOS if s.past and not (s.before or s.asks) and s.ends in ("done", "reverted")]
 NAMES = dict.fromkeys((*CHOSEN, *OTHERS)) if tiers.FULL else CHOSEN
 FEW = 2  # instants of each kind and scenario otherwise
+PAIRS = 8  # of instants, of a scenario and of its resumption, at which somebody is killed
 
 
 class Role:
@@ -144,21 +145,36 @@ def stage(server: Server, scenario: Scenario) -> Iterator[SharedStage]:
         role.close()
 
 
-def tried(server: Server, scenario: Scenario, kind: Kind, at: int, how: Recovery) -> int:
-    """Run the scenario with trouble at an instant; bring it to its end, and check that. Return how many there are."""
+def tried(server: Server, scenario: Scenario, kind: Kind, at: int, how: Recovery, again: int = 0) -> tuple[int, int]:
+    """Run the scenario with trouble at an instant; bring it to its end, and check that.
+
+    Whoever brings it there is killed at the instant `again`, and somebody else goes on. Return how many instants the
+    scenario has, and how many the way to its end.
+    """
     with stage(server, scenario) as there:
         eye = Trouble(there, scenario, kind, at)
+        second, last = Trouble(there, scenario, "killed", again), Trouble(there, scenario)
         # It ends with an outcome, or with a sentence; a bug would be another error.
         with suppress(DeployError, Crash), there.process(eye) as process:
             scenario.command(process)
         there.role.let_in()
-        with there.process(Trouble(there, scenario)) as process:
-            if process.house.store.rollouts.in_progress(SERVICE) is not None:
-                how(process)
-            if not process.house.store.rollouts.of(SERVICE)[0].number > len(scenario.past):
-                scenario.command(process)  # it had not begun
+        if again:
+            with suppress(DeployError, Crash), there.process(second) as process:
+                bring_to_end(process, scenario, how)
+            assert second.count >= again, "it was killed again"
+            there.role.let_in()
+        with there.process(last) as process:
+            bring_to_end(process, scenario, how)
             check_end(process)
-        return eye.count
+        return eye.count, last.count
+
+
+def bring_to_end(process: Process, scenario: Scenario, how: Recovery) -> None:
+    """Go on with what was begun, or begin it."""
+    if process.house.store.rollouts.in_progress(SERVICE) is not None:
+        how(process)
+    if not process.house.store.rollouts.of(SERVICE)[0].number > len(scenario.past):
+        scenario.command(process)
 
 
 def check_end(process: Process) -> None:
@@ -180,7 +196,7 @@ def test_whenever_the_database_goes_it_comes_to_an_end(
 ) -> None:
     monkeypatch.setattr(claims, "LAPSE_SECONDS", 600.0)  # nothing lapses by itself on a busy host
     scenario = next(s for s in SCENARIOS if s.name == name)
-    instants = tried(postgres, scenario, kind, 0, resume)
+    instants, _ = tried(postgres, scenario, kind, 0, resume)
     assert instants > 20
     # Each instant has one of the three kinds.
     mine = range(1 + (KINDS.index(kind) + tiers.SEED) % len(KINDS), instants + 1, len(KINDS))
@@ -188,3 +204,19 @@ def test_whenever_the_database_goes_it_comes_to_an_end(
     drawn = mine if each else random.Random(f"{tiers.SEED} {name} {kind}").sample(mine, FEW)
     for at in drawn:
         tried(postgres, scenario, kind, at, resume if at % 2 else abort)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.long("killed at an instant, and again on the way to its end")
+def test_killed_twice_it_comes_to_an_end(postgres: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(claims, "LAPSE_SECONDS", 600.0)
+    scenario = next(s for s in SCENARIOS if s.name == name)
+    instants, _ = tried(postgres, scenario, "killed", 0, resume)
+    draw, twice = random.Random(f"{tiers.SEED} {name} twice"), 0
+    for at in draw.sample(range(1, instants + 1), PAIRS):
+        how = resume if at % 2 else abort
+        _, more = tried(postgres, scenario, "killed", at, how)
+        if more:  # else it had come to its end
+            tried(postgres, scenario, "killed", at, how, draw.randint(1, more))
+            twice += 1
+    assert twice > PAIRS // 2

@@ -28,7 +28,6 @@ from tests.waiting import within
 
 pytestmark = pytest.mark.live
 STEPS = ("start", "healthy", "attach", "share", "watch", "promote", "remove")
-ELECTED = ("start", "healthy", "watch", "remove")  # in which it is the leader of the managers, too
 MOVED = "gets its requests there"
 
 
@@ -55,13 +54,8 @@ def followed(events: list[Event]) -> list[float]:
     return [float(e["at"]) for e in events if e["event"] == "note" and MOVED in e["text"]]
 
 
-@pytest.mark.parametrize(
-    ("step", "leads"),
-    [
-        *(pytest.param(step, False, id=f"{step}-a follower") for step in STEPS),
-        *(pytest.param(step, True, id=f"{step}-the leader") for step in ELECTED),
-    ],
-)
+@pytest.mark.parametrize("leads", [False, True], ids=["a follower", "the leader"])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, nodes: Lab, step: str, leads: bool) -> None:
     there, first = list(serving(farm).values()), leader(nodes)
     lost = first if leads else max((name for name in WEB if name != first), key=there.count)
@@ -84,11 +78,13 @@ def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, nodes: Lab, step
         load.mark("whole")
         more(load, 60, "requests after that")
         report = load.stop()
-    moved = ", ".join(f"followed after {then - at:.1f} s" for then in followed(events)) or "followed by the keeper"
+    kept = farm.status()["keeper"]
+    moved = [f"followed after {then - at:.1f} s" for then in followed(events)]
+    moved += [f"by the keeper after {kept['last_at'] - at:.1f} s"] if kept["last_at"] > at else []
     ended = float(next(e["at"] for e in events if e["event"] == "rollout.ended")) - at
     lost_requests = report.after("lost").failed
     print(
-        f"{lost} killed at {step}{', the leader' * leads}: {moved}, seen whole after {whole:.1f} s,"
+        f"{lost} killed at {step}{', the leader' * leads}: {', '.join(moved)}, seen whole after {whole:.1f} s,"
         f" the rollout ended after {ended:.1f} s, {lost_requests} requests lost"
     )
     assert report.after("whole").failed == 0, report.after("whole").text()
@@ -121,6 +117,20 @@ def test_a_partition_with_one_manager_alone_loses_no_request(farm: Farm, nodes: 
     within(90).until(lambda: not farm.status()["problems"], "the managers are one Swarm again")
     assert len(running(farm, "2.0")) == 3
     assert [e["role"] for e in farm.status()["environments"]] == ["stable"]
+
+
+@pytest.mark.parametrize("alone", ["a follower", "the leader"])
+def test_a_deploy_right_after_a_partition_waits_for_the_managers(farm: Farm, nodes: Lab, alone: str) -> None:
+    first = leader(nodes)
+    cut_off = first if alone == "the leader" else next(name for name in WEB if name != first)
+    others = [name for name in WEB if name != cut_off]
+    part(nodes, [nodes[cut_off].address], [nodes[name].address for name in others])
+    with farm.start("keep"):
+        full_strength_without(farm, cut_off, 3)
+    nodes.heal()
+    said = farm.deploy("bluegreen", "--bake", "0", "--version", "2.0").stdout
+    print(f"{cut_off} alone: {'an election was waited for' if 'a leader may be elected' in said else 'no election'}")
+    assert len(running(farm, "2.0")) == 3
 
 
 def test_on_the_side_without_a_quorum_users_are_served_and_nothing_begins(farm: Farm, nodes: Lab) -> None:
