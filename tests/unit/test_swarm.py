@@ -133,7 +133,9 @@ def test_managers_without_a_leader_can_change_nothing() -> None:
     ]
     assert leaderless(known) == ""
     new = [{**node, "Status": unheard} for node in known]
-    assert leaderless(new) == "the Swarm has a new leader, which has not heard from any node yet"
+    lost_before: dict[str, Any] = {"Status": {"State": "down"}}
+    for unheard_of in (new, [*new, lost_before]):
+        assert leaderless(unheard_of) == "the Swarm has a new leader, which has not heard from any node yet"
     alone = leaderless([{"ManagerStatus": {"Reachability": "reachable"}}, {"ManagerStatus": follows}, {}])
     assert alone.startswith("the Swarm has no leader: 1 of 2 managers are reachable")
 

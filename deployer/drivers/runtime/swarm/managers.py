@@ -114,7 +114,8 @@ def leaderless(nodes: Sequence[Mapping[str, object]]) -> str:
     managers = [node["ManagerStatus"] for node in nodes if node.get("ManagerStatus")]
     known = [m for m in managers if isinstance(m, dict)]
     if any(m.get("Leader") for m in known):
-        new = all(isinstance(status := node.get("Status"), dict) and status.get("State") == "unknown" for node in nodes)
+        states = {status.get("State") for node in nodes if isinstance(status := node.get("Status"), dict)}
+        new = "unknown" in states and "ready" not in states
         return "the Swarm has a new leader, which has not heard from any node yet" if new else ""
     up = sum(1 for m in known if m.get("Reachability") == "reachable")
     return f"the Swarm has no leader: {up} of {len(known)} managers are reachable; {SERVES_ON}"
