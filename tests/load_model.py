@@ -48,7 +48,7 @@ class Outcome:
 
 
 def requests(rate: Rate, most: float, seconds: float, seed: int, takes: float = TAKES) -> Iterator[tuple[float, float]]:
-    """Give when requests come, at a rate of at most `most` a second, and how long each takes."""
+    """Give when requests come, at a rate of at most `most` a second, and how long each takes: `takes` on average."""
     chance = random.Random(seed)
     at = chance.expovariate(most)
     while at < seconds:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.peers.contenders import CONTENDERS, TRIED, Contender, InSwarm, Swarm, answers, until
-from tests.chaos.machine import Engine
+from bench.peers.ground import apart, engine
 from tests.lab import image
 from tests.load import Load, Options
 
 RESULTS = Path(__file__).parents[1] / "results" / "peers.json"
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
-APART = ("unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child")
 AFTER = 2.0  # seconds that users go on when the command has ended: what it broke shows later, too
 Row = dict[str, float | str]
 
@@ -56,25 +52,15 @@ def change(contender: Contender, what: str, do: Callable[[], None], old: str, ne
 def run(folder: Path, rounds: int, names: Sequence[str]) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as undo:
-        for command in (
-            ("ip", "link", "set", "lo", "up"),
-            ("ip", "link", "add", "peers", "type", "bridge"),  # an address that a swarm can have
-            ("ip", "address", "add", "10.254.0.1/24", "dev", "peers"),
-            ("ip", "link", "set", "peers", "up"),
-        ):
-            subprocess.run(command, check=True, timeout=10)
-        engine = Engine(folder / "engine", plain=True)
-        undo.callback(engine.close)
-        undo.callback(engine.client.close)
-        os.environ["DOCKER_HOST"] = engine.host
+        client = undo.enter_context(engine(folder))
         images = ("peers:1", "peers:2", "peers:3")
         for version, reference in zip(("1", "2", "3"), images, strict=True):
             env = {"DRAIN": "2000", **({"ERR": "0.2"} if version == "3" else {})}
-            image.build(reference, version=version, env=env, health=True, client=engine.client)
+            image.build(reference, version=version, env=env, health=True, client=client)
         contenders = []
         for n, kind in enumerate(CONTENDERS):
             if not names or kind.name in names:
-                contenders.append(kind(folder / f"c{n}", engine.client, images))
+                contenders.append(kind(folder / f"c{n}", client, images))
                 undo.callback(contenders[-1].close)
                 contenders[-1].begin()
         for number in range(rounds):
@@ -141,25 +127,6 @@ def report(rows: Sequence[Row]) -> None:
     RESULTS.write_text(json.dumps(list(rows), indent=1) + "\n")
 
 
-def apart(words: Sequence[str]) -> int:
-    """Run this again in namespaces of its own; whatever ends it, they end with it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="dppeers", dir="/tmp") as folder:  # short: sockets lie in it
-        process = subprocess.Popen([*APART, sys.executable, "-m", "bench.peers", "--inside", folder, *words])
-        try:
-            return process.wait()
-        finally:
-            if process.poll() is None:
-                _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the first process of the namespaces, with which all others in there end."""
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
-    process.wait()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description="deployer beside its peers, under load")
     parser.add_argument("rounds", nargs="?", type=int, default=5)
@@ -167,7 +134,7 @@ def main() -> int:
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside is None:
-        return apart(sys.argv[1:])
+        return apart("bench.peers", sys.argv[1:])
     report(run(given.inside, given.rounds, given.only))
     return 0
 

@@ -203,6 +203,7 @@ class Swarm(Contender):
 
     name = "docker service update"
     port = 8000
+    replicas = REPLICAS
 
     @property
     def url(self) -> str:
@@ -219,7 +220,7 @@ class Swarm(Contender):
             for when in ("update", "rollback")
             for option in ("parallelism=1", "delay=0s", "monitor=1s", "order=start-first")
         ]
-        service = ["--name", "app", "--replicas", str(REPLICAS), "--network", "users", "--endpoint-mode", "dnsrr"]
+        service = ["--name", "app", "--replicas", str(self.replicas), "--network", "users", "--endpoint-mode", "dnsrr"]
         create = ["docker", "service", "create", "-q", *service, "--no-resolve-image", *ways, "--stop-grace-period=15s"]
         self.run([*create, self.images[0]])
         self.undo.callback(self.run, ["docker", "service", "rm", "app"])
@@ -233,7 +234,7 @@ class Swarm(Contender):
             "resolvers docker\n  nameserver dns 127.0.0.11:53\n  hold valid 200ms\n  hold nx 0s\n  hold obsolete 0s\n"
         )
         asked += "  timeout resolve 200ms\n  timeout retry 200ms\n"
-        servers = f"  server-template task {REPLICAS * 2} tasks.app:8080 resolvers docker init-addr none"
+        servers = f"  server-template task {self.replicas * 2} tasks.app:8080 resolvers docker init-addr none"
         within = ["nsenter", f"--net=/proc/{process}/ns/net"]
         # A task is not taken out by anybody: that it ends shows in its health, and soon.
         self.proxy(f"{self._address}:{self.port}", servers, asked, within, checks="inter 200ms fall 1 rise 1")
@@ -255,7 +256,7 @@ class Swarm(Contender):
 
     def settle(self) -> None:
         """Wait until no task of the other version is left."""
-        until(lambda: len(self._tasks()) == REPLICAS, "the tasks before have ended")
+        until(lambda: len(self._tasks()) == self.replicas, "the tasks before have ended")
 
     def _tasks(self) -> list[str]:
         found = self.client.containers.list(filters={"label": "com.docker.swarm.service.name=app"})

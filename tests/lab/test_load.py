@@ -191,6 +191,21 @@ def test_bursts_are_as_many_requests_in_less_time() -> None:
     assert len(tenths) <= 18, f"requests in {len(tenths)} of 30 tenths of a second"
 
 
+def test_a_plan_is_kept_whatever_becomes_of_the_requests_before(tmp_path: Path) -> None:
+    plan = tmp_path / "plan"
+    moments = [n * 0.02 for n in range(50)]
+    plan.write_text("".join(f"{at} /slow?ms={1500 if n == 0 else 20 + n}\n" for n, at in enumerate(moments)))
+    with Faulty() as server, Load(server.url, Options(kinds=("planned",), plan=str(plan))) as load:
+        load.until(lambda now: now.answered == len(moments), "all of it", 30)
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert report.sent == server.requests == len(moments)
+    came = {int(r.client): r for r in report.requests}
+    assert all(came[n].start - came[0].start >= at - 0.01 for n, at in enumerate(moments))
+    assert all(came[n].seconds >= (20 + n) / 1000 for n in range(1, len(moments)))
+    assert came[1].end < came[0].end, "the first one was waited for"
+
+
 def test_failures_are_counted_by_method() -> None:
     options = Options(kinds=("sticky", "post"), rate=200, clients=5, sticky_posts=0.5)
     with Faulty("500", 3, "/echo") as server:
@@ -259,6 +274,13 @@ def test_a_bad_url_is_refused(url: str) -> None:
 def test_a_burst_without_time_is_refused() -> None:
     with pytest.raises(ValueError, match="burst"):
         Options(burst=(1.0, 0.0))
+
+
+def test_a_plan_belongs_to_what_is_planned() -> None:
+    with pytest.raises(ValueError, match="a plan go together"):
+        Options(kinds=("planned",))
+    with pytest.raises(ValueError, match="a plan go together"):
+        Options(plan="/plan")
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -60,7 +60,8 @@ class H2Client:
         """Call a port of this host, or whoever is at the other end of a connection, under a name."""
         self._socket = socket.create_connection(("127.0.0.1", to), timeout=10) if isinstance(to, int) else to
         self._name = name
-        self.trailers: dict[str, str] = {}  # of the last call
+        self.headers: dict[str, str] = {}  # of the last call
+        self.trailers: dict[str, str] = {}  # the same
         self._h2 = h2.connection.H2Connection()
         self._h2.initiate_connection()
         self._socket.sendall(self._h2.data_to_send())
@@ -89,7 +90,8 @@ class H2Client:
                 raise ConnectionError("closed in the middle of a call")
             for event in self._h2.receive_data(data):
                 if isinstance(event, h2.events.ResponseReceived):
-                    status = _text(event.headers).get(":status", "")
+                    self.headers = _text(event.headers)
+                    status = self.headers.get(":status", "")
                 elif isinstance(event, h2.events.TrailersReceived):
                     self.trailers = _text(event.headers)
                     grpc = self.trailers.get("grpc-status", "")

@@ -24,7 +24,7 @@ from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.drivers.traffic.haproxy.sleeping import HAProxySleep, _SleepingBackend
 from tests.live.conftest import Make
 from tests.live.shop import Shop
-from tests.live.test_protocols import run as bring_out
+from tests.live.sleepers import of_grpc, sleepy
 from tests.live.visitors import BODY, USES, Use, by_both, call, calls, get, post, second_proxy, talk
 from tests.load.options import Options, Target
 from tests.load.websocket import WebSocket
@@ -43,15 +43,6 @@ def kept(shop: Shop) -> Iterator[None]:
         yield
         keeper.send_signal(signal.SIGTERM)
         keeper.wait(30)
-
-
-def sleepy(make: Make, kind: str, idle: str = "1s", **more: Any) -> Shop:
-    """Give a service that sleeps after so long, live."""
-    shop = make(kind)
-    del shop.manifest["replicas"]
-    shop.write(scale={"min": 0, "max": 2, "concurrency": 50, "idle": idle, **more})
-    shop.live("1.0")
-    return shop
 
 
 def sleeps(shop: Shop) -> dict[str, Any]:
@@ -133,16 +124,6 @@ def test_who_calls_by_grpc_wakes_it_and_is_answered(make_shop: Make) -> None:
 @pytest.mark.long("hundreds of sleeps and wakes by calls of gRPC")
 def test_who_calls_by_grpc_is_answered_each_time(make_shop: Make, sleep: str) -> None:
     wake_often(of_grpc(make_shop, sleep=sleep), SLEEPS, (call, calls))
-
-
-def of_grpc(make: Make, **more: Any) -> Shop:
-    """Give a service of gRPC that sleeps, live."""
-    shop = make("process")
-    del shop.manifest["replicas"]
-    shop.manifest["traffic"] |= {"protocol": "h2", "sticky": False}
-    shop.write(scale={"min": 0, "max": 2, "concurrency": 50, **more})
-    bring_out(shop, "grpc.py")
-    return shop
 
 
 def wake_often(shop: Shop, times: int, uses: tuple[Use, ...] = USES) -> None:

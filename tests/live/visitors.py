@@ -29,13 +29,24 @@ BODY = os.urandom(1_000_000)
 SHA = hashlib.sha256(BODY).hexdigest()
 
 
+class ComeAgain(AssertionError):
+    """The answer was a 503 that says when to come again."""
+
+
+def _refuse_later(status: int, retry_after: str | None) -> None:
+    if status == 503 and retry_after:
+        raise ComeAgain(f"503, Retry-After: {retry_after}")
+
+
 def post(shop: Shop) -> None:
     answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
+    _refuse_later(answer.status_code, answer.headers.get("Retry-After"))
     assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, SHA)
 
 
 def get(shop: Shop) -> None:
     answer = requests.get(f"{shop.url}/version", timeout=60)
+    _refuse_later(answer.status_code, answer.headers.get("Retry-After"))
     assert (answer.status_code, answer.text.strip()) == (200, "1.0")
 
 
@@ -45,11 +56,12 @@ def talk(shop: Shop) -> None:
     async def both() -> None:
         opened = WebSocket(Connection(Target.of(shop.url, Options())))
         answer = await opened.open("/ws", ())
+        _refuse_later(answer.status, answer.header("Retry-After"))
         assert answer.status == 101, answer
         await opened.echo("hello")
         await opened.close()
 
-    asyncio.run(both())
+    asyncio.run(asyncio.wait_for(both(), 60))
 
 
 def crowd(shop: Shop) -> None:
@@ -70,7 +82,9 @@ def streams(shop: Shop) -> None:
 def call(shop: Shop) -> None:
     """Make two calls of gRPC on one connection, the first of which is larger than what waits anywhere."""
     with closing(H2Client(socket.create_connection(("127.0.0.1", shop.port), timeout=60))) as channel:
-        assert channel.call(message=BODY) == ("200", "1.0", "0")
+        answer = channel.call(message=BODY)
+        _refuse_later(int(answer[0]), channel.headers.get("retry-after"))
+        assert answer == ("200", "1.0", "0")
         assert channel.trailers["grpc-message"] == SHA
         assert channel.call() == ("200", "1.0", "0")
 

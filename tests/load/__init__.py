@@ -11,9 +11,9 @@ Only the standard library is needed, so that it also runs where no test tools ar
 """
 
 from tests.load.ledger import Counters
-from tests.load.options import KINDS, Options
+from tests.load.options import KINDS, PLANNED, Options
 from tests.load.process import Load, LoadBroken
 from tests.load.report import Latency, Report
 from tests.load.request import Request
 
-__all__ = ["KINDS", "Counters", "Latency", "Load", "LoadBroken", "Options", "Report", "Request"]
+__all__ = ["KINDS", "PLANNED", "Counters", "Latency", "Load", "LoadBroken", "Options", "Report", "Request"]

@@ -8,9 +8,10 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 from tests.load.ledger import Ledger
-from tests.load.options import Options, Target
+from tests.load.options import PLANNED, Options, Target
 from tests.load.websocket import WebSocket
 from tests.load.wire import Answer, Connection, Lost, Question
 
@@ -41,6 +42,8 @@ class Crowd:
         match kind:
             case "fresh":
                 return [self.fresh(group)]
+            case "planned":
+                return [self.planned(group)]
             case "busy":
                 return [self.kept(kind, n, self._pace(kind, o.busy), self._get) for n in range(o.busy)]
             case "post":
@@ -61,6 +64,18 @@ class Crowd:
         question = Question(path=self.options.path, headers=(*self.headers, CLOSE))
         async for number in self._beats(self._pace("fresh", 1)):
             group.create_task(self._single("fresh", str(number), question))
+
+    async def planned(self, group: asyncio.TaskGroup) -> None:
+        """A new connection for each line of the plan, at its moment; who is late makes up for it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with Path(self.options.plan).open(encoding="utf-8") as plan:
+            for number, line in enumerate(plan):
+                at, path = line.split()
+                if not await self._wait(began + float(at) - loop.time()):
+                    return
+                question = Question(path=path, headers=(*self.headers, CLOSE))
+                group.create_task(self._single(PLANNED, str(number), question))
 
     async def kept(self, kind: str, number: int, pace: Callable[[], float], make: Callable[[], Question]) -> None:
         """A keep-alive connection, opened again only when the peer closed it before a request was written."""

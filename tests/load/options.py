@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
 KINDS = ("fresh", "busy", "sticky", "post", "paused", "slow", "websocket")
+PLANNED = "planned"  # by a file, and so in no mix
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Options:
     """The mix; the defaults suit the test app and leave most of two cores to the deploy.
 
     `rate` is the sum of fresh, busy, sticky and post requests a second; paused, slow and websocket come on top (about
-    ten a second). A kind that the service cannot answer is left out of `kinds`.
+    ten a second). A kind that the service cannot answer is left out of `kinds`. With a `plan` there is the kind
+    "planned", whose requests come at the moments of that file, whatever became of those before.
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -36,6 +38,7 @@ class Options:
     paused: int = 8  # keep-alive connections with pauses of ...
     pause: tuple[float, float] = (0.3, 3.0)  # ... seconds, drawn evenly
     slow: int = 4  # slow requests in flight at any time
+    plan: str = ""  # path of a file with a line for each request: seconds since the load began, and a path
     websockets: int = 1
     message_every: float = 0.2  # seconds between the messages of a WebSocket
     websocket_may_move: bool = False  # an orderly close (1001, 1012) is no failure: connect again
@@ -46,8 +49,10 @@ class Options:
     version_pattern: str = ""  # where there is no such header: regular expression, its first group is the version
 
     def __post_init__(self) -> None:
-        if unknown := set(self.kinds) - set(KINDS):
+        if unknown := set(self.kinds) - {*KINDS, PLANNED}:
             raise ValueError(f"unknown kinds of load: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        if (PLANNED in self.kinds) != bool(self.plan):
+            raise ValueError(f"the kind {PLANNED} and a plan go together: {self.kinds}, plan {self.plan!r}")
         if self.burst[0] <= 0 or not 0 < self.burst[1] <= 1:
             raise ValueError(f"burst {self.burst}: expected seconds above 0 and a part of them, above 0 and up to 1")
 
