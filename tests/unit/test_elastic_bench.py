@@ -54,7 +54,7 @@ def test_a_row_has_who_waited_who_was_lost_and_what_it_took_beside_the_oracle() 
     sent = [request(n, 1000 + n / 10, 0.3 if n == 7 else 0.104) for n in range(98)]
     report = Report((*sent, request(98, 1009.8, 1.0, "HTTP 503")), lag=0.02)
     best, policy = figures.beside(figures.came(plan, report.requests, 1000.0), plan.seconds, SETTINGS, 1.0)
-    assert (best.instance_seconds, policy.instance_seconds) == (pytest.approx(10.25), pytest.approx(10.25))
+    assert best.instance_seconds == policy.instance_seconds == pytest.approx(10.25)
     row = figures.measured(plan, "scale", report, Used(20.5, 1, 1, 3), best.instance_seconds, 2.0)
     assert (row.requests, row.lost, row.waited) == (99, 2, 1), "one failed, and one was never sent"
     assert row.ratio == pytest.approx(2.0)
