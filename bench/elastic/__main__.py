@@ -61,7 +61,8 @@ def compared(
     yield figures.simulated(plan, policy, best.instance_seconds)
     if alone:
         return
-    fixed = fixed_number(folder / f"{plan.name}-fixed", best.most, client)
+    needed, _ = figures.beside(plan.came, plan.seconds, settings, 0.0)  # without what a generator that is late adds
+    fixed = fixed_number(folder / f"{plan.name}-fixed", needed.most, client)
     try:
         report, began = under(fixed, plan, folder)
     finally:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import docker
@@ -170,6 +171,7 @@ def services(folder: Path, client: docker.DockerClient | None, undo: ExitStack) 
         own.mkdir()
         shop = Shop(own, "docker" if kind == "docker" else "process", client if kind == "docker" else None)
         shop.state = folder / "state"
+        shop.manifest["health"]["deadline"] = "60s"  # of eight that start at once on a busy host
         undo.callback(shop.close)
         return shop
 
@@ -216,6 +218,7 @@ def main() -> int:
     print(f"{time.monotonic() - began:.0f} s, load average {os.getloadavg()[2]:.1f}")
     RESULTS.parent.mkdir(exist_ok=True)
     told = {"wakes": found.wakes, "lost": found.lost, "come again": found.come_again, "cut": found.cut}
+    told |= {"refused for": found.refused_for, "kills": [asdict(kill) for kill in kills]}
     told |= {"failed starts": found.failed_starts, "parts": [row.record() for row in rows]}
     RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 1 if found.lost or found.failed_starts or found.wakes < given.wakes else 0

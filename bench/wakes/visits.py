@@ -9,6 +9,7 @@ from deployer.drivers.ports.sleeping import Wake
 from tests.load import Latency
 
 RESTARTS = 20.0  # seconds in which another waker listens, also on a busy host
+DIES = 0.5  # seconds in which what was killed has closed its connections
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Account:
     wakes: int = 0
     failed_starts: list[str] = field(default_factory=list)
     come_again: int = 0
+    refused_for: float = 0.0  # the longest time until somebody was answered who was to come again
     cut: int = 0
     lost: list[str] = field(default_factory=list)
 
@@ -75,13 +77,26 @@ def account(visits: Iterable[Visit], kills: Sequence[Kill]) -> Account:
             whole = [kill.at for kill in kills if kill.whole]
             if each.come_again and any(at <= each.ended and each.began <= at + RESTARTS for at in whole):
                 found.come_again += 1
-            elif not each.come_again and any(each.began <= at <= each.ended for at in whole):
+                found.refused_for = max(found.refused_for, visit.tries[-1].ended - each.began)
+            elif not each.come_again and any(each.began - DIES <= at <= each.ended for at in whole):
                 found.cut += 1
             else:
-                found.lost.append(f"{visit.kind}, {visit.sleep}, at {each.began:.2f}: {each.failure}")
+                found.lost.append(f"{visit.kind}, {visit.sleep}: {each.failure}{_near(each, kills)}")
         if not visit.answered:
             found.lost.append(f"{visit.kind}, {visit.sleep}: not answered after {visit.seconds:.0f} s")
     return found
+
+
+def _near(failed: Try, kills: Sequence[Kill]) -> str:
+    """Say what was killed last before a failure, and what it met."""
+    last = max((kill for kill in kills if kill.at <= failed.ended), key=lambda kill: kill.at, default=None)
+    if last is None:
+        return ""
+    return f" ({last.what} killed {last.at - failed.began:+.2f} s from its beginning, it took {_took(failed):.2f} s)"
+
+
+def _took(made: Try) -> float:
+    return made.ended - made.began
 
 
 @dataclass(frozen=True)
@@ -130,12 +145,13 @@ def text(found: Account, rows: Sequence[Parts], kills: Sequence[Kill]) -> str:
         cells = (f"{p.p50 * 1000:.0f} / {p.p99 * 1000:.0f}" for p in (row.start, row.health, row.rest, row.whole))
         lines.append(f"{row.sleep:7}{row.kind:11}{row.wakes:6}" + "".join(f"{cell:>16}" for cell in cells))
     killed = {what: sum(kill.what == what for kill in kills) for what in dict.fromkeys(kill.what for kill in kills)}
+    refused = f"{found.come_again} times a 503 with Retry-After, for {found.refused_for:.0f} s at most"
     lines += [
         "median / 99th percentile in milliseconds, of wakes into which no kill fell",
         "",
         f"{found.wakes} wakes in {found.visits} visits; lost: {len(found.lost)}",
         f"killed: {', '.join(f'{what} {times} times' for what, times in killed.items()) or 'nothing'}",
-        f"while nothing of a waker was left: {found.come_again} times a 503 with Retry-After, {found.cut} requests cut",
+        f"while nothing of a waker was left: {refused}; {found.cut} requests cut",
         *(f"LOST {each}" for each in found.lost),
         *(f"FAILED START {each}" for each in found.failed_starts),
     ]

@@ -100,7 +100,7 @@ class H2Client:
                     self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.StreamEnded):
                     ended = True
-                elif isinstance(event, h2.events.StreamReset):
+                elif isinstance(event, h2.events.StreamReset) and not ended:  # the rest of a request may be unwanted
                     raise ConnectionError("the call was reset")
             if left and not ended:
                 left = self._send(stream, left)

@@ -45,7 +45,8 @@ def run(shop: Shop, program: str) -> None:
         target.mkdir(parents=True)
         shutil.copy(PROGRAMS / program, target / program)
         (target / "VERSION").write_text(version)  # the same content again would be the same release
-    shop.write(command=[sys.executable, program], health={"tcp": True, "interval": "200ms", "deadline": "10s"})
+    health = {"tcp": True, "interval": "200ms", "deadline": shop.manifest["health"]["deadline"]}
+    shop.write(command=[sys.executable, program], health=health)
     shop.deploy("up", "--version", "1.0")
 
 

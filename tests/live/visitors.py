@@ -41,13 +41,13 @@ def _refuse_later(status: int, retry_after: str | None) -> None:
 def post(shop: Shop) -> None:
     answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
     _refuse_later(answer.status_code, answer.headers.get("Retry-After"))
-    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, SHA)
+    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, SHA), answer.status_code
 
 
 def get(shop: Shop) -> None:
     answer = requests.get(f"{shop.url}/version", timeout=60)
     _refuse_later(answer.status_code, answer.headers.get("Retry-After"))
-    assert (answer.status_code, answer.text.strip()) == (200, "1.0")
+    assert (answer.status_code, answer.text.strip()) == (200, "1.0"), answer.status_code
 
 
 def talk(shop: Shop) -> None:
@@ -84,7 +84,7 @@ def call(shop: Shop) -> None:
     with closing(H2Client(socket.create_connection(("127.0.0.1", shop.port), timeout=60))) as channel:
         answer = channel.call(message=BODY)
         _refuse_later(int(answer[0]), channel.headers.get("retry-after"))
-        assert answer == ("200", "1.0", "0")
+        assert answer == ("200", "1.0", "0"), answer
         assert channel.trailers["grpc-message"] == SHA
         assert channel.call() == ("200", "1.0", "0")
 

@@ -78,9 +78,10 @@ ANSWERED = Try(100.5, 100.6)
 
 def test_only_what_a_kill_explains_is_not_lost() -> None:
     refused, cut = Try(100.0, 100.1, "503", come_again=True), Try(100.0, 100.3, "502")
-    whole, partly = Kill("waker, all of it", 99.5, whole=True), Kill("waker", 100.2)
+    whole, partly = Kill("waker, all of it", 99.4, whole=True), Kill("waker", 100.2)
     assert account([visit(ANSWERED)], []) == Account(visits=1, wakes=1)
-    assert account([visit(refused, ANSWERED)], [whole]) == Account(visits=1, wakes=1, come_again=1)
+    seen = account([visit(refused, ANSWERED)], [whole])
+    assert seen == Account(visits=1, wakes=1, come_again=1, refused_for=pytest.approx(0.6))
     assert len(account([visit(refused, ANSWERED)], [partly]).lost) == 1, "something of that one was left"
     assert len(account([visit(refused, ANSWERED)], []).lost) == 1
     assert account([visit(cut, ANSWERED)], [Kill("waker, all of it", 100.2, whole=True)]).cut == 1
