@@ -19,6 +19,8 @@ root (as in bench.peers). With `--alone` there is none. For each are printed, al
   for the moments at which the requests really came; changes of size;
 - the longest time from the first request of a queue, as the proxy has it twenty times a second, to the start command.
 
+What the generator sends late is no open loop: the table has by how much, and says where it is too much.
+
 The simulated policy has the same requests, and instances that start as quickly as those here did. `hold` is 60 s as
 ever unless said otherwise, which weighs more in ten minutes than in an hour.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -57,7 +58,7 @@ def compared(
         elastic.close()
     came = figures.came(plan, report.requests, began)
     best, policy = figures.beside(came, plan.seconds, settings, figures.start_seconds(used.growths))
-    yield figures.measured(plan, elastic.name, report, used, best.instance_seconds, os.getloadavg()[2])
+    yield figures.measured(plan, elastic.name, report, began, used, best.instance_seconds, os.getloadavg()[2])
     yield figures.simulated(plan, policy, best.instance_seconds)
     if alone:
         return
@@ -68,7 +69,7 @@ def compared(
     finally:
         fixed.close()
     used = fixed.used(began, began + plan.seconds)
-    yield figures.measured(plan, fixed.name, report, used, best.instance_seconds, os.getloadavg()[2])
+    yield figures.measured(plan, fixed.name, report, began, used, best.instance_seconds, os.getloadavg()[2])
 
 
 def fixed_number(folder: Path, instances: int, client: docker.DockerClient | None) -> Way:
@@ -95,6 +96,7 @@ def main(words: Sequence[str]) -> int:
     given = parser.parse_args(words)
     if given.docker and given.inside is None:
         return apart("bench.elastic", words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything is taken down then, too
     settings = ScaleSettings(min=1, max=MOST, concurrency=CONCURRENCY, hold=given.hold)
     rows: list[Figures] = []
     with ExitStack() as stack:

@@ -55,7 +55,7 @@ class Figures:
     changes: int
     reactions: tuple[float, ...] = ()
     load_average: float = 0.0
-    lag: float = 0.0  # of the generator
+    behind: float = 0.0  # seconds by which the generator sent a request too late, at most
 
     @property
     def ratio(self) -> float:
@@ -95,6 +95,11 @@ def came(plan: Planned, sent: Iterable[Request], began: float) -> list[Came]:
     return sorted((max(0.0, each.start - began), plan.came[int(each.client)][1]) for each in sent)
 
 
+def behind(plan: Planned, sent: Iterable[Request], began: float) -> float:
+    """Give by how many seconds a request came later than planned, at most: what is sent late is no open loop."""
+    return max((each.start - began - plan.came[int(each.client)][0] for each in sent), default=0.0)
+
+
 def late(plan: Planned, sent: Iterable[Request]) -> list[float]:
     """Give by how many seconds each request that was answered took longer than an instance needs for it."""
     return [each.seconds - plan.came[int(each.client)][1] for each in sent if not each.error]
@@ -118,9 +123,9 @@ def beside(
 
 
 def measured(
-    plan: Planned, way: str, report: Report, used: Used, oracle_seconds: float, load_average: float
+    plan: Planned, way: str, report: Report, began: float, used: Used, oracle_seconds: float, load_average: float
 ) -> Figures:
-    """Put together what was measured of a way."""
+    """Put together what was measured of a way whose load began at a moment, Unix seconds."""
     longer = late(plan, report.requests)
     return Figures(
         load=plan.name,
@@ -136,7 +141,7 @@ def measured(
         changes=used.changes,
         reactions=tuple(reactions(used.queue, used.growths)),
         load_average=load_average,
-        lag=report.lag,
+        behind=behind(plan, report.requests, began),
     )
 
 
@@ -160,7 +165,7 @@ def simulated(plan: Planned, policy: ScalingOutcome, oracle_seconds: float) -> F
 
 def text(rows: Sequence[Figures]) -> str:
     """Give the table for a terminal."""
-    heads = ("waited", "p99 late", "instances", "to oracle", "changes", "reaction", "load avg")
+    heads = ("waited", "p99 late", "instances", "to oracle", "changes", "reaction", "behind", "load avg")
     lines = [f"{'':8}{'':26}{'requests':>9}{'lost':>6}" + "".join(f"{head:>11}" for head in heads)]
     for row in rows:
         cells = (
@@ -170,7 +175,13 @@ def text(rows: Sequence[Figures]) -> str:
             f"{row.ratio:.2f} x",
             str(row.changes),
             f"{max(row.reactions):.2f} s" if row.reactions else "–",
+            f"{row.behind:.2f} s" if row.load_average else "–",
             f"{row.load_average:.1f}" if row.load_average else "–",
         )
         lines.append(f"{row.load:8}{row.way:26}{row.requests:9}{row.lost:6}" + "".join(f"{cell:>11}" for cell in cells))
+    if any(row.behind > ALLOWED for row in rows):
+        lines += [
+            "",
+            f"The generator was more than {ALLOWED:g} s behind: the host is too busy, and these are no figures.",
+        ]
     return "\n".join(lines)

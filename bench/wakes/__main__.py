@@ -211,6 +211,7 @@ def main() -> int:
     parser.add_argument("--docker", action="store_true", help="in containers, all but gRPC")
     parser.add_argument("--every", type=int, default=20, help="visits between two kills; 0: none (%(default)d)")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything is taken down then, too
     began = time.monotonic()
     visits, kills = run(given.wakes, docker.from_env() if given.docker else None, given.every)
     found, rows = account(visits, kills), list(parts(visits, kills))

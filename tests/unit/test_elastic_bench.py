@@ -55,7 +55,7 @@ def test_a_row_has_who_waited_who_was_lost_and_what_it_took_beside_the_oracle() 
     report = Report((*sent, request(98, 1009.8, 1.0, "HTTP 503")), lag=0.02)
     best, policy = figures.beside(figures.came(plan, report.requests, 1000.0), plan.seconds, SETTINGS, 1.0)
     assert best.instance_seconds == policy.instance_seconds == pytest.approx(10.25)
-    row = figures.measured(plan, "scale", report, Used(20.5, 1, 1, 3), best.instance_seconds, 2.0)
+    row = figures.measured(plan, "scale", report, 1000.0, Used(20.5, 1, 1, 3), best.instance_seconds, 2.0)
     assert (row.requests, row.lost, row.waited) == (99, 2, 1), "one failed, and one was never sent"
     assert row.ratio == pytest.approx(2.0)
     assert row.late.max == pytest.approx(0.2)
@@ -63,6 +63,10 @@ def test_a_row_has_who_waited_who_was_lost_and_what_it_took_beside_the_oracle() 
     assert said[1].split()[:6] == ["step", "scale", "99", "2", "1.01%", "200"]
     assert "1-3" in said[1]
     assert said[2].split()[1] == "simulated"
+    assert len(said) == 3, "the generator was in time"
+    tardy = figures.measured(plan, "scale", report, 999.0, Used(20.5, 1, 1, 3), best.instance_seconds, 2.0)
+    assert tardy.behind == pytest.approx(1.0)
+    assert figures.text([tardy]).endswith("no figures.")
 
 
 def wake(seconds: float = 0.1, error: str = "") -> Wake:
