@@ -31,8 +31,9 @@ start_engine() {
   ENGINE_DIR=$(mktemp -d /tmp/dpengine.XXXXXX)
   export DOCKER_HOST=unix://$ENGINE_DIR/docker.sock
   make_bridge || return
+  configuration >"$ENGINE_DIR/daemon.json"
   # Without the mark of the test run (see leftovers.py): stopping the engine is our own business.
-  PATH=$PATH:/usr/sbin:/sbin setsid env -u DEPLOYER_TEST_RUN dockerd --host "$DOCKER_HOST" \
+  PATH=$PATH:/usr/sbin:/sbin setsid env -u DEPLOYER_TEST_RUN dockerd --host "$DOCKER_HOST" --config-file "$ENGINE_DIR/daemon.json" \
     --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/exec" --pidfile "$ENGINE_DIR/pid" \
     --bridge "$ENGINE_BRIDGE" --default-address-pool "base=$ENGINE_NET.128.0/17,size=24" \
     --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
@@ -45,6 +46,16 @@ start_engine() {
     return 1
   fi
   say "Started a Docker engine of our own (process $ENGINE_PID in $ENGINE_DIR)"
+}
+
+# configuration — prints what of the engine cannot be an option: the runtime of gVisor, where it is installed.
+configuration() {
+  local runsc
+  if runsc=$(command -v runsc); then
+    printf '{"runtimes": {"runsc": {"path": "%s", "runtimeArgs": ["--network=host"]}}}\n' "$runsc"
+  else
+    printf '{}\n'
+  fi
 }
 
 # make_bridge — makes the engine's bridge, with addresses that no route of this machine leads to.

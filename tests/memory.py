@@ -54,6 +54,7 @@ from deployer.model import (
 )
 from deployer.planning import release_record
 from deployer.planning.certificates import ServedCertificate
+from deployer.planning.tenancy import DECLARE, undeclared
 from tests.flow import Flow, MemorySamples
 from tests.jobs import MemoryJobs
 
@@ -169,6 +170,7 @@ class World:
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
     lent: list[GuestTerms] = field(default_factory=list)  # terms that hosts were asked to keep
+    runtimes: set[str] = field(default_factory=set)  # that the engine has declared
     room: dict[str, int] = field(default_factory=lambda: {"": 64 * 1024**3})  # bytes that hosts can still give
     used: dict[str, int] = field(default_factory=dict)  # bytes, by tenant
     unfrozen: bool = False  # whether nothing can be frozen
@@ -301,7 +303,12 @@ class MemoryGuests:
     def __init__(self, world: World) -> None:
         self.world = world
 
+    def require(self, terms: GuestTerms) -> None:
+        if missing := undeclared(terms.isolation, self.world.runtimes):
+            raise Refused(f"the engine has no runtime {missing}", DECLARE)
+
     def check(self, terms: GuestTerms) -> None:
+        self.require(terms)
         self.world.lent.append(terms)
 
     def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:

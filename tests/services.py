@@ -45,6 +45,17 @@ def _docker() -> str:
     return ""
 
 
+def _gvisor() -> str:
+    if missing := _docker():
+        return missing
+    client = docker.from_env(timeout=ANSWER_WITHIN)
+    try:
+        declared = client.info()["Runtimes"]
+    finally:
+        client.close()
+    return "" if "runsc" in declared else "the engine has no runtime runsc (docs/guests.md#gvisor)"
+
+
 def _keepalived() -> str:
     return "" if Path("/usr/sbin/keepalived").exists() else "keepalived is not installed"
 
@@ -216,6 +227,7 @@ def _skopeo() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
     "dockerd": _dockerd,
+    "gvisor": _gvisor,
     "haproxy": _haproxy,
     "keepalived": _keepalived,
     "ansible": _ansible,

@@ -10,7 +10,9 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused
 from deployer.core.host import Host
 from deployer.drivers.hosts.inventory import READ_SECONDS, chosen, hosts
+from deployer.manifest import tenants
 from deployer.manifest.target import Target
+from deployer.planning.tenancy import RUNTIMES
 
 WEB, EDGE = "web", "edge"  # groups, where no manifest names others: of hosts with instances, and with proxies
 
@@ -65,6 +67,21 @@ def read(
     proxies = edge or EDGE
     on_web, on_edge = members(web, WEB), members(proxies, EDGE)
     return InventoryHosts(source.absolute(), limit, folder, found, web, proxies, on_web, on_edge, bool(edge))
+
+
+def isolations(fleet: InventoryHosts, environ: Mapping[str, str], clock: Clock) -> dict[str, set[str]]:
+    """Return how guests are isolated, by the names of the hosts that are lent to them; hosts of containers are left
+    out. Raise Refused, ManifestRefused for a `tenants.yml` that cannot be read.
+    """
+    shipped = fleet.inventory == chosen(None, fleet.folder).absolute()
+    file = tenants.path_for(None if shipped else str(fleet.inventory), fleet.folder, environ)
+    found, deadline = dict[str, set[str]](), Deadline.after(clock, READ_SECONDS)
+    for own in tenants.read(file).tenants.values() if file.exists() else ():
+        if own.isolation in RUNTIMES:
+            source, pattern = (None, "all") if own.hosts == "local" else (fleet.inventory, own.hosts)
+            for host in hosts(source, pattern, deadline, folder=fleet.folder):
+                found.setdefault(host.name, set()).add(own.isolation)
+    return found
 
 
 def _of_manifest(target: Target, environ: Mapping[str, str]) -> tuple[str | None, str, str]:

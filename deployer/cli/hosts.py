@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deployer import __version__
-from deployer.app.inventory import InventoryHosts, read
+from deployer.app.inventory import InventoryHosts, isolations, read
 from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
@@ -86,10 +86,11 @@ def check(common: Common, fleet: InventoryHosts, within: float) -> int:
 
     All hosts are checked at the same time; one that does not respond is reported after --within. Changes nothing.
     """
-    from deployer.drivers.hosts.readiness import examine
+    from deployer.drivers.hosts.readiness import MachineParts, examine
 
-    version = __version__ if fleet.together else ""
-    found = examine(fleet.machines, fleet.on_web, fleet.on_edge, SystemClock(), within, version)
+    clock, version = SystemClock(), __version__ if fleet.together else ""
+    parts = MachineParts(fleet.on_web, fleet.on_edge, version, isolations(fleet, os.environ, clock))
+    found = examine(fleet.machines, parts, clock, within)
     view = check_view(str(fleet.inventory), found)
     print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.machines) else Exit.DONE)

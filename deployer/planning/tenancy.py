@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,18 @@ from deployer.model import GuestTerms
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
     from deployer.manifest.tenants import TenantsFile
+
+RUNTIMES = {"gvisor": "runsc"}  # by isolation, the name in the configuration of the engine
+DECLARE = (
+    'there: apt-get install runsc, add "runtimes": {"runsc": {"path": "/usr/bin/runsc", "runtimeArgs": '
+    '["--network=host"]}} to /etc/docker/daemon.json, then systemctl reload docker: it ends no container'
+)
+
+
+def undeclared(isolation: str, declared: Collection[str]) -> str:
+    """Return the runtime that an isolation takes and an engine has not declared; "" where nothing is missing."""
+    wanted = RUNTIMES.get(isolation, "")
+    return "" if wanted in declared else wanted
 
 
 def nobody(tenant: str, what: str) -> Refused:

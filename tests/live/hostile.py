@@ -18,7 +18,7 @@ import docker.errors
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.docker.ground import HostGround
 from deployer.drivers.runtime.docker.guests import network
-from deployer.model import GuestTerms, Instance
+from deployer.model import GuestTerms, Instance, Release
 from tests.conformance.runtimes import DockerBench, wait_until_it_answers
 from tests.lab import image
 from tests.lab.archive import Image, layer
@@ -49,10 +49,13 @@ class HostileBench(DockerBench):
         assert len(self.engine.images.load(made.archive(name))) == 1
         return name
 
+    def guest_release(self, terms: GuestTerms, **settings: Any) -> Release:
+        """Make a release of a tenant."""
+        return replace(self.release(tenant=terms.tenant, **settings), terms=terms)
+
     def guest(self, terms: GuestTerms, **settings: Any) -> Instance:
         """Run an instance as one of a tenant, and wait until it answers."""
-        release = replace(self.release(tenant=terms.tenant, **settings), terms=terms)
-        instance = self.runtime.ensure(self.spec(release), within(60))
+        instance = self.runtime.ensure(self.spec(self.guest_release(terms, **settings)), within(60))
         wait_until_it_answers(instance)
         return instance
 

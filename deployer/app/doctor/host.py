@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployer.app.doctor.finding import Discrepancy, Fix
 from deployer.app.operations import AppContext
+from deployer.app.operations.guests import terms_of
 from deployer.core import extras
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError, MachinesSilent, StoreFailed, Unreachable
@@ -67,6 +68,8 @@ def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path())
     yield from _programs(manifest)
     if manifest is not None and manifest.hosts != "local":
         yield from _machines(house, manifest, folder)
+    if manifest is not None and manifest.tenant:
+        yield _tried(f"guests of {manifest.tenant}", lambda: _guests(house, manifest, folder))
     if manifest is not None and not manifest.traffic.proxies.local:
         yield _tried(f"proxies of {manifest.traffic.proxies.hosts}", lambda: _proxies(house, manifest, folder))
     elif manifest is not None and manifest.traffic.haproxy is not None:
@@ -194,6 +197,16 @@ def _machines(house: AppContext, manifest: Manifest, folder: Path) -> Iterator[D
         for host in deadly:
             yield Discrepancy("warn", what, f"{host}: {ENDS_WITH_IT}", f"there: {LET_LIVE}")
         yield from _ending(what, hosts, house.clock)
+
+
+def _guests(house: AppContext, manifest: Manifest, folder: Path) -> str:
+    """Ask the engines for what the terms of a tenant take."""
+    meant = house.find(manifest, folder)
+    terms = terms_of(house, manifest, folder, meant)
+    guests = house.wire(manifest, folder, house.meant(manifest.service, meant)).guests
+    if terms and guests:
+        guests.require(terms)
+    return "each engine has what their terms ask for"
 
 
 def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Discrepancy]:

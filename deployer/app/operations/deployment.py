@@ -101,6 +101,8 @@ def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brough
     meant = machines_of(house, manifest, folder)
     terms = terms_of(house, manifest, folder, meant)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
+    if terms and drivers.guests:
+        drivers.guests.require(terms)
     image = pinned_image(house, request, drivers, secrets)
     signature = signature_of(house, request, drivers, image)
     return drivers, Brought(secrets, image, signature, meant, terms)

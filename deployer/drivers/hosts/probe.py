@@ -31,7 +31,7 @@ def ask(path: str, words: bytes, last: bool = False) -> bytes:
 
 
 def engine() -> dict[str, str]:
-    """Give the version of the Docker engine and what it is in a Swarm, or `error`."""
+    """Give the version of the Docker engine, what it is in a Swarm and its runtimes, or `error`."""
     try:
         answer = ask(_ENGINE, b"GET /version HTTP/1.0\r\n\r\n")
         version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])
@@ -41,7 +41,11 @@ def engine() -> dict[str, str]:
     swarm = info.get("Swarm") or {}
     state = str(swarm.get("LocalNodeState") or "inactive")
     role = "manager" if swarm.get("ControlAvailable") else "worker"
-    return {"version": version, "swarm": role if state == "active" else "" if state == "inactive" else state}
+    return {
+        "version": version,
+        "swarm": role if state == "active" else "" if state == "inactive" else state,
+        "runtimes": " ".join(info.get("Runtimes") or {}),
+    }
 
 
 def proxy() -> dict[str, str]:

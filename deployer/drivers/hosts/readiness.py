@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from deployer.core import commands
 from deployer.core.clock import Clock, Deadline
 from deployer.core.host import Host
+from deployer.planning.tenancy import DECLARE, undeclared
 from deployer.transport import ssh
 from deployer.transport.certificates import Certificates, greet, said
 from deployer.transport.fanout import on_all
@@ -36,7 +37,7 @@ Level = Literal["ok", "warn", "bad"]
 
 @dataclass(frozen=True)
 class Trait:
-    """One thing about a machine: `what` is reach, engine, proxy, disk, clock or system."""
+    """One thing about a machine: `what` is reach, engine, guests, proxy, disk, clock or system."""
 
     level: Level
     what: str
@@ -53,51 +54,54 @@ class Examined:
     seconds: float
 
 
-def examine(
-    hosts: Sequence[Host],
-    web: Collection[str],
-    edge: Collection[str],
-    clock: Clock,
-    seconds: float,
-    version: str = "",
-) -> tuple[Examined, ...]:
-    """Ask all machines, and give them in their order; each has so many seconds to answer.
+@dataclass(frozen=True)
+class MachineParts:
+    """What machines are for. `web` and `edge` are the names of those that must have an engine, and a proxy.
 
-    `web` and `edge` are the names of those that must have an engine, and a proxy; beside a proxy there must be a
-    deployer of this version, if one is given.
+    Beside a proxy there must be a deployer of this version, if one is given. `isolations` are those of the guests that
+    a machine is lent to, by its name.
     """
+
+    web: Collection[str]
+    edge: Collection[str]
+    version: str = ""
+    isolations: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+def examine(hosts: Sequence[Host], parts: MachineParts, clock: Clock, seconds: float) -> tuple[Examined, ...]:
+    """Ask all machines, and give them in their order; each has so many seconds to answer."""
 
     def one(host: Host) -> Examined:
         began = clock.monotonic()
-        traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds), version))
+        deadline = Deadline.after(clock, seconds)
+        traits = tuple(_traits(host, parts, deadline))
         return Examined(host, traits, clock.monotonic() - began)
 
     return tuple(on_all(dict(enumerate(hosts)), one, AT_ONCE).all().values())
 
 
-def _traits(
-    host: Host, web: Collection[str], edge: Collection[str], deadline: Deadline, version: str
-) -> Iterator[Trait]:
+def _traits(host: Host, parts: MachineParts, deadline: Deadline) -> Iterator[Trait]:
     before = deadline.clock.now()
     try:
         told = _ask(host, deadline)
     except commands.CommandFailed as failed:
         yield _unreached(host, failed)
-        if host.engine and host.name in web:
+        if host.engine and host.name in parts.web:
             yield from _direct(host, deadline)
         return
     after = deadline.clock.now()
     yield Trait("ok", "system", f"{told['system']}, Python {told['python']}")
     if told["reboot"]:
         yield Trait("warn", "system", "an update waits for a reboot", f"deploy hosts update --limit {host.name}")
-    if host.name in web and host.engine:
+    if host.name in parts.web and host.engine:
         yield from _direct(host, deadline)
-    elif host.name in web:
+    elif host.name in parts.web:
         yield _engine(told["engine"], host)
-    if host.name in edge:
+    yield from _guests(told["engine"], parts.isolations.get(host.name, ()))
+    if host.name in parts.edge:
         yield _proxy(told["proxy"], host)
-        if version:
-            yield _deployer(told["proxy"].get("deployer", ""), version, host)
+        if parts.version:
+            yield _deployer(told["proxy"].get("deployer", ""), parts.version, host)
     yield _disk(told["disk"])
     yield _clock(float(told["now"]), before, after)
 
@@ -170,6 +174,17 @@ def _version(version: str, swarm: str) -> Trait:
         return Trait("ok", "engine", f"Docker {version}{f', {swarm} of a Swarm' if swarm else ''}")
     remedy = "there: `docker info` says why (`docker swarm unlock`, or leave and join again)"
     return Trait("warn", "engine", f"Docker {version}, whose node of a Swarm is {swarm}", remedy)
+
+
+def _guests(told: Mapping[str, str], isolations: Collection[str]) -> Iterator[Trait]:
+    """Look for the runtimes that isolate guests; an engine that does not answer is reported as such."""
+    declared = told.get("runtimes", "").split()
+    for isolation in sorted(isolations) if "version" in told else ():
+        if missing := undeclared(isolation, declared):
+            text = f"guests are to be isolated by {isolation}, and the engine has no runtime {missing}"
+            yield Trait("bad", "guests", text, DECLARE)
+        else:
+            yield Trait("ok", "guests", f"guests by {isolation}")
 
 
 def _proxy(told: Mapping[str, str], host: Host) -> Trait:

@@ -36,6 +36,10 @@ class GuestUse:
 class Guests(Protocol):
     """Keeps the instances of tenants apart on the hosts of a service, each named; "" is this host."""
 
+    def require(self, terms: GuestTerms) -> None:
+        """Raise Refused where the engine of a host lacks what the terms of a tenant ask for. Changes nothing."""
+        ...
+
     def check(self, terms: GuestTerms) -> None:
         """Raise Refused where a host on which a release is to stand cannot keep a tenant to its terms."""
         ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import MachinesSilent, Refused
@@ -21,13 +21,17 @@ class FleetGuests:
     def __init__(self, wanted: Mapping[str, FleetHost], members: Mapping[str, FleetHost]) -> None:
         self._wanted, self._members = wanted, members
 
+    def require(self, terms: GuestTerms) -> None:
+        """Raise Refused where the engine of a host lacks what the terms of a tenant ask for; who is silent is left."""
+        for name, member in self._wanted.items():
+            with suppress(MachinesSilent), _named(name):
+                member.read(lambda runtime: runtime.guests.require(terms))
+
     def check(self, terms: GuestTerms) -> None:
         """Raise Refused where a host on which a release is to stand cannot keep a tenant to its terms."""
         for name, member in self._wanted.items():
-            try:
+            with _named(name):
                 member.read(lambda runtime: runtime.guests.check(terms))
-            except Refused as error:
-                raise Refused(f"{name or 'this host'}: {error.message}", error.hint) from error
 
     def freeze(self, instances: Sequence[Instance], deadline: Deadline) -> None:
         """Take processors away from instances, on all hosts at the same time; a host that is silent is left."""
@@ -46,3 +50,12 @@ class FleetGuests:
     def use(self, terms: GuestTerms) -> dict[str, GuestUse]:
         """Return what a tenant uses on each host; one that is silent is left out."""
         return answers(self._wanted, lambda member: member.read(lambda runtime: runtime.guests.use(terms))[""], least=0)
+
+
+@contextmanager
+def _named(host: str) -> Iterator[None]:
+    """Let a refusal say which host it is of."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f"{host or 'this host'}: {error.message}", error.hint) from error

@@ -20,7 +20,7 @@ from deployer.drivers.ports.guests import GuestUse, HostWatch
 from deployer.drivers.runtime.docker.engine import CALL, SOCKET, Engine, find_container
 from deployer.drivers.runtime.docker.ground import HostGround
 from deployer.model import GuestTerms, Instance, Release
-from deployer.planning.tenancy import current
+from deployer.planning.tenancy import DECLARE, RUNTIMES, current, undeclared
 from deployer.transport.fanout import on_all
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 GROUP = "deployer-guests"
-RUNTIMES = {"gvisor": "runsc"}  # by isolation, the name in the engine's configuration
 # Without NET_RAW, which forges packets, MKNOD, AUDIT_WRITE, SETFCAP, SETPCAP and SYS_CHROOT of what engines give
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 TMP_BYTES = 64 * 1024 * 1024  # of /tmp and of each volume of an image: memory of the tenant
@@ -46,23 +45,26 @@ class DockerGuests:
         self._engine, self._ground = engine, ground
         self._driver = ""
 
-    def check(self, terms: GuestTerms) -> None:
-        """Raise Refused where the host cannot keep a tenant to its terms; its group and its rules are there then."""
+    def require(self, terms: GuestTerms) -> None:
+        """Raise Refused where the engine lacks what the terms of a tenant ask for."""
         with self._engine.client("what it can do for guests") as client:
             said = client.info()
         if self._ground is None and said.get("Name") != socket.gethostname():
             raise _no_shell()
-        wanted = RUNTIMES.get(terms.isolation, "")
-        if wanted and wanted not in (said.get("Runtimes") or {}):
+        if missing := undeclared(terms.isolation, said.get("Runtimes") or {}):
             raise Refused(
-                f"{terms.tenant} is to be isolated by {terms.isolation}, and the engine has no runtime {wanted}",
-                "install it there (docs/guests.md, gVisor), or `isolation: container`",
+                f"{terms.tenant} is to be isolated by {terms.isolation}, and the engine has no runtime {missing}",
+                DECLARE,
             )
         if terms.disk and not _bounds_disk(said):
             raise Refused(
                 f"{terms.tenant}: the engine cannot limit the disk of a container: {_storage(said)}",
                 "overlay2 on xfs with pquota can; or leave out `disk`, and instances write to memory only",
             )
+
+    def check(self, terms: GuestTerms) -> None:
+        """Raise Refused where the host cannot keep a tenant to its terms; its group and its rules are there then."""
+        self.require(terms)
         try:
             self.prepare(terms)
         except DriverFailed as error:
@@ -109,13 +111,20 @@ class DockerGuests:
             on_all({each.name: each for each in instances}, frozen, AT_ONCE).all()
 
     def end(self, container: Container, grace: float, deadline: Deadline) -> None:
-        """Signal a guest, wait up to `grace` seconds, kill it: not starved, or that would take its time."""
+        """Signal a guest, wait up to `grace` seconds, kill it: not starved, or that would take its time.
+
+        One that is frozen goes on first: a sandbox of gVisor takes no signal before, and the engine gives it up.
+        """
         identity = str(container.id)
+        if container.status == "paused":
+            what, limit = f"thaw {container.name}", min(CALL, deadline.left())
+            with self.raised(), self._engine.client(what, limit) as client, suppress_gone():
+                client.api.unpause(identity)
         if grace > 0:
             with self._engine.client(f"stop {container.name}", min(CALL, deadline.left())) as client:
                 signal = container.attrs["Config"].get("StopSignal") or "SIGTERM"
                 with suppress_gone():
-                    client.api.kill(identity, signal)  # one that is paused goes on with it
+                    client.api.kill(identity, signal)
                 patience = Deadline.after(deadline.clock, min(grace, deadline.left()))
                 patience.wait(lambda: not _runs(client, identity))
         with self.raised(), self._engine.client(f"kill {container.name}", min(CALL, deadline.left())) as client:
