@@ -424,6 +424,9 @@ def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> N
         "set-property deployer-guests-ac_me.slice MemoryMax=2048 MemorySwapMax=0 CPUQuota=150% TasksMax=64",
         "set-property --runtime deployer.slice CPUWeight=idle IOWeight=1",
     ]
+    (root / "deployer.slice").mkdir()
+    (root / "deployer.slice" / "cpu.idle").write_text("1\n")
+    assert told(ground(root, programs), "weighs", "systemd") == ["idle"], "where it was set"
 
 
 def test_a_network_is_in_one_set_and_no_longer_in_the_other(tmp_path: Path, programs: Path) -> None:

@@ -180,7 +180,8 @@ allow() { # DRIVER TENANT: to be started
     rm -f "$state/stopped.$(basename "$(path_of "$1" "$2")")"
 }
 weighs() { # DRIVER
-    for folder in "$root/$(path_of "$1")" "$root/cpu/$(path_of "$1")"; do
+    group=$(path_of "$1")
+    for folder in "$root/${group%%/*}" "$root/cpu/${group%%/*}"; do
         if [ "$(cat "$folder/cpu.idle" 2>/dev/null)" = 1 ]; then
             echo idle
         else
