@@ -429,6 +429,12 @@ def test_with_systemd_the_groups_are_slices(tmp_path: Path, programs: Path) -> N
     assert told(ground(root, programs), "weighs", "systemd") == ["idle"], "where it was set"
 
 
+def test_a_process_that_is_not_in_the_group_of_its_tenant_is_told(tmp_path: Path, programs: Path) -> None:
+    with pytest.raises(DriverFailed, match=r"\(holds\): .*its process is in .*, and not in /deployer-guests/acme"):
+        told(ground(tmp_path, programs), "holds", "cgroupfs", "acme", str(os.getpid()))
+    told(ground(tmp_path, programs), "holds", "cgroupfs", "acme", "0")
+
+
 def test_a_network_is_in_one_set_and_no_longer_in_the_other(tmp_path: Path, programs: Path) -> None:
     told(ground(tmp_path, programs), "fence", "dg-1", "out")
     rules = (tmp_path / "nft").read_text().splitlines()

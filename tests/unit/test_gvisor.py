@@ -97,7 +97,7 @@ def guests(monkeypatch: pytest.MonkeyPatch, engine: dict[str, str], *isolations:
     clock = SystemClock()
     told = {"python": "3.13", "system": "Debian", "disk": {"free": 40 << 30, "size": 80 << 30}, "reboot": False}
     said = json.dumps({**told, "engine": engine, "now": clock.now()}).encode()
-    monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Printed(said, b""))
+    monkeypatch.setattr(commands, "run", lambda *_, **__: said)
     (found,) = examine([WEB1], MachineParts(("web1",), (), isolations={"web1": isolations}), clock, 5)
     return [trait for trait in found.traits if trait.what == "guests"]
 

@@ -3,6 +3,7 @@
 #   bound DRIVER GROUP_MEMORY GROUP_CPUS TENANT MEMORY CPUS PIDS    make or change the groups (0 CPUS: no limit)
 #   raise DRIVER NAME                                              guests have their part of the processors until
 #   lower DRIVER NAME                                              this, or for a minute
+#   holds DRIVER TENANT PROCESS                                    a process is in the group of a tenant, or an error
 #   fence BRIDGE none|out                                          what a network of a tenant reaches
 #   weighs DRIVER                                                  the weight of all guests against the owner
 #   watch DRIVER SOCKET PROGRAM                                    a unit freezes guests when their owner waits
@@ -179,6 +180,15 @@ allow() { # DRIVER TENANT: to be started
     fi
     rm -f "$state/stopped.$(basename "$(path_of "$1" "$2")")"
 }
+holds() { # DRIVER TENANT PROCESS
+    [ -e "/proc/$3/cgroup" ] || return 0 # it has ended
+    group=$(path_of "$1" "$2")
+    found=$(awk -F: -v v2="$unified" '(v2 ? $1 == "0" : $2 ~ /(^|,)memory(,|$)/) { print $3 }' "/proc/$3/cgroup")
+    case $found/ in
+    */"$group"/*) ;;
+    *) echo "its process is in $found, and not in /$group" >&2; exit 1 ;;
+    esac
+}
 weighs() { # DRIVER
     group=$(path_of "$1")
     for folder in "$root/${group%%/*}" "$root/cpu/${group%%/*}"; do
@@ -224,6 +234,7 @@ lower)
     rm -f "$state/raised.$2"
     settle "$1"
     ;;
+holds) holds "$1" "$2" "$3" ;;
 fence) fence "$1" "$2" ;;
 watch)
     alone

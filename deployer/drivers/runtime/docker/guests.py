@@ -133,6 +133,23 @@ class DockerGuests:
                     client.api.kill(identity)
                 deadline.until(lambda: not _runs(client, identity), f"kill {container.name}")
 
+    def hold(self, container: Container, terms: GuestTerms) -> None:
+        """Raise DriverFailed, and leave nothing of it, where what was started is not in the group of its tenant.
+
+        An engine makes groups for its own runtime; another one does it as it understands its arguments.
+        """
+        if terms.isolation not in RUNTIMES or not (process := container.attrs["State"].get("Pid")):
+            return
+        try:
+            self._grounded().do("holds", self._cgroups(), terms.tenant, str(process))
+        except DriverFailed as error:
+            container.remove(force=True, v=True)
+            runtime = RUNTIMES[terms.isolation]
+            raise DriverFailed(
+                f"{container.name} would not be held to the terms of {terms.tenant}: {error.message}",
+                f'with the driver systemd, {runtime} needs "--systemd-cgroup" in its runtimeArgs, and cgroup v2',
+            ) from error
+
     def room(self) -> dict[str, int]:
         """Return how many bytes of memory this host can still give."""
         return {"": int(self._grounded().do("room")[0])}

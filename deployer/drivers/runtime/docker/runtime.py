@@ -103,7 +103,9 @@ class DockerRuntime:
                 if container is None:
                     container = self._create(client, spec)
                 _start(container, spec)
-            container.reload()
+                container.reload()
+                if spec.release.terms:
+                    self.guests.hold(container, spec.release.terms)
             return options.observed(container.attrs)
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
