@@ -52,7 +52,7 @@ def test_a_release_goes_from_one_host_to_another_without_a_registry(pair: tuple[
 
     refused = there.deploy("up", "--from", str(second), expect=2)
     assert "parts that are not here" in refused.stderr
-    assert "not about other" in there.deploy("up", "--from", str(first), "--service", "other", expect=2).stderr
+    assert "not for other" in there.deploy("up", "--from", str(first), "--service", "other", expect=2).stderr
     assert "nothing was deployed" in there.deploy("status", expect=2).stderr
 
     there.deploy("up", "--from", str(first))

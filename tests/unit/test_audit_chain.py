@@ -413,7 +413,7 @@ def test_the_command_refuses(store: Store, words: list[str], told: str, capsys: 
 
 def test_options_before_the_inner_command_are_refused(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--state", str(store.folder), "verify"]) == 2
-    assert "behind `verify`" in capsys.readouterr().err
+    assert "write options after `verify`" in capsys.readouterr().err
 
 
 def test_the_doctor_looks_at_it(state: Path) -> None:
