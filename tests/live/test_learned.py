@@ -82,7 +82,7 @@ def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_sh
     shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
     assert limits(shop) == {FIRST_AT_ONCE}
     with shop.start("keep"), Load(shop.url, Options(kinds=("fresh",), rate=KNEE / TAKES * 2.5)) as load:
-        shop.wait(lambda found: concurrency(found) <= 1.5 * KNEE, "it is learned", 600)
+        shop.wait(lambda found: concurrency(found) <= 1.5 * KNEE, "it is learned", 1200)
         report = load.stop()
     assert report.failed == 0, report.text()
     found = shop.status()["size"]["scale"]
@@ -93,5 +93,6 @@ def test_what_an_instance_answers_well_is_learned_and_no_request_is_lost(make_sh
     said = shop.deploy("scale").stdout
     assert f"concurrency: {found['concurrency']} for each instance, since " in said
     (line,) = (line for line in said.splitlines() if line.startswith("concurrency: "))
-    shutil.copytree(folder, folder.with_name("2.0"))
+    another = shutil.copytree(folder, folder.with_name("2.0"))
+    (another / "app.py").write_text(f"# another version\n{APPLICATION}")
     assert line in shop.deploy("plan", "--version", "2.0").stdout
