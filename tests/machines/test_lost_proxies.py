@@ -87,6 +87,8 @@ SILENT = ("cut off", "killed")  # with these nobody serves the users of the lost
 class Edged(Shop):
     """A service on two machines behind three proxies, of which two are enough."""
 
+    seconds = 600  # of a command: it asks five hosts, one of which may not answer, on a machine that is busy besides
+
     def __init__(self, folder: Path, lab: Lab) -> None:
         super().__init__(folder, "process", None)
         self.program, self.lab = "c", lab
