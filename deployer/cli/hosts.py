@@ -86,11 +86,11 @@ def check(common: Common, fleet: InventoryHosts, within: float) -> int:
 
     All hosts are checked at the same time; one that does not respond is reported after --within. Changes nothing.
     """
-    from deployer.drivers.hosts.readiness import MachineParts, examine
+    from deployer.drivers.hosts.readiness import HostRoles, examine
 
     clock, version = SystemClock(), __version__ if fleet.together else ""
-    parts = MachineParts(fleet.on_web, fleet.on_edge, version, isolations(fleet, os.environ, clock))
-    found = examine(fleet.machines, parts, clock, within)
+    roles = HostRoles(fleet.on_web, fleet.on_edge, version, isolations(fleet, os.environ, clock))
+    found = examine(fleet.machines, roles, clock, within)
     view = check_view(str(fleet.inventory), found)
     print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.machines) else Exit.DONE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+SLOT_SECONDS = 300.0  # of what is recorded of a load, in one row
+
 
 @dataclass(frozen=True)
 class InstanceLoad:
@@ -17,9 +19,6 @@ class InstanceLoad:
     def __add__(self, more: InstanceLoad) -> InstanceLoad:
         """Return what it has of two workers, or two proxies, together."""
         return InstanceLoad(self.running + more.running, self.total + more.total, self.failed + more.failed)
-
-
-SLOT_SECONDS = 300.0  # of what was seen of a load, in a row
 
 
 @dataclass(frozen=True)

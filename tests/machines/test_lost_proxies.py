@@ -16,6 +16,7 @@ import requests
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
+from deployer.core.undo import undone
 from deployer.model import CLOCKS
 from tests.conftest import state_folder
 from tests.lab.machines import Lab
@@ -175,13 +176,10 @@ class Succession:
         if edged is None:
             edged, self._number = self._stack.enter_context(service(self._lab)), 1
         former, self._number = self._number, self._number + 1
-        try:
+        with undone(self.close):
             edged.all_serve(f"{former}.0")
             edged.version(f"{self._number}.0")
             yield edged, f"{former}.0", f"{self._number}.0"
-        except BaseException:
-            self.close()
-            raise
         self._edged = edged
 
     def close(self) -> None:

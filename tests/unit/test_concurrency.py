@@ -149,22 +149,15 @@ def test_it_goes_on_after_a_time_without_looks() -> None:
 
 def test_what_was_too_many_is_tried_again_after_a_pause_that_grows() -> None:
     shop = Compared(16)
-    shop.compare(0.1, 0.1)
-    assert shop.follow() == 18
-    shop.compare(0.1, 0.15)
-    assert shop.follow() == 14
-    while shop.compare(0.1, 0.1):
-        shop.follow()
-    assert shop.learner.requests == 17
-    shop.at += FIRST_PAUSE
-    shop.compare(0.1, 0.1)
-    assert shop.follow() == 19
-    shop.compare(0.1, 0.15)
-    assert shop.follow() == 14
-    while shop.compare(0.1, 0.1):
-        shop.follow()
-    assert shop.learner.requests == 18
-    shop.at += FIRST_PAUSE
+    for higher, kept in ((18, 17), (19, 18)):
+        shop.compare(0.1, 0.1)
+        assert shop.follow() == higher
+        shop.compare(0.1, 0.15)
+        assert shop.follow() == 14
+        while shop.compare(0.1, 0.1):
+            shop.follow()
+        assert shop.learner.requests == kept
+        shop.at += FIRST_PAUSE
     assert shop.compare(0.1, 0.1) is None, "the second pause is twice as long"
     shop.at += FIRST_PAUSE
     assert shop.compare(0.1, 0.1) is not None

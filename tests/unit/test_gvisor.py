@@ -18,7 +18,7 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.host import LOCAL, Host
 from deployer.drivers.hosts.inventory import chosen
-from deployer.drivers.hosts.readiness import MachineParts, Trait, examine
+from deployer.drivers.hosts.readiness import HostRoles, Trait, examine
 from deployer.drivers.runtime.docker import Engine
 from deployer.drivers.runtime.docker.fleet_guests import FleetGuests
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
@@ -98,7 +98,7 @@ def guests(monkeypatch: pytest.MonkeyPatch, engine: dict[str, str], *isolations:
     told = {"python": "3.13", "system": "Debian", "disk": {"free": 40 << 30, "size": 80 << 30}, "reboot": False}
     said = json.dumps({**told, "engine": engine, "now": clock.now()}).encode()
     monkeypatch.setattr(commands, "run", lambda *_, **__: said)
-    (found,) = examine([WEB1], MachineParts(("web1",), (), isolations={"web1": isolations}), clock, 5)
+    (found,) = examine([WEB1], HostRoles(("web1",), (), isolations={"web1": isolations}), clock, 5)
     return [trait for trait in found.traits if trait.what == "guests"]
 
 

@@ -17,7 +17,7 @@ from deployer.core import commands
 from deployer.core.clock import SystemClock
 from deployer.core.host import Host
 from deployer.drivers.hosts import readiness
-from deployer.drivers.hosts.readiness import MachineParts, Trait, examine
+from deployer.drivers.hosts.readiness import HostRoles, Trait, examine
 from deployer.views import tables
 from tests.documents import REPOSITORY
 
@@ -41,7 +41,7 @@ def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, 
         return json.dumps({**FIT, "now": clock.now() + skew, **told}).encode()
 
     monkeypatch.setattr(commands, "run", run)
-    (found,) = examine([host], MachineParts(WEB, EDGE), clock, 5)
+    (found,) = examine([host], HostRoles(WEB, EDGE), clock, 5)
     return {trait.what: trait for trait in found.traits}
 
 
@@ -112,7 +112,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 
     monkeypatch.setattr(commands, "run", fail)
 
-    (found,) = examine([HOST], MachineParts(WEB, EDGE), SystemClock(), 5)
+    (found,) = examine([HOST], HostRoles(WEB, EDGE), SystemClock(), 5)
 
     (trait,) = found.traits
     assert (trait.level, trait.what, trait.text) == ("bad", "reach", text)
@@ -122,7 +122,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "run", lambda *_, **__: b"Welcome!\n")
 
-    (found,) = examine([HOST], MachineParts(WEB, EDGE), SystemClock(), 5)
+    (found,) = examine([HOST], HostRoles(WEB, EDGE), SystemClock(), 5)
 
     assert "login script" in found.traits[0].remedy
 
@@ -130,7 +130,7 @@ def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch
 def test_this_machine_is_asked_without_ssh() -> None:
     local = Host("here", "127.0.0.1", "local", "here")
 
-    (found,) = examine([local], MachineParts(WEB, EDGE), SystemClock(), 30)
+    (found,) = examine([local], HostRoles(WEB, EDGE), SystemClock(), 30)
 
     assert f"Python {sys.version.split()[0]}" in found.traits[0].text
     assert {trait.what for trait in found.traits} >= {"system", "disk", "clock"}
@@ -149,7 +149,7 @@ def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monke
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     many = [Host(f"web{n}", f"web{n}", "ssh", f"web{n}") for n in range(100)]
 
-    found = examine(many, MachineParts(WEB, EDGE), SystemClock(), 2)
+    found = examine(many, HostRoles(WEB, EDGE), SystemClock(), 2)
 
     assert [examined.host for examined in found] == many
     assert {examined.traits[0].text for examined in found} == {"it does not respond in time"}
@@ -169,7 +169,7 @@ def test_the_page_shows_what_a_check_prints(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(commands, "run", run)
     hosts = [Host(n, n, "ssh", f"{n}.example.com", user="deploy", groups=("web",)) for n in ("web1", "web2")]
 
-    printed = tables.render(check_view("inventory", examine(hosts, MachineParts(WEB, ()), SystemClock(), 5)), 0)
+    printed = tables.render(check_view("inventory", examine(hosts, HostRoles(WEB, ()), SystemClock(), 5)), 0)
 
     page = (REPOSITORY / "docs" / "machines.md").read_text()
     assert textwrap.indent(printed, "    ") in page

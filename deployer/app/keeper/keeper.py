@@ -13,6 +13,7 @@ from functools import partial
 from deployer.app.attendance import KEEPER
 from deployer.app.due import due, may_pass
 from deployer.app.homes import home_of
+from deployer.app.keeper.free import is_free
 from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
 from deployer.app.keeper.load_watch import LoadWatch, followed
 from deployer.app.keeper.move_watch import LOOK_SECONDS as MOVE_SECONDS
@@ -23,7 +24,6 @@ from deployer.app.operations.adjust import keep
 from deployer.app.operations.guest_keeping import see_to
 from deployer.app.operations.guests import guests
 from deployer.app.operations.proxy_recovery import bring_back
-from deployer.app.pauses import COUNTED, not_before
 from deployer.app.side_threads import SideThreads
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Detached, Locked
@@ -135,7 +135,7 @@ class Keeper:
         if rollout is not None:
             self._begin(service, partial(resume, service=service, reason="its process was gone"))
             return
-        if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
+        if not is_free(house, service):
             return
         observed = observe(store, drivers, service)
         plan = due(house, drivers, release, observed)

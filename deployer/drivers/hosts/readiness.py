@@ -55,11 +55,11 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class MachineParts:
-    """What machines are for. `web` and `edge` are the names of those that must have an engine, and a proxy.
+class HostRoles:
+    """What hosts are for: `web` and `edge` are the names of those that must have an engine, and a proxy.
 
     Beside a proxy there must be a deployer of this version, if one is given. `isolations` are those of the guests that
-    a machine is lent to, by its name.
+    a host is lent to, by its name.
     """
 
     web: Collection[str]
@@ -68,40 +68,40 @@ class MachineParts:
     isolations: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
-def examine(hosts: Sequence[Host], parts: MachineParts, clock: Clock, seconds: float) -> tuple[Examined, ...]:
-    """Ask all machines, and give them in their order; each has so many seconds to answer."""
+def examine(hosts: Sequence[Host], roles: HostRoles, clock: Clock, seconds: float) -> tuple[Examined, ...]:
+    """Ask all hosts, and return them in their order; each has so many seconds to answer."""
 
     def one(host: Host) -> Examined:
         began = clock.monotonic()
         deadline = Deadline.after(clock, seconds)
-        traits = tuple(_traits(host, parts, deadline))
+        traits = tuple(_traits(host, roles, deadline))
         return Examined(host, traits, clock.monotonic() - began)
 
     return tuple(on_all(dict(enumerate(hosts)), one, AT_ONCE).all().values())
 
 
-def _traits(host: Host, parts: MachineParts, deadline: Deadline) -> Iterator[Trait]:
+def _traits(host: Host, roles: HostRoles, deadline: Deadline) -> Iterator[Trait]:
     before = deadline.clock.now()
     try:
         told = _ask(host, deadline)
     except commands.CommandFailed as failed:
         yield _unreached(host, failed)
-        if host.engine and host.name in parts.web:
+        if host.engine and host.name in roles.web:
             yield from _direct(host, deadline)
         return
     after = deadline.clock.now()
     yield Trait("ok", "system", f"{told['system']}, Python {told['python']}")
     if told["reboot"]:
         yield Trait("warn", "system", "an update waits for a reboot", f"deploy hosts update --limit {host.name}")
-    if host.name in parts.web and host.engine:
+    if host.name in roles.web and host.engine:
         yield from _direct(host, deadline)
-    elif host.name in parts.web:
+    elif host.name in roles.web:
         yield _engine(told["engine"], host)
-    yield from _guests(told["engine"], parts.isolations.get(host.name, ()))
-    if host.name in parts.edge:
+    yield from _guests(told["engine"], roles.isolations.get(host.name, ()))
+    if host.name in roles.edge:
         yield _proxy(told["proxy"], host)
-        if parts.version:
-            yield _deployer(told["proxy"].get("deployer", ""), parts.version, host)
+        if roles.version:
+            yield _deployer(told["proxy"].get("deployer", ""), roles.version, host)
     yield _disk(told["disk"])
     yield _clock(float(told["now"]), before, after)
 
