@@ -30,7 +30,9 @@ def move(fars: list[Far], state: str, service: str, command: str) -> tuple[Moved
         return None, [], ""
     for name in done.unknown:
         try:
-            lost.add(state, service, name, done.values, f"no response to `deploy {command}`", time.time())
+            why = f"no response to `deploy {command}`"
+            if hung := lost.add(state, service, name, done.values, why, time.time()):
+                sys.stderr.write(f"{service}: {hung} held the list of lost proxies too long and was not waited for\n")
         except (OSError, ValueError) as error:
             sys.stderr.write(f"{service}: that {name} is lost could not be written down: {error}\n")
     silent = f", but at {', '.join(done.unknown)}, which did not respond: {_users(done)}" if done.unknown else ""

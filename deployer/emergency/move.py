@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import sys
-import time
 
-from deployer.emergency import record, value_edits
+from deployer.emergency import file_lock, record, value_edits
 from deployer.emergency.endpoint import Card
 from deployer.emergency.proxy_client import MasterClient, Silent
 
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
 
     Change = Callable[[list[str]], str]
 
-WHOLE = fcntl.F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock of `filelock`, without its imports
 LOCK_WITHIN = 0.05  # seconds; a reload that takes longer is put right by the bookkeeping
 
 
@@ -141,18 +137,7 @@ def _keep(path: str, service: str, change: Change) -> None:
 
 def _locked(path: str) -> int | None:
     """Take the lock under which files and proxy change together; None when it is not to be had in no time."""
-    until = time.monotonic() + LOCK_WITHIN
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return file_lock.take(path, LOCK_WITHIN)
     except OSError:
         return None
-    while True:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE)
-        except OSError:
-            if time.monotonic() < until:
-                time.sleep(0.002)
-                continue
-            os.close(descriptor)
-            return None
-        return descriptor

@@ -11,6 +11,10 @@ import time
 from deployer.core.local_host import whoami
 from deployer.emergency import endpoint
 
+TYPE_CHECKING = False  # typing and collections.abc take longer than what is done here
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class EmergencyRecord:
     """Who moved users at the proxy, when (Unix seconds), by which command and why."""
@@ -48,8 +52,11 @@ def remove(state: str, service: str) -> None:
     _discard(_path(state, service))
 
 
-def replace(path: str, text: str, mode: int, *, last: bool = True) -> None:
-    """Write a file as a whole, and make it last if asked: `deployer.core.files.replace` without what that imports."""
+def replace(path: str, text: str, mode: int, *, last: bool = True, still: Callable[[], bool] | None = None) -> bool:
+    """Write a file as a whole, and make it last if asked: `deployer.core.files.replace` without what that imports.
+
+    With `still`, only where that is true when the text is ready to take its place; return whether it was.
+    """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.{os.getpid()}.{time.monotonic_ns()}"
     try:
@@ -63,17 +70,20 @@ def replace(path: str, text: str, mode: int, *, last: bool = True) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if still is not None and not still():
+            _discard(temporary)
+            return False
         os.rename(temporary, path)  # noqa: PTH104 - the same
     except BaseException:
         _discard(temporary)
         raise
-    if not last:
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if last:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
 
 
 def _discard(path: str) -> None:

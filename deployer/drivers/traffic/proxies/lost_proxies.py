@@ -24,20 +24,21 @@ class LostProxies:
 
     def of(self, service: str, names: Collection[str]) -> dict[str, LostProxy]:
         """Return those of a service that have these names."""
-        found, _ = self._read(service)
+        found, _ = self._kept(service, lambda: lost.read(self._state, service))
         return {name: self._proxy(service, one) for name, one in found.items() if name in names}
 
     def add(self, service: str, name: str, values: Iterable[Live], why: str) -> None:
         """Write that a proxy is lost, and which values it may have."""
         texts, now = [live_value.encode(live) for live in values], self._clock.now()
-        self._kept(lambda: lost.add(self._state, service, name, texts, why, now))
+        self._kept(service, lambda: lost.add(self._state, service, name, texts, why, now))
 
     def remove(self, service: str, names: Collection[str]) -> None:
         """Write that proxies have what the others have."""
-        found, before = self._read(service)
-        left = {name: one for name, one in found.items() if name not in names}
-        if left != found:
-            self._kept(lambda: lost.write(self._state, service, left, before))
+
+        def edit(found: dict[str, lost.Lost], before: str) -> tuple[dict[str, lost.Lost], str]:
+            return {name: one for name, one in found.items() if name not in names}, before
+
+        self._kept(service, lambda: lost.change(self._state, service, edit))
 
     @contextmanager
     def changing(self, service: str, before: Live | None, now: Live) -> Iterator[None]:
@@ -50,19 +51,13 @@ class LostProxies:
         self._before(service, "")
 
     def _before(self, service: str, text: str) -> None:
-        found, before = self._read(service)
-        if text != before:
-            self._kept(lambda: lost.write(self._state, service, found, text))
+        self._kept(service, lambda: lost.change(self._state, service, lambda found, _before: (found, text)))
 
-    def _read(self, service: str) -> tuple[dict[str, lost.Lost], str]:
-        try:
-            return self._kept(lambda: lost.read(self._state, service))
-        except ValueError as error:
-            raise DriverFailed(f"{lost.path(self._state, service)} is damaged: {error}", "remove it") from None
-
-    def _kept(self, do: Callable[[], T]) -> T:
+    def _kept(self, service: str, do: Callable[[], T]) -> T:
         try:
             return do()
+        except ValueError as error:
+            raise DriverFailed(f"{lost.path(self._state, service)} is damaged: {error}", "remove it") from None
         except OSError as error:
             raise DriverFailed(f"{error.filename}: {error.strerror}", "is the disk of this host full?") from None
 
