@@ -624,6 +624,10 @@ class MemoryTraffic:
     def lost(self, service: str) -> tuple[LostProxy, ...]:
         return tuple(self.world.lost.values())
 
+    def retry_lost(self, service: str, deadline: Deadline) -> None:
+        if self.world.lost:
+            self.bring_back(service, deadline)
+
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         self.world.touch("bring_back")
         back = tuple(name for name in self.world.lost if name not in self.world.cut)

@@ -1,7 +1,8 @@
-"""A proxy on paper, one of several: it does what it is told, or raises what the test says."""
+"""A proxy on paper, one of several: it does what it is told, raises what the test says, or says nothing."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -38,11 +39,12 @@ class PaperStream:
 
 
 class Paper:
-    """A proxy on paper. `fails` says what a call raises, by its name."""
+    """A proxy on paper. `fails` says what a call raises, by its name, and `hangs` how long it says nothing."""
 
     def __init__(self, name: str, live: Live | None = BLUE) -> None:
         self.name, self.live = name, live
         self.fails: dict[str, errors.DeployError] = {}
+        self.hangs: dict[str, threading.Event] = {}  # calls that say nothing before an event
         self.down: set[Place] = set()
         self.calls: list[str] = []
         self.spends = 0
@@ -55,6 +57,8 @@ class Paper:
 
     def _do(self, name: str) -> None:
         self.calls.append(name)
+        if name in self.hangs:
+            assert self.hangs[name].wait(60)
         if name in self.fails:
             raise self.fails[name]
 
@@ -69,7 +73,7 @@ class Paper:
         self._do("configure")
         self.live = self.live or INITIAL
 
-    def read(self, service: str) -> Live | None:
+    def read(self, service: str, patience: float | None = None) -> Live | None:
         self._do("read")
         return self.live
 

@@ -12,6 +12,7 @@ DeployError                 1  internal: ours to fix
 │   ├── CannotJudge         7  too little was seen before the deadline
 │   ├── NotApproved         7  nobody approved before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
+│   │   └── LockHeld        4  … for the lock of a proxy, which another process held
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
 │       ├── NoServerUp      4  users are not sent where the proxy finds no server up
 │       └── Unreachable     4  … did not answer at all
@@ -151,6 +152,10 @@ class NotApproved(StepFailed):
 
 class DeadlinePassed(StepFailed):
     """A wait came to its deadline."""
+
+
+class LockHeld(DeadlinePassed):
+    """Another process held the lock under which a proxy is changed: nothing was changed."""
 
 
 class DriverFailed(StepFailed):

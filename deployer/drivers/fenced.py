@@ -32,6 +32,7 @@ CHANGES = {
             "hand_over",
             "detach",
             "forget",
+            "retry_lost",
         }
     ),
     "upkeep": frozenset({"repair", "bring_back", "take_out", "put_back"}),

@@ -54,7 +54,9 @@ class TrafficControl:
     # -- the share
 
     def give(self, step: Share, deadline: Deadline) -> None:
-        """Give the candidate, and the baseline, their shares of the users."""
+        """Give the candidate, and the baseline, their shares of the users; lost proxies are tried before, if any."""
+        if step.share or step.baseline:
+            self._traffic.retry_lost(self._rollout.service, deadline)
         live = Live(
             stable=other(self._rollout.plan.colour),
             share=step.share,
@@ -71,7 +73,11 @@ class TrafficControl:
         """Move the users, and tell it. Raise TakenBack when an emergency has ended their share of the candidate.
 
         Where they are to go the proxy may find no server up for a moment, as after its start or that of the engine: it
-        is asked again until the deadline.
+        is asked again until the deadline. So it is where each of several proxies has less time than that, and too few
+        were ready in it.
+
+        Where all get the same, lost proxies are tried afterwards. That is never done while the mutex is held: the lease
+        is renewed at the others meanwhile.
         """
         while True:
             try:
@@ -80,10 +86,15 @@ class TrafficControl:
             except NoServerUp as error:
                 if deadline.left() <= AGAIN:
                     raise DeadlinePassed(f"{error.message}; not within {deadline.seconds:g} s", error.hint) from error
+            except DeadlinePassed:
+                if deadline.left() <= AGAIN:
+                    raise
             self._clock.sleep(AGAIN)
         said = asdict(live)
         del said["rollout"], said["token"]  # each event names the one, and nobody is told of the other
         self._tell("traffic.changed", **said)
+        if not live.share and not live.baseline:
+            self._traffic.retry_lost(self._rollout.service, deadline)
 
     def _put(self, live: Live, deadline: Deadline) -> None:
         with self.mutex:

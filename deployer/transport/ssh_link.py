@@ -55,7 +55,7 @@ class SshLink:
             while not (line := self.lines.next(deadline)).startswith(greeting.MARK):
                 pass
         except TimeoutError:
-            raise Unreachable(f"no response within {deadline.seconds:g} s") from None
+            raise Unreachable(f"no response within {deadline.seconds:.3g} s") from None
         except EOFError:
             raise self._process.failure(command) from None
         except ValueError as error:

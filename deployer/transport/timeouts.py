@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import Self
 
 MISSED = 3  # signs of life in a row that may not come; with the next one the connection is lost
 
@@ -19,6 +21,10 @@ class HostTimeouts:
     def lost(self) -> int:
         """Return after how many seconds a cable that was pulled has been noticed."""
         return self.alive * (MISSED + 1)
+
+    def by(self, seconds: float) -> Self:
+        """Return them for whoever has no more than so many seconds to get there."""
+        return replace(self, connect=max(1, min(self.connect, math.ceil(seconds))), greet=min(self.greet, seconds))
 
 
 QUICK = HostTimeouts(connect=5, alive=2, greet=20.0)  # hosts that a rollout waits for

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from deployer.core.errors import DriverFailed, Refused, Unreachable
-from deployer.transport.fanout import on_all
+from deployer.transport.fanout import on_all, on_most
 
 SECONDS = 20.0
 
@@ -72,3 +72,42 @@ def test_all_are_tried_whatever_fails_first(limit: int) -> None:
 def test_what_is_a_bug_is_raised_as_it_is(limit: int) -> None:
     with pytest.raises(ZeroDivisionError):
         on_all({n: n for n in range(3)}, lambda n: 1 // n, limit)
+
+
+# -- when most have done it
+
+
+def test_one_that_does_not_end_is_not_waited_for_once_enough_have() -> None:
+    over = threading.Event()
+    answers = on_most({"a": 0, "b": 60, "c": 0}, lambda wait: over.wait(wait) or "done", enough=2, seconds=0.05)
+    over.set()
+    assert answers.ok == {"a": "done", "c": "done"}
+    assert str(answers.failed["b"]) == "b: no response within 0.05 s after others had responded"
+
+
+def test_all_are_waited_for_while_too_few_have_done_it() -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            raise DriverFailed("no")
+        if number == 2:
+            asked.set()
+            assert over.wait(SECONDS)
+        return number
+
+    found: list[object] = []
+    asking = threading.Thread(target=lambda: found.append(on_most({n: n for n in range(3)}, work, 2, 0.0)))
+    asking.start()
+    assert asked.wait(SECONDS)
+    assert found == []
+    over.set()
+    asking.join(SECONDS)
+    (answers,) = found
+    assert answers.ok == {1: 1, 2: 2}  # type: ignore[attr-defined]
+    assert list(answers.failed) == [0]  # type: ignore[attr-defined]
+
+
+def test_what_is_a_bug_is_raised_as_it_is_by_one_of_many() -> None:
+    with pytest.raises(ZeroDivisionError):
+        on_most({n: n for n in range(3)}, lambda n: 1 // n, 2, 20.0)

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DeadlinePassed, Refused
+from deployer.core.errors import LockHeld, Refused
 from deployer.core.filelock import is_held
 from deployer.drivers.traffic.haproxy import layout, reload
 from deployer.drivers.traffic.haproxy.layout import Home
@@ -53,7 +53,7 @@ def test_who_removes_it_disturbs_nobody_who_makes_it_anew(tmp_path: Path) -> Non
 
 def test_a_lock_that_is_held_is_waited_for_no_longer_than_allowed(tmp_path: Path) -> None:
     place = home(tmp_path)
-    with place.locked(soon()), pytest.raises(DeadlinePassed, match=HELD), place.locked(soon(0.05)):
+    with place.locked(soon()), pytest.raises(LockHeld, match=HELD), place.locked(soon(0.05)):
         pass
     with place.locked(soon(0.05)):
         pass
@@ -69,9 +69,9 @@ def test_who_reads_shares_the_lock_with_others_that_read_and_with_nobody_that_ch
     place = home(tmp_path)
     with place.locked(soon()):
         place.create()
-        with pytest.raises(DeadlinePassed, match=HELD), place.reading(soon(0.05)):
+        with pytest.raises(LockHeld, match=HELD), place.reading(soon(0.05)):
             pass
-    held = pytest.raises(DeadlinePassed, match=HELD)
+    held = pytest.raises(LockHeld, match=HELD)
     with place.reading(soon()), place.reading(soon()), held, place.locked(soon(0.05)):
         pass
     with place.locked(soon()):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,19 +12,31 @@ from typing import cast
 
 import pytest
 
-from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, NoServerUp, Refused, Unreachable
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import (
+    DeadlinePassed,
+    DeployError,
+    DriverFailed,
+    LockHeld,
+    NoServerUp,
+    Refused,
+    Unreachable,
+)
 from deployer.drivers.certificates import supplied
 from deployer.drivers.ports import CertificateProxy
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.drivers.traffic.proxies.members import Members
+from deployer.drivers.traffic.proxies.prompt_calls import LONGEST_WAIT, longest_wait
 from deployer.drivers.traffic.proxies.proxy_group import AGAIN_SECONDS, ProxyGroup
 from deployer.emergency import lost as written
+from deployer.engine.lease_renewer import LONGEST_SECONDS
+from deployer.engine.traffic_control import TrafficControl
 from deployer.manifest.models import Manifest
 from deployer.manifest.tls import AutoTls
 from deployer.model import CLOCKS, Live, LostProxy, Server
 from deployer.planning.certificates import ServedCertificate
+from deployer.planning.steps import Share
 from tests.memory import FakeClock
 from tests.paper_proxy import BLUE, MANIFEST, RELEASE, Paper
 
@@ -42,7 +56,8 @@ class Three:
     def opened(self) -> ProxyGroup:
         """The group as another process opens it: it knows what is written down, and nothing else."""
         ledger = LostProxies(self.folder, self.clock, KEEP)
-        return ProxyGroup(Members(dict(self.each), ledger, self.least), self.clock, self.cards)  # type: ignore[arg-type]
+        self.members = Members(dict(self.each), ledger, self.least, LONGEST_WAIT, self.clock)  # type: ignore[arg-type]
+        return ProxyGroup(self.members, self.clock, self.cards)
 
     def share(self) -> Live:
         return replace(BLUE, share=2000, lease=int(self.clock.now()) + 30, budget=50)
@@ -94,6 +109,7 @@ def test_one_that_fails_in_the_midst_of_a_change_may_have_either(three: Three) -
     three.set_traffic(share)
     (before, after) = three.lost()["c"].values
     assert (before, after.share, after.lease) == (BLUE, 2000, share.lease)
+    assert three.one.read("shop") == share, "its part of the budget is the others'"
 
 
 def test_a_lost_one_is_asked_nothing_any_more(three: Three) -> None:
@@ -104,7 +120,7 @@ def test_a_lost_one_is_asked_nothing_any_more(three: Three) -> None:
     three.set_traffic(three.share())
     three.one.detach("shop", "blue", ["blue-1"], three.deadline)
     assert three.one.spent("shop") == 0
-    assert set(three.each["c"].calls) <= {"read"}, "but whether it responds again"
+    assert three.each["c"].calls == []
 
 
 def test_what_all_refuse_is_no_loss(three: Three) -> None:
@@ -242,9 +258,9 @@ def back(three: Three) -> None:
         lambda three: three.one.configure(RELEASE, "blue", three.deadline),
         lambda three: three.one.upkeep.repair("shop", three.deadline),
         lambda three: three.one.upkeep.bring_back("shop", three.deadline),
-        lambda three: three.set_traffic(replace(three.share(), share=5000)),
+        lambda three: three.one.retry_lost("shop", three.deadline),
     ],
-    ids=["configure", "repair", "bring_back", "share"],
+    ids=["configure", "repair", "bring_back", "retry_lost"],
 )
 def test_one_that_responds_again_is_brought_to_where_the_others_are(
     three: Three, touch: Callable[[Three], object]
@@ -321,9 +337,7 @@ def test_one_that_has_no_room_for_a_certificate_stays_lost_and_holds_nobody_up(t
     three.one.certificates.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
     back(three)
     three.each["c"].fails["install"] = DriverFailed("c: No space left on device")
-    three.clock.sleep(AGAIN_SECONDS)
-    three.set_traffic(replace(three.share(), share=5000))
-    assert [live and live.share for live in three.lives] == [5000, 5000, 0]
+    three.one.retry_lost("shop", three.deadline)
     assert list(three.lost()) == ["c"]
     assert "join" not in three.each["c"].calls
 
@@ -338,12 +352,15 @@ def test_what_a_lost_one_takes_to_join_is_no_more_than_half_of_the_time(three: T
         raise DeadlinePassed("green-1 does not pass the proxy's check", "does a firewall let it through?")
 
     three.each["c"].join = in_vain  # type: ignore[method-assign]
-    three.clock.sleep(AGAIN_SECONDS)
     deadline = Deadline.after(three.clock, 20)
-    three.one.set_traffic("shop", replace(three.share(), share=5000), deadline)
-    assert [live and live.share for live in three.lives] == [5000, 5000, 0]
+    three.one.retry_lost("shop", deadline)
     assert deadline.left() == 10
     assert list(three.lost()) == ["c"]
+    three.one.retry_lost("shop", deadline)
+    assert deadline.left() == 10, "it was tried just now"
+    three.clock.sleep(AGAIN_SECONDS)
+    three.one.retry_lost("shop", Deadline.after(three.clock, 20))
+    assert three.each["c"].calls.count("read") == 3
 
 
 def test_a_lost_one_learns_what_is_known_from_whoever_responds(three: Three) -> None:
@@ -362,6 +379,135 @@ def test_a_lost_one_is_not_tried_at_each_renewal(three: Three) -> None:
     three.each["c"].calls.clear()
     three.set_traffic(replace(share, lease=share.lease + 8), share)
     assert three.each["c"].calls == []
+
+
+# -- one that says nothing
+
+
+@contextmanager
+def hanging(three: Three, *calls: str) -> Iterator[None]:
+    """Have one of them say nothing to these calls."""
+    over = threading.Event()
+    three.each["c"].hangs = dict.fromkeys(calls, over)
+    try:
+        yield
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize(("call", "seconds"), [("read", 0.05), ("set_traffic", 1)])
+def test_a_lease_is_renewed_at_the_others_while_one_says_nothing(three: Three, call: str, seconds: float) -> None:
+    share = three.share()
+    three.set_traffic(share)
+    renewed = replace(share, lease=share.lease + 8, share=3000)
+    three.members.prompt.wait = seconds
+    with hanging(three, call):
+        three.set_traffic(renewed, share)
+        assert [live and (live.share, live.lease) for live in three.lives[:2]] == [(3000, renewed.lease)] * 2
+        assert three.one.read("shop") == renewed
+    assert three.lost()["c"].why == f"c: no response within {seconds} s after others had responded"
+
+
+def test_one_that_was_not_heard_yet_is_waited_for(three: Three) -> None:
+    three.members.prompt.wait = 0.0
+    with hanging(three, "read"):
+        done = threading.Thread(target=three.set_traffic, args=(three.share(),))
+        done.start()
+        Deadline.after(SystemClock(), 20).until(lambda: "read" in three.each["c"].calls, "it is asked")
+        assert three.lives == [BLUE, BLUE, BLUE]
+        three.members.prompt.wait = LONGEST_WAIT
+    done.join(20)
+    assert [live and live.share for live in three.lives] == [2000] * 3
+
+
+def test_one_that_says_nothing_is_waited_for_where_all_are_needed(tmp_path: Path) -> None:
+    three = Three(tmp_path, least=None)
+    three.set_traffic(three.share())
+    three.members.prompt.wait = 0.0
+    grown = replace(three.share(), share=5000)
+    with hanging(three, "set_traffic"):
+        done = threading.Thread(target=three.set_traffic, args=(grown,))
+        done.start()
+        Deadline.after(SystemClock(), 20).until(lambda: three.lives[1] != three.lives[2], "the others have it")
+        assert done.is_alive()
+    done.join(20)
+    assert [live and live.share for live in three.lives] == [5000] * 3
+
+
+def test_the_others_wait_for_a_part_of_their_lease() -> None:
+    assert [longest_wait(lease) for lease in (0, 6, 300)] == [LONGEST_WAIT, 2, LONGEST_WAIT]
+    for lease in (2.0, 10.0, 30.0):
+        assert longest_wait(lease) + min(lease, LONGEST_SECONDS) / 4 < lease - 0.8, "with the pause between renewals"
+
+
+def test_a_lease_is_renewed_while_a_lost_one_is_tried_again(three: Three) -> None:
+    rollout = SimpleNamespace(service="shop", number=7, plan=SimpleNamespace(colour="green"), phase="forward")
+    settings = Manifest.model_validate({**MANIFEST.record(), "traffic": {"budget": False}}).traffic
+    control = TrafficControl(
+        three.one,
+        rollout,  # type: ignore[arg-type]
+        settings,
+        three.clock,
+        lambda _kind, **_said: None,
+        served=True,
+    )
+    control.write(replace(three.share(), budget=0), three.deadline)
+    three.silence("c")
+    three.one.read("shop")
+    control.renew_lease()
+    three.clock.sleep(AGAIN_SECONDS / 2)
+    control.renew_lease()
+    assert list(three.lost()) == ["c"]
+    back(three)
+    with hanging(three, "join"):
+        grows = threading.Thread(target=control.give, args=(Share(share=5000, deadline=5), three.deadline))
+        grows.start()
+        Deadline.after(SystemClock(), 20).until(lambda: "join" in three.each["c"].calls, "it is tried again")
+        three.clock.sleep(8)
+        control.renew_lease()
+        ends = int(three.clock.now() + 30)
+        assert [live and (live.share, live.lease) for live in three.lives[:2]] == [(2000, ends)] * 2
+    grows.join(20)
+    assert [live and live.share for live in three.lives] == [5000] * 3
+
+
+# -- a lock that is held at one of them
+
+HELD = LockHeld("c: /proxy/lock is held by process 4711 (stopped): not within 2 s", "end it (kill -9)")
+
+
+@pytest.mark.parametrize("call", ["read", "set_traffic", "configure", "attach"])
+def test_one_whose_lock_is_held_for_too_long_is_lost_with_that_reason(three: Three, call: str) -> None:
+    three.each["c"].fails = {call: HELD}
+    three.one.configure(RELEASE, "green", three.deadline)
+    three.one.attach("shop", "green", [Server("green-1", "10.0.0.1:80")], three.deadline)
+    three.set_traffic(three.share())
+    assert [live and live.share for live in three.lives] == [2000, 2000, 0]
+    assert three.lost()["c"].why == HELD.message
+
+
+def test_a_lock_that_is_held_at_too_many_of_them_is_no_loss(three: Three) -> None:
+    for name in ("b", "c"):
+        three.each[name].fails = {"read": HELD}
+    with pytest.raises(LockHeld, match="4711"):
+        three.set_traffic(three.share())
+    assert three.lives == [BLUE] * 3
+
+
+def test_one_that_says_nothing_is_lost_before_a_work_that_takes_its_time(three: Three) -> None:
+    three.set_traffic(three.share())
+    three.members.prompt.wait = 0.05
+    with hanging(three, "read", "attach"):
+        three.one.attach("shop", "green", [Server("green-1", "10.0.0.1:80")], three.deadline)
+        assert list(three.lost()) == ["c"]
+        assert "attach" not in three.each["c"].calls
+
+
+def test_a_server_that_does_not_get_up_at_one_of_them_is_no_loss(three: Three) -> None:
+    three.each["c"].fails["attach"] = DeadlinePassed("c: green-1 does not pass the proxy's check within 20 s")
+    with pytest.raises(DeadlinePassed, match="green-1"):
+        three.one.attach("shop", "green", [Server("green-1", "10.0.0.1:80")], three.deadline)
+    assert three.lost() == {}
 
 
 def test_it_is_named_with_what_is_to_be_done(three: Three) -> None:

@@ -29,10 +29,11 @@ from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
-from deployer.emergency import agent, endpoint, group, lost, remote_endpoint
+from deployer.emergency import agent, endpoint, file_lock, group, lost, remote_endpoint
 from deployer.emergency.move import Moved
 from deployer.manifest.models import Manifest
 from deployer.model import INITIAL, Colour, Live, Server
+from deployer.transport.reachability import AGAIN_SECONDS
 from tests.memory import FakeClock
 from tests.paper_proxy import BLUE, MANIFEST, RELEASE, Paper
 
@@ -292,6 +293,7 @@ ERRORS = [
     errors.TakenBack("gone", "who"),
     errors.Refused("no", "mend it"),
     errors.DeadlinePassed("late"),
+    errors.LockHeld("held", "end it"),
     errors.DriverFailed("odd", "why", log=("one", "two")),
     errors.Unreachable("silent"),
 ]
@@ -368,6 +370,26 @@ def test_why_there_is_no_channel(
     with pytest.raises(error, match=said):
         proxy.read("shop")
     proxy.close()
+
+
+def test_a_channel_is_opened_as_fast_as_the_deadline_wants_and_a_silent_host_is_tried_in_the_background(
+    way: Callable[[str], Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployer.drivers.traffic.proxies.remote_calls.MORE", 0.2)
+    clock, started = FakeClock(), tmp_path / "started"
+    proxy = RemoteProxy(way(f"echo once >> {started}; exec sleep 60"), PREPARED, clock)
+    try:
+        with pytest.raises(Unreachable, match=r"edge1: no response within 0\.3 s"):
+            proxy.set_traffic("shop", BLUE, Deadline.after(clock, 0.1))
+        with pytest.raises(Unreachable, match=r"edge1: no response within 0\.3 s"):
+            proxy.spent("shop")
+        assert started.read_text() == "once\n", "it was just found silent"
+        clock.at += AGAIN_SECONDS
+        with pytest.raises(Unreachable, match=r"edge1: no response within 0\.3 s"):
+            proxy.spent("shop")
+        Deadline.after(SystemClock(), 20).until(lambda: started.read_text().count("once") == 2, "it is tried again")
+    finally:
+        proxy.close()
 
 
 def test_another_version_is_refused_by_either_side(way: Callable[[str], Host], tmp_path: Path) -> None:
@@ -526,6 +548,57 @@ def test_what_users_of_a_silent_proxy_get_is_said_and_written_down(tmp_path: Pat
     again, unknown, users = group.move([one, two], str(tmp_path), "shop", "rollback")
     assert again is not None
     assert (unknown, users) == (["edge2"], ", but at edge2, lost before: `deploy status` shows more")
+
+
+def test_two_that_write_down_a_lost_proxy_at_once_leave_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollout has read the list, and an emergency wants to write: it waits until the rollout has written, too."""
+    read, wants, take = threading.Event(), threading.Event(), file_lock.take
+
+    def taken(path: str, within: float, *, make: bool = False) -> int | None:
+        if read.is_set():
+            wants.set()
+        return take(path, within, make=make)
+
+    monkeypatch.setattr("deployer.emergency.file_lock.take", taken)
+    rollout = threading.Thread(target=lost.change, args=(str(tmp_path), "shop", slowly(read, wants)))
+    rollout.start()
+    assert read.wait(20)
+    lost.add(str(tmp_path), "shop", "edge2", ["-"], "no response", 2.0)
+    rollout.join(20)
+    assert sorted(lost.read(str(tmp_path), "shop")[0]) == ["edge1", "edge2"]
+
+
+def slowly(read: threading.Event, goes_on: threading.Event) -> Callable[..., tuple[dict[str, lost.Lost], str]]:
+    """Add edge1 to what was read under the lock, but not before an event."""
+    times = []
+
+    def edit(found: dict[str, lost.Lost], before: str) -> tuple[dict[str, lost.Lost], str]:
+        times.append(found)
+        if len(times) == 2:  # the first time it is looked whether there is anything to write
+            read.set()
+            assert goes_on.wait(20)
+        return {**found, "edge1": lost.Lost("edge1", 1.0, ["-"], "full")}, before
+
+    return edit
+
+
+def test_an_emergency_does_not_wait_for_one_that_is_stopped_and_that_one_loses_nothing_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lost, "HELD_SECONDS", 0.05)
+    read, goes_on = threading.Event(), threading.Event()
+    stopped = threading.Thread(target=lost.change, args=(str(tmp_path), "shop", slowly(read, goes_on)))
+    stopped.start()
+    assert read.wait(20)
+    done, unknown, _ = group.move(fars(tmp_path, go(tmp_path, "blue 1 0"), "exit 255"), str(tmp_path), "shop", "abort")
+    assert done is not None
+    assert unknown == ["edge2"]
+    held = f"shop: process {os.getpid()} held the list of lost proxies too long and was not waited for\n"
+    assert capsys.readouterr().err == held
+    assert list(lost.read(str(tmp_path), "shop")[0]) == ["edge2"]
+    goes_on.set()
+    stopped.join(20)
+    assert list(lost.read(str(tmp_path), "shop")[0]) == ["edge2", "edge1"], "it has found that, and begun again"
 
 
 def test_a_card_of_several_is_read_as_it_was_written(tmp_path: Path) -> None:

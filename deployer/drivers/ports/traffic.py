@@ -76,6 +76,13 @@ class Traffic(Protocol):
         """
         ...
 
+    def retry_lost(self, service: str, deadline: Deadline) -> None:
+        """Bring lost proxies that respond again to where the others are, unless that was tried just now.
+
+        It takes no more than half of the time: the others wait for it.
+        """
+        ...
+
     def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Begin the proxy's own checks of servers that are new to it; they get no request before they are attached."""
         ...

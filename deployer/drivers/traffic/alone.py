@@ -15,6 +15,9 @@ class Alone:
         """Return none: no rollout goes on without it."""
         return ()
 
+    def retry_lost(self, service: str, deadline: Deadline) -> None:
+        """Do nothing: none is lost."""
+
 
 class AloneUpkeep:
     """What is done to one of several proxies, where there is only one."""

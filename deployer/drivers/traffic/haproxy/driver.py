@@ -130,12 +130,15 @@ class HAProxyTraffic(Alone):
 
     # -- the live value
 
-    def read(self, service: str) -> Live | None:
-        """Read what the proxy does now, from every worker; None when it does not know the service."""
+    def read(self, service: str, patience: float | None = None) -> Live | None:
+        """Read what the proxy does now, from every worker; None when it does not know the service.
+
+        The lock of its folder is waited for no longer than `patience` seconds, if that is given.
+        """
         if not self.parts.facts(service).there:
             return None
-        deadline = self.parts.soon()
-        with self.parts.home.reading(deadline):
+        with self.parts.home.reading(self.parts.soon(patience)):
+            deadline = self.parts.soon()
             self.parts.proxy.ready(deadline)
             return self.parts.live.read(service, deadline)
 

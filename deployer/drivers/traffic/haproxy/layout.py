@@ -23,7 +23,7 @@ from pathlib import Path
 
 from deployer.core import files
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, Refused
+from deployer.core.errors import DriverFailed, LockHeld, Refused
 from deployer.core.filelock import FileLock
 from deployer.core.lock_holders import holders
 from deployer.drivers.traffic.haproxy.internal_sockets import Inside
@@ -192,7 +192,8 @@ def _held(lock: FileLock, take: Callable[[], bool], deadline: Deadline) -> Itera
     if not deadline.wait(take, every=0.01):
         who = ", ".join(holders(lock.path))
         how = "let it go on (kill -CONT) or end it (kill -9)" if "(stopped)" in who else "wait for it to end"
-        deadline.check(f"{lock.path} is held by {who or 'another command'}", how)
+        held = f"{lock.path} is held by {who or 'another command'}"
+        raise LockHeld(f"{held}: not within {deadline.seconds:.3g} s", how)
     try:
         yield
     finally:

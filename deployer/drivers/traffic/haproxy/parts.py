@@ -48,6 +48,6 @@ class Parts:
         """Return what the proxy's files say about a service."""
         return SpecFacts(self.home.services, service)
 
-    def soon(self) -> Deadline:
-        """Return the deadline of a call that has none of its own."""
-        return Deadline.after(self.clock, READ_WITHIN)
+    def soon(self, seconds: float | None = None) -> Deadline:
+        """Return the deadline of a call that has none of its own, or of so many seconds if that is sooner."""
+        return Deadline.after(self.clock, READ_WITHIN if seconds is None else min(READ_WITHIN, seconds))

@@ -2,6 +2,7 @@
 
     proxy_group     the driver of them all: prepared on all, made on all, read back from all
     members         the proxies of a group, asked at the same time
+    prompt_calls    how long one of them is waited for that says nothing
     group_division  the live value, written to all or to none
     group_certificates  the certificates, the same at all of them
     budget_split    what of a budget each of them gets; pure

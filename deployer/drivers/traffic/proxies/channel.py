@@ -18,6 +18,7 @@ from deployer.transport import ssh
 from deployer.transport.greeting import same_version
 from deployer.transport.ssh_link import SshLink
 from deployer.transport.ssh_process import FarCommand
+from deployer.transport.timeouts import QUICK, HostTimeouts
 
 COMMAND = FarCommand(
     "deploy proxy --stdio",
@@ -35,7 +36,9 @@ class ProxyChannel:
     Raises Unreachable when there is no way, and Refused when the driver there does not respond this one.
     """
 
-    def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:
+    def __init__(
+        self, host: Host, proxy: HAProxy, clock: Clock, control: str = "", within: HostTimeouts = QUICK
+    ) -> None:
         self._mutex = threading.Lock()
         self._sending = threading.Lock()
         self._waiting: dict[int, Told] = {}
@@ -43,7 +46,7 @@ class ProxyChannel:
         self._lost = ""
         self._ended = threading.Event()
         wanted = {"proxy": protocol.PROXY.dump_python(proxy, mode="json")}
-        self._link = SshLink(host, COMMAND, wanted, clock, options=ssh.shared(control))
+        self._link = SshLink(host, COMMAND, wanted, clock, within, ssh.shared(control))
         try:
             same_version(self._link.welcome)
             _refuse_skew(float(self._link.welcome.get("now", 0)) - clock.now())

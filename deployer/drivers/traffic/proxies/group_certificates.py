@@ -23,5 +23,5 @@ class GroupCertificates:
 
     def shown(self, service: str) -> Mapping[str, Mapping[str, str]]:
         """Return the certificate that each of them shows for each domain of a service, by the name of its host."""
-        found = self._members.all(service, lambda member: member.certificates.shown(service))
+        found = self._members.ask(service, lambda member: member.certificates.shown(service))
         return {name: shown for name, one in found.items() for shown in one.values()}

@@ -30,20 +30,26 @@ class GroupDivision:
         But not on the way back to stable, which is the safe direction: there every proxy goes that can, and the error
         is raised afterwards. Lost ones get nothing, and neither does one that fails where enough others do not.
         """
-        before = self._members.tried(self._members.left(service), lambda member: member.read(service))
+        left = self._members.left(service)  # one may come back meanwhile
+        before = self._members.prompt.read(left, service)
         safe = _is_safe(live, before.ok)
         if not safe:
-            self._members.enough(service, before)
+            self._members.enough(service, before, at_once=True)
             self._refuse_nowhere(service, live)
         known = {name: was for name, was in before.ok.items() if was is not None}
         was = consensus.one(known) if known else None
-        parts = self._divided(service, live, before.ok, [*self._members.left(service)])
+        present = [name for name in self._members.left(service) if name in left]
+        parts = self._divided(service, live, before.ok, present)
         with nullcontext() if safe else self._written_down(service, was, live):
-            tried = self._members.each(parts, lambda member, part: member.set_traffic(service, part, deadline, given))
+            tried = self._members.prompt.given(
+                parts, lambda m, part: m.set_traffic(service, part, self._members.prompt.by(deadline), given)
+            )
             had = {
                 name: [v for v in (before.ok.get(name) or was, parts.get(name)) if v] for name in self._members.names
             }
             self._settle(service, live, tried, before, had, safe=safe)
+        if tried.failed and live.budget:  # the parts of those that are lost by this are the others'
+            self.write(service, live, given, deadline)
 
     @contextmanager
     def _written_down(self, service: str, was: Live | None, live: Live) -> Iterator[None]:
@@ -65,7 +71,7 @@ class GroupDivision:
         """Leave out those that did not take a value; where they cannot be spared, put back the others, and raise."""
         failed = {**before.failed, **tried.failed}
         try:
-            self._members.enough(service, Answers(tried.ok, failed))
+            self._members.enough(service, Answers(tried.ok, failed), at_once=True)
         except DeployError as error:
             if not safe and tried.failed:
                 former = {name: was for name in tried.ok if (was := before.ok[name])}
@@ -85,7 +91,9 @@ class GroupDivision:
         same = {name for name, was in before.items() if was is not None and was.rollout == live.rollout and was.budget}
         spent = dict.fromkeys(names, 0)
         if same:
-            spent |= self._members.each(dict.fromkeys(same), lambda member, _nothing: member.spent(service)).ok
+            found = self._members.prompt.on(self._members.some(same), lambda member: member.spent(service))
+            known = self._members.enough(service, found, at_once=True)
+            spent = {name: known.get(name, 0) for name in names if name in known or name not in same}
         try:
             return {name: replace(live, budget=part) for name, part in divided(live.budget, spent).items()}
         except ValueError as error:
@@ -101,7 +109,7 @@ class GroupDivision:
         def up(member: GroupMember) -> dict[Place, bool]:
             return {place: any(is_up for _, is_up in member.servers(service, place)) for place in places}
 
-        for name, found in self._members.all(service, up).items():
+        for name, found in self._members.ask(service, up).items():
             missing = [place for place in live.used if not found[place]]
             if missing and (live.share or any(found[colour] for colour in COLOURS)):
                 raise NoServerUp(
@@ -112,7 +120,9 @@ class GroupDivision:
     def _put_back(self, service: str, former: Mapping[str, Live], error: DeployError) -> None:
         """Give those that took a value what they had, as one of the others could not, and raise that."""
         deadline = Deadline.after(self._clock, BACK_SECONDS)
-        stuck = self._members.each(former, lambda member, live: member.set_traffic(service, live, deadline)).failed
+        stuck = self._members.prompt.given(
+            former, lambda member, live: member.set_traffic(service, live, self._members.prompt.by(deadline))
+        ).failed
         now = f"{', '.join(stuck)} could not be put back" if stuck else "the others have what they had"
         raise type(error)(f"{error.message}; {now}", error.hint)
 

@@ -48,19 +48,19 @@ class GroupInspection:
 
     def load(self, service: str) -> Mapping[Place, Load]:
         """Return what is open at each place, at all of them together."""
-        seen = self._members.all(service, lambda member: member.inspection.load(service)).values()
+        seen = self._members.ask(service, lambda member: member.inspection.load(service)).values()
         places = dict.fromkeys(place for found in seen for place in found)
         return {place: sum((found.get(place, Load()) for found in seen), Load()) for place in places}
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         """Return how many requests come to all of them together; None where one of them does not say."""
-        seen = list(self._members.all(service, lambda member: member.inspection.measured(service)).values())
+        seen = list(self._members.ask(service, lambda member: member.inspection.measured(service)).values())
         known = [traffic for traffic in seen if traffic]
         return reduce(operator.add, known) if known and len(known) == len(seen) else None
 
     def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
         """Return the driver of those that answer now, and why the others do not; of all of them where none does."""
-        tried = self._members.tried(self._members.every, lambda member: member.inspection.services())
+        tried = self._members.prompt.on(self._members.every, lambda member: member.inspection.services())
         if not (tried.failed and tried.ok):
             return self._group, {}
         there = self._some(self._members.only(tried.ok))
@@ -68,7 +68,7 @@ class GroupInspection:
 
     def services(self) -> tuple[str, ...]:
         """Name the services that any of them knows."""
-        found = self._members.all(EVERY, lambda member: member.inspection.services()).values()
+        found = self._members.ask(EVERY, lambda member: member.inspection.services()).values()
         return tuple(sorted({name for each in found for name in each}))
 
     def drift(self, service: str) -> tuple[Drift, ...]:
@@ -87,7 +87,7 @@ class GroupInspection:
 
     def _of_lost(self, service: str, lost: Mapping[str, LostProxy]) -> Iterator[Drift]:
         """Say of each lost proxy whether it can be brought back now."""
-        tried = self._members.tried(self._members.some(lost), lambda member: member.read(service))
+        tried = self._members.prompt.read(self._members.some(lost), service)
         for name, one in lost.items():
             text = f"{name} is lost since {stamp(one.since)}, and does not have what the others have"
             if name in tried.ok:

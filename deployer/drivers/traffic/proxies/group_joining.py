@@ -28,7 +28,7 @@ class GroupJoining:
         values = self._members.some_values(self._members.left(service), service) if away else {}
         if not values:
             return ()
-        back = self._members.tried(away, lambda member: member.read(service)).ok
+        back = self._members.prompt.read(away, service).ok
         token = consensus.newest({**values, **{name: live for name, live in back.items() if live}})
         if given:
             able = self._members.tried(
@@ -51,7 +51,7 @@ class GroupJoining:
         self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline, token: int = 0
     ) -> Answers[str, None]:
         """Make proxies serve the service as those that have these values, by the newest token that was seen."""
-        known = self._members.tried(self._members.some(values), lambda member: member.membership.spec(service))
+        known = self._members.prompt.on(self._members.some(values), lambda member: member.membership.spec(service))
         text = next(filter(None, known.ok.values()), None)
         if text is None:
             refuse(known)
@@ -64,5 +64,5 @@ class GroupJoining:
 
     def key(self, service: str) -> str:
         """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
-        texts = self._members.all(service, lambda member: member.membership.spec(service)).values()
+        texts = self._members.ask(service, lambda member: member.membership.spec(service)).values()
         return next(filter(None, (Spec.model_validate_json(text).key for text in texts if text)), "") or new_key()

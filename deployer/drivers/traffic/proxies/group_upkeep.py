@@ -30,7 +30,7 @@ class GroupUpkeep:
         What one has lost the others have; what all have lost is that of `lost`. Lost proxies that respond are brought
         back.
         """
-        there = self._members.tried(self._members.left(service), lambda member: member.read(service))
+        there = self._members.prompt.read(self._members.left(service), service)
         known = {name: live for name, live in there.ok.items() if live is not None}
         agreed = {**lost, **({service: consensus.joining(known)} if known else {})}
         broken = dict.fromkeys((*known, *there.failed), agreed)

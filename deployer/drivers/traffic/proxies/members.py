@@ -7,12 +7,23 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, LockLost, NoServerUp, Refused, TakenBack, Unreachable
+from deployer.core.clock import Clock, Deadline, SystemClock
+from deployer.core.errors import (
+    DeadlinePassed,
+    DeployError,
+    DriverFailed,
+    LockHeld,
+    LockLost,
+    NoServerUp,
+    Refused,
+    TakenBack,
+    Unreachable,
+)
 from deployer.drivers.ports import CertificateProxy
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
+from deployer.drivers.traffic.proxies.prompt_calls import LONGEST_WAIT, PromptCalls
 from deployer.model import Live, LostProxy, Place, Release
 from deployer.transport.fanout import Answers, on_all
 
@@ -59,20 +70,32 @@ class GroupMember(CertificateProxy, Protocol):
         """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
         ...
 
+    def read(self, service: str, patience: float | None = None) -> Live | None:
+        """Read what the proxy does now; a lock is waited for no longer than these seconds."""
+        ...
+
 
 class Members:
     """Proxies, by the name of their host: those that are `lost` are left out while at least `least` are not.
 
-    One that fails where enough others do not is left out from then on, until it is brought back. With `least` of all,
-    which is the default, none is ever left out.
+    One that fails where enough others do not is left out from then on, until it is brought back; so is one that says
+    nothing for so many seconds (`wait`) after them, where it could respond at once. With `least` of all, which is the
+    default, none is ever left out.
     """
 
     def __init__(
-        self, members: Mapping[str, GroupMember], lost: LostProxies | None = None, least: int | None = None
+        self,
+        members: Mapping[str, GroupMember],
+        lost: LostProxies | None = None,
+        least: int | None = None,
+        wait: float = LONGEST_WAIT,
+        clock: Clock | None = None,
     ) -> None:
         self._members = dict(members)
         self._lost = lost
         self.least = len(self._members) if least is None else least
+        self._wait, self._clock = wait, clock or SystemClock()
+        self.prompt = PromptCalls(self._members, self.least, self._wait, self._clock)
         self._failed: dict[tuple[str, str], str] = {}  # by service and name: why it is left out, not yet written down
 
     @property
@@ -122,7 +145,7 @@ class Members:
 
     def only(self, names: Mapping[str, Any]) -> Members:
         """Return those with these names, to look at: all of them that are not lost are enough."""
-        return Members({name: self._members[name] for name in names}, self._lost, 0)
+        return Members({name: self._members[name] for name in names}, self._lost, 0, self._wait, self._clock)
 
     # -- the same work on all
 
@@ -133,8 +156,17 @@ class Members:
         """
         return self.enough(service, self.tried(self.present(service), work))
 
+    def ask(self, service: str, work: Callable[[GroupMember], T]) -> dict[str, T]:
+        """Have all that are present do what they do at once, as `all`; those are left out, too, that are silent."""
+        return self.enough(service, self.prompt.on(self.present(service), work), at_once=True)
+
     def change(self, service: str, work: Callable[[GroupMember], T]) -> dict[str, T]:
-        """Do the work on all that are present, as `all`; those that are left out are written down as lost."""
+        """Do the work on all that are present, as `all`; those that are left out are written down as lost.
+
+        Each is asked first what it does: one that says nothing would use up the time that the work may take.
+        """
+        if self.spares:
+            self.ask(service, self.prompt.reading(service))
         done = self.all(service, work)
         self.write_down(service)
         return done
@@ -144,14 +176,14 @@ class Members:
         """Do the work on these; return what came of it on each."""
         return on_all(members, work, len(members))
 
-    def each(self, given: Mapping[str, U], work: Callable[[GroupMember, U], T]) -> Answers[str, T]:
+    def each(self, parts: Mapping[str, U], work: Callable[[GroupMember, U], T]) -> Answers[str, T]:
         """Do the work with what is given for each of some of them."""
-        pairs = {name: (self._members[name], part) for name, part in given.items()}
+        pairs = {name: (self._members[name], part) for name, part in parts.items()}
         return on_all(pairs, lambda pair: work(*pair), len(pairs))
 
-    def enough(self, service: str, tried: Answers[str, T]) -> dict[str, T]:
+    def enough(self, service: str, tried: Answers[str, T], *, at_once: bool = False) -> dict[str, T]:
         """Return what came of a work, and leave out those that failed; raise where they cannot be spared."""
-        if not can_be_lost(tried) or len(tried.ok) < self.least or not self.spares:
+        if not can_be_lost(tried, at_once=at_once) or len(tried.ok) < self.least or not self.spares:
             refuse(tried)
         for name, error in tried.failed.items():
             self._failed[service, name] = error.message
@@ -192,20 +224,24 @@ class Members:
 
     def values(self, service: str) -> dict[str, Live]:
         """Read the live value of each that knows the service."""
-        return _known(self.all(service, lambda member: member.read(service)))
+        return _known(self.ask(service, self.prompt.reading(service)))
 
     def some_values(self, members: Mapping[str, GroupMember], service: str) -> dict[str, Live]:
         """Read the live value of each of these that responds and knows the service."""
-        return _known(self.tried(members, lambda member: member.read(service)).ok)
+        return _known(self.prompt.read(members, service).ok)
 
 
 def _known(found: Mapping[str, Live | None]) -> dict[str, Live]:
     return {name: live for name, live in found.items() if live is not None}
 
 
-def can_be_lost(tried: Answers[str, Any]) -> bool:
-    """Tell whether all errors are of the proxies themselves: not of servers behind them, a person, or a later owner."""
-    return all(isinstance(e, DriverFailed | Refused) and not isinstance(e, NoServerUp) for e in tried.failed.values())
+def can_be_lost(tried: Answers[str, Any], *, at_once: bool = False) -> bool:
+    """Tell whether all errors are of the proxies themselves: not of servers behind them, a person, or a later owner.
+
+    That a time was over is, where each does `at_once` what is asked; else only where it went by for a lock.
+    """
+    theirs = DriverFailed | Refused | (DeadlinePassed if at_once else LockHeld)
+    return all(isinstance(e, theirs) and not isinstance(e, NoServerUp) for e in tried.failed.values())
 
 
 def worst(failed: Mapping[str, DeployError]) -> DeployError:

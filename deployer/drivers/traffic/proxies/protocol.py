@@ -13,6 +13,7 @@ from deployer.core.errors import (
     DeadlinePassed,
     DeployError,
     DriverFailed,
+    LockHeld,
     LockLost,
     NoServerUp,
     Refused,
@@ -69,7 +70,7 @@ CALLS: Mapping[str, Call] = {
     "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str, chain_key=str),
     "install": _call(None, "certificates", given=tuple[ServedCertificate, ...]),
     "shown": _call(dict[str, dict[str, str]], "certificates", service=str, timed=False),
-    "read": _call(Live | None, service=str, timed=False),
+    "read": _call(Live | None, service=str, patience=float | None, timed=False),
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
     "introduce": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
@@ -91,7 +92,7 @@ CALLS: Mapping[str, Call] = {
     "join": _call(None, "membership", service=str, text=str, live=Live),
 }
 # Errors that are made of message and hint alone, the most particular first
-PLAIN = (LockLost, TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
+PLAIN = (LockLost, TakenBack, Refused, LockHeld, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
 PROXY = TypeAdapter(HAProxy)
 
 

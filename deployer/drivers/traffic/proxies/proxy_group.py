@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 
 from deployer.core.clock import Clock, Deadline
 from deployer.drivers.ports import Samples
@@ -42,7 +41,7 @@ class ProxyGroup:
     def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
         """Make all of them treat the service as the release's manifest says; one that could not is asked first."""
         service = release.service
-        self._try_again(service, deadline)
+        self.retry_lost(service, deadline)
         self._joining.welcome(service, deadline)
         self._members.all(service, lambda member: member.inspection.check(release.manifest, deadline))
         key = self._joining.key(service)
@@ -92,16 +91,11 @@ class ProxyGroup:
         But not on the way back to stable, which is the safe direction: there every proxy goes that can, and the error
         is raised afterwards.
         """
-        back = not live.share and not live.baseline
-        if not back and not _renews(given, live):
-            self._try_again(service, deadline)
         self._division.write(service, live, given, deadline)
-        if back:
-            self._try_again(service, deadline)
 
     def spent(self, service: str) -> int:
         """Read how many failed responses of the candidate users have seen, at all of them together."""
-        return sum(self._members.all(service, lambda member: member.spent(service)).values())
+        return sum(self._members.ask(service, lambda member: member.spent(service)).values())
 
     # -- those that are lost
 
@@ -109,7 +103,7 @@ class ProxyGroup:
         """Return the proxies that do not have what the others have."""
         return tuple(self._members.lost(service).values())
 
-    def _try_again(self, service: str, deadline: Deadline) -> None:
+    def retry_lost(self, service: str, deadline: Deadline) -> None:
         """Bring lost proxies back, unless that was tried just now; what does not respond stays lost.
 
         One that responds and cannot join, as it does not reach the instances, leaves half of the time to the others.
@@ -124,7 +118,7 @@ class ProxyGroup:
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
         """Read the servers of the place; one is up that all find up."""
-        found = self._members.all(service, lambda member: member.servers(service, place)).values()
+        found = self._members.ask(service, lambda member: member.servers(service, place)).values()
         seen = [dict(each) for each in found]
         every = dict.fromkeys(server for each in seen for server in each)
         return tuple((server, all(each.get(server, False) for each in seen)) for server in every)
@@ -136,8 +130,3 @@ class ProxyGroup:
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the streams of all; they count together, so that a client that keeps its side is one."""
         return group_samples(service, self._members)
-
-
-def _renews(given: Live | None, live: Live) -> bool:
-    """Tell whether a value only prolongs what was given before."""
-    return given is not None and replace(given, lease=live.lease, budget=live.budget) == live

@@ -13,11 +13,12 @@ from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
 from deployer.drivers.traffic.haproxy.proxy import home_in
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.drivers.traffic.proxies.members import GroupMember, Members
+from deployer.drivers.traffic.proxies.prompt_calls import longest_wait
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency.endpoint import FOLDER, Far
 from deployer.manifest.models import HAProxy
-from deployer.manifest.traffic import ProxyHosts
+from deployer.manifest.traffic import TrafficSettings
 from deployer.transport import ssh
 from deployer.transport.timeouts import QUICK
 
@@ -33,14 +34,13 @@ class Proxies:
         self._mutex = threading.Lock()
         self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
 
-    def several(
-        self, hosts: Sequence[Host], settings: HAProxy | None, terms: ProxyHosts, chain_key: str = ""
-    ) -> ProxyGroup:
+    def several(self, hosts: Sequence[Host], traffic: TrafficSettings, chain_key: str = "") -> ProxyGroup:
         """Give the driver of the proxies of these machines; one of them may be this host."""
-        settings = settings or PREPARED
+        settings, terms = traffic.haproxy or PREPARED, traffic.proxies
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         lost = LostProxies(self._state, self._clock, terms.keep)
-        members = Members({host.name: self._member(host, settings) for host in hosts}, lost, terms.min)
+        each = {host.name: self._member(host, settings) for host in hosts}
+        members = Members(each, lost, terms.min, longest_wait(traffic.lease), self._clock)
         return ProxyGroup(members, self._clock, cards, chain_key)
 
     def close(self) -> None:

@@ -93,7 +93,7 @@ class RemoteMembership:
         """Have the requests of the service told to `feed`."""
         stream = FarStream(self._calls.host.name, feed, self._clock)
         with self._calls.named():
-            channel = self._calls.open()
+            channel = self._calls.open(Deadline.after(self._clock, READ_SECONDS))
             number = channel.ask(protocol.SAMPLES, stream.told, service=service)
         try:
             stream.wait(READ_SECONDS)

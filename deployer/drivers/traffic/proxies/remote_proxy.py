@@ -48,9 +48,9 @@ class RemoteProxy(Alone):
         told = protocol.ReleaseMessage.of(release)
         self._call("configure", deadline, release=told, place=place, key=key, chain_key=chain_key)
 
-    def read(self, service: str) -> Live | None:
-        """Read what the proxy does now."""
-        found: Live | None = self._call("read", service=service)
+    def read(self, service: str, patience: float | None = None) -> Live | None:
+        """Read what the proxy does now; a lock there is waited for no longer than these seconds."""
+        found: Live | None = self._call("read", service=service, patience=patience)
         return found
 
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
