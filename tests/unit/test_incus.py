@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed, Refused, StepFailed, Unreachable
 from deployer.drivers.runtime.incus import IncusRuntime, options, virtual
 from deployer.drivers.runtime.incus.api import Incus, socket_path
+from deployer.drivers.runtime.incus.project import IncusProject
 from deployer.manifest.models import Manifest
 from deployer.model import InstanceSpec, Release
 from tests.conformance.runtimes import silent
+from tests.ports import free_port
 from tests.waiting import within
 
 
@@ -38,6 +42,15 @@ def spec(**settings: Any) -> InstanceSpec:
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
 
+def asked_for(connection: socket.socket) -> str:
+    """Read a request to its end, and return its path."""
+    with connection.makefile("rb") as request:
+        path = request.readline().split()[1].decode().partition("?")[0]
+        headers = http.client.parse_headers(request)
+        request.read(int(headers.get("Content-Length", 0)))
+    return path
+
+
 @contextmanager
 def answering(folder: Path, said: bytes | dict[str, Any]) -> Iterator[Incus]:
     """Listen where Incus would, and say this to whoever asks; or what is at a path of its interface."""
@@ -53,7 +66,7 @@ def answering(folder: Path, said: bytes | dict[str, Any]) -> Iterator[Incus]:
                 except OSError:
                     return
                 with connection:
-                    asked = connection.recv(65536).split()[1].decode().partition("?")[0]
+                    asked = asked_for(connection)
                     connection.sendall(said if isinstance(said, bytes) else OK + json.dumps(said[asked]).encode())
 
         threading.Thread(target=answer, daemon=True).start()
@@ -270,3 +283,25 @@ def test_a_project_without_a_root_disk_is_refused(state: Path) -> None:
 def test_a_project_belongs_to_runtime_incus() -> None:
     with pytest.raises(ValidationError, match="incus: runtime docker has none"):
         manifest(runtime="docker", incus={"project": "acme"})
+
+
+CUT_SHORT = "Error occurred when starting proxy device: Error: Failed to receive fd from listener process"
+
+
+def failing_start(folder: Path, said: str, address: str) -> None:
+    there = {"status": "Stopped", "type": "container", "config": {}}
+    with answering(folder, OK + json.dumps({"type": "error", "error": said}).encode()) as incus:
+        IncusProject(incus, SystemClock(), "here").start(replace(spec(), address=address), there, within())
+
+
+@pytest.mark.parametrize("said", [CUT_SHORT, "Failed to listen on 127.0.0.1: bind: address already in use"])
+def test_a_taken_address_is_named_also_where_incus_does_not_know_why(state: Path, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(DriverFailed, match=f"cannot have {address}: another program listens there"):
+            failing_start(state, said, address)
+
+
+def test_what_incus_does_not_know_is_not_made_up_where_nobody_listens(state: Path) -> None:
+    with pytest.raises(DriverFailed, match=r"start shop-r2-1: .*Failed to receive fd"):
+        failing_start(state, CUT_SHORT, f"127.0.0.1:{free_port()}")

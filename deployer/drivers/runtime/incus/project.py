@@ -8,6 +8,7 @@ from typing import Any
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
+from deployer.core.listening import program_at
 from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.drivers.runtime.incus import options, virtual
 from deployer.drivers.runtime.incus.api import Incus, at
@@ -85,7 +86,7 @@ class IncusProject:
         try:
             self._act(spec.name, {"action": action, "timeout": -1}, deadline)
         except DriverFailed as error:
-            if "address already in use" in error.message:
+            if _taken(error.message, spec.address):
                 raise DriverFailed(
                     f"{spec.name} cannot have {spec.address}: another program listens there", "stop it, then try again"
                 ) from error
@@ -113,3 +114,13 @@ class IncusProject:
             if f'in project "{self.incus.project}"' in error.message:  # of limits that do not let it make one
                 error.hint = f"see `incus project info {self.incus.project}`: free something, or raise that limit"
             raise
+
+
+def _taken(said: str, address: str) -> bool:
+    """Return whether an instance failed since another program listens where Incus was to listen for it.
+
+    Where the process of Incus that finds it so ends before Incus has read why, Incus says only that it has ended.
+    """
+    if "address already in use" in said:
+        return True
+    return "starting proxy device" in said and bool(program_at(int(address.rpartition(":")[2])))
