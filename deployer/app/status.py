@@ -183,8 +183,8 @@ def _environment(
     record: ServiceRecord,
     silent: Collection[str],
 ) -> EnvironmentView:
-    servers = {s.name: (s, is_up) for s, is_up in drivers.traffic.servers(environment.service, environment.colour)}
-    up = {name: is_up for name, (_, is_up) in servers.items()}
+    servers = {s.name: (s, up) for s, up in drivers.traffic.servers(environment.service, environment.colour)}
+    moves = drivers.runtime.moves
     warm = environment.release == record.warm and environment.colour == record.warm_colour
     if environment.colour == "baseline":
         role = "baseline" if house.store.rollouts.in_progress(environment.service) else "left over"
@@ -202,11 +202,22 @@ def _environment(
         version=release_version(house, environment.service, environment.release),
         role=role,
         instances=(
-            *(_instance(i, up.get(i.name)) for i in environment.instances),
+            *(_instance(i, is_up(i, servers.get(i.name), moves=moves)) for i in environment.instances),
             *_unseen(house, environment, servers, silent),
         ),
         warm_until=record.warm_until if warm else 0.0,
     )
+
+
+def is_up(instance: Instance, known: tuple[Server, bool] | None, *, moves: bool) -> bool | None:
+    """Return whether the proxy finds an instance up; None for one of which it does not know.
+
+    What is at an address that the instance had before it moved says nothing of it.
+    """
+    if known is None:
+        return None
+    server, up = known
+    return up and not (moves and server.address != instance.address)
 
 
 def _instance(instance: Instance, up: bool | None) -> InstanceView:
@@ -229,8 +240,8 @@ def _unseen(
     for port in house.store.ports.of(environment.service):
         name = f"{environment.service}-r{port.release}-{port.index}"
         if port.host in silent and port.release == environment.release and name in servers:
-            server, is_up = servers[name]
-            yield InstanceView(name, server.address, "unknown", up=is_up, host=port.host)
+            server, up = servers[name]
+            yield InstanceView(name, server.address, "unknown", up=up, host=port.host)
 
 
 def _lock(house: AppContext, service: str, rollout: Rollout | None) -> LockView | None:

@@ -53,6 +53,11 @@ class Farm(Shop):
             found = client.containers.list(all=True, filters={"label": f"deployer.service={self.name}"})
             return sorted(str(c.name) for c in found)
 
+    def image_on(self, client: docker.DockerClient) -> str:
+        """Return the image of an instance of the service that an engine runs."""
+        (runs, *_) = client.containers.list(filters={"label": f"deployer.service={self.name}"})
+        return str(runs.attrs["Image"])
+
     def hosts(self) -> dict[str, str]:
         """Machine of each instance, by name, as `deploy status` has it."""
         return {i["name"]: i["host"] for e in self.status()["environments"] for i in e["instances"]}

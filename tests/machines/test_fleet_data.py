@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import image
 from tests.lab.machines import Lab
 from tests.live.volumes import ROWS, Volume, entry
 from tests.machines.farm import CONTROL, Farm, engine
@@ -52,8 +51,7 @@ def volumes(farm: Farm, lab: Lab) -> Iterator[dict[str, Volume]]:
         made = {}
         for name in (A, B):
             client = opened.enter_context(engine(lab[name]))
-            (known, *_) = image.named(client)
-            made[name] = Volume(client, known, NAME)
+            made[name] = Volume(client, farm.image_on(client), NAME)
         try:
             yield made
         finally:

@@ -19,7 +19,6 @@ import yaml
 
 from tests.conftest import state_folder
 from tests.documents import REPOSITORY
-from tests.lab import image
 from tests.lab.machines import Lab, Machine
 from tests.live.volumes import ROWS, Volume
 from tests.load import Counters, Load, Options
@@ -218,7 +217,7 @@ def test_a_single_writer_moves_with_its_data_and_a_pause(
 ) -> None:
     moving(farm, single=True, strategy="recreate", mounts=[{"source": "rows", "target": "/rows"}], version="2.1")
     with engine(lab[A]) as on_a, engine(lab[B]) as on_b:
-        mine, theirs = (Volume(client, next(iter(image.named(on_a))), "rows") for client in (on_a, on_b))
+        mine, theirs = (Volume(client, farm.image_on(on_a), "rows") for client in (on_a, on_b))
         mine.write(*ROWS)
         (farm.folder / f"{farm.name}.here.yml").write_text("hosts: server_b\n")
         try:

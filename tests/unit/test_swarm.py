@@ -11,6 +11,7 @@ import docker.errors
 import pytest
 import requests
 
+from deployer.app.status import is_up
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, MachinesSilent
 from deployer.drivers.ports import ELECTION_SECONDS
@@ -25,7 +26,7 @@ from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
 from deployer.drivers.runtime.swarm.starting import PENDING_SECONDS, await_running
 from deployer.drivers.runtime.swarm.view import SwarmView
 from deployer.manifest.models import Manifest
-from deployer.model import InstanceSpec, Release
+from deployer.model import Instance, InstanceSpec, Release, Server
 from tests.memory import FakeClock
 from tests.waiting import within
 
@@ -276,3 +277,11 @@ def test_a_node_that_leads_may_not_know_its_own_address() -> None:
     nodes = Links([], {}).nodes([said, other])
     assert nodes["id1"] == Node("id1", "web1", "10.0.0.1", ready=False)
     assert (nodes["id2"].address, nodes["id2"].ready) == ("10.0.0.2", False)
+
+
+def test_an_instance_that_moved_is_not_up_by_what_is_still_where_it_was() -> None:
+    moved = Instance("shop", "blue", 1, 1, "shop-r1-1", "task", "10.0.0.3:80", "running")
+    before, now = (Server(moved.name, f"10.0.0.{n}:80") for n in (2, 3))
+    seen = [(before, True), (now, True), (now, False), None]
+    assert [is_up(moved, known, moves=True) for known in seen] == [False, True, False, None]
+    assert is_up(moved, (before, True), moves=False), "elsewhere the proxy may know an instance by another address"
