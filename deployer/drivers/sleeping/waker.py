@@ -84,8 +84,7 @@ class Waker:
             loop.add_signal_handler(number, over.set)
         try:
             await self._look()
-            await self._listen(waker.CONTROL, self._asked)
-            self._mine = self._home.inside.path(waker.CONTROL).stat().st_ino
+            self._mine = await self._listen(waker.CONTROL, self._asked)
             await over.wait()
             if parent is not None:
                 loop.remove_reader(parent)
@@ -151,12 +150,16 @@ class Waker:
                     found[name] = _SleepingPlace(one.service, colour, speaks)
         return found, unknown
 
-    async def _listen(self, name: str, serve: Serve) -> None:
+    async def _listen(self, name: str, serve: Serve) -> int:
+        """Listen by this name; return the number of the socket's file, read before another waker takes its place."""
         if name in self._listening:
             self._listening.pop(name).close()
         path = self._home.inside.path(name)
         path.unlink(missing_ok=True)
-        self._listening[name] = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG, **STAYS)
+        made = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG, start_serving=False, **STAYS)
+        self._listening[name], file = made, path.stat().st_ino
+        await made.start_serving()
+        return file
 
     async def _serve(self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wake the service, and pass on one connection."""
