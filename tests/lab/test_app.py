@@ -23,6 +23,7 @@ from tests.ports import free_port
 from tests.waiting import within
 
 HOST = "127.0.0.1"
+SECONDS = 30.0  # for a response: on a busy host a process may stand still for some
 
 
 class Running:
@@ -30,11 +31,11 @@ class Running:
         self.process, self.port, self.base = process, port, f"http://{HOST}:{port}"
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(self.base + path, timeout=5)
+        return requests.get(self.base + path, timeout=SECONDS)
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(SECONDS)
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def running(folder: Path, program: str, **env: str) -> Iterator[Running]:
     with subprocess.Popen(command, cwd=folder, env=surroundings, stderr=subprocess.DEVNULL) as process:
         app = Running(process, port)
         try:
-            within().until(lambda: answers(port), "the test app listens")
+            within().until(lambda: answers(port) or process.poll() is not None, "the test app listens, or has ended")
             yield app
         finally:
             process.kill()
@@ -69,23 +70,34 @@ def test_the_plain_urls(tmp_path: Path, program: str) -> None:
         assert app.get("/status?code=404").status_code == 404
         assert app.get("/nothing").headers["X-Version"] == "1.5"
         assert app.get("/stats").json() == {"n": 3, "err": 0, "inflight": 0, "websockets": 0}
-        assert requests.head(app.base + "/", timeout=5).headers["X-Version"] == "1.5"
+        assert requests.head(app.base + "/", timeout=SECONDS).headers["X-Version"] == "1.5"
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 1 << 20])
 def test_post_echoes(tmp_path: Path, program: str, size: int) -> None:
     with running(tmp_path, program) as app:
-        assert requests.post(app.base + "/", data=b"x" * size, timeout=10).content == b"x" * size
+        assert requests.post(app.base + "/", data=b"x" * size, timeout=SECONDS).content == b"x" * size
 
 
 def test_slow_answers_do_not_hold_up_others(tmp_path: Path, program: str) -> None:
     with running(tmp_path, program) as app:
-        slow = threading.Thread(target=lambda: app.get("/slow?ms=3000"))
+        answered: list[int] = []
+        slow = threading.Thread(target=lambda: answered.append(status(app, "/slow?ms=600000")))
         slow.start()
         within().until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
         app.get("/")
-        assert slow.is_alive()
+        assert not answered
+        app.process.kill()
         slow.join()
+    assert answered == [0]
+
+
+def status(app: Running, path: str) -> int:
+    """Ask for a path; 0 where the app ends before it responds."""
+    try:
+        return requests.get(app.base + path, timeout=600).status_code
+    except requests.exceptions.ConnectionError:
+        return 0
 
 
 def test_behaviour_on_request(tmp_path: Path, program: str) -> None:
@@ -101,7 +113,7 @@ def test_behaviour_on_request(tmp_path: Path, program: str) -> None:
 
 def statuses(app: Running, count: int, method: str = "GET") -> list[int]:
     with requests.Session() as session:
-        return [session.request(method, app.base + "/", data=b"x", timeout=5).status_code for _ in range(count)]
+        return [session.request(method, app.base + "/", data=b"x", timeout=SECONDS).status_code for _ in range(count)]
 
 
 def test_failing_for_one_method_only(tmp_path: Path, program: str) -> None:
@@ -131,16 +143,21 @@ def test_failing_beyond_its_capacity(tmp_path: Path, program: str) -> None:
 
 
 def test_slow_tail_and_cold_start(tmp_path: Path, program: str) -> None:
-    def seconds(method: str) -> float:
+    def seconds(app: Running, method: str) -> float:
         began = time.monotonic()
         assert statuses(app, 1, method) == [200]
         return time.monotonic() - began
 
     with running(tmp_path / "tail", program, TAIL="1", TAIL_MS="200") as app:
-        assert min(seconds("GET"), seconds("POST")) >= 0.2
-    with running(tmp_path / "cold", program, COLD="2", COLD_MS="300") as app:
-        assert min(seconds("GET"), seconds("GET")) >= 0.3
-        assert seconds("GET") < 0.3
+        assert min(seconds(app, "GET"), seconds(app, "POST")) >= 0.2
+
+    def third_is_warm() -> bool:
+        with running(tmp_path / "cold", program, COLD="2", COLD_MS="300") as app:
+            first, second, last = (seconds(app, "GET") for _ in range(3))
+        assert min(first, second) >= 0.3
+        return last < 0.3
+
+    within(60).until(third_is_warm, "the third request of a start is not slow, where the host does not make it so")
 
 
 def test_a_short_life(tmp_path: Path, program: str) -> None:
@@ -150,7 +167,7 @@ def test_a_short_life(tmp_path: Path, program: str) -> None:
 
 def test_told_to_end_at_once(tmp_path: Path, program: str) -> None:
     command = image.directory(tmp_path, program)
-    ended = subprocess.run(command, cwd=tmp_path, env={"EXIT": "7", "VERSION": "2"}, capture_output=True, timeout=10)
+    ended = subprocess.run(command, cwd=tmp_path, env={"EXIT": "7", "VERSION": "2"}, capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (7, b"v=2 told to end\n")
 
 
@@ -163,23 +180,16 @@ def test_websocket_echo(tmp_path: Path, program: str) -> None:
         assert app.get("/stats").json()["websockets"] == 1
 
 
-@pytest.mark.parametrize(("drain", "answered"), [("5000", True), ("0", False)], ids=["drains", "cuts"])
-def test_a_running_request_at_the_end(tmp_path: Path, program: str, drain: str, answered: bool) -> None:
+@pytest.mark.parametrize(("drain", "ms", "answered"), [("30000", 3000, 200), ("0", 600_000, 0)], ids=["drains", "cuts"])
+def test_a_running_request_at_the_end(tmp_path: Path, program: str, drain: str, ms: int, answered: int) -> None:
     results: list[int] = []
-
-    def ask() -> None:
-        try:
-            results.append(app.get("/slow?ms=700").status_code)
-        except requests.exceptions.ConnectionError:
-            results.append(0)
-
     with running(tmp_path, program, DRAIN=drain) as app:
-        slow = threading.Thread(target=ask)
+        slow = threading.Thread(target=lambda: results.append(status(app, f"/slow?ms={ms}")))
         slow.start()
         within().until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
         assert app.end() == 0
         slow.join()
-    assert results == [200 if answered else 0]
+    assert results == [answered]
 
 
 def test_a_draining_app_says_goodbye_to_websockets(tmp_path: Path, program: str) -> None:
@@ -212,6 +222,6 @@ def test_the_image_runs(
                 return str(container.attrs["State"]["Health"]["Status"])
 
             within(90).until(lambda: health() == "healthy", "the health check of the image")
-            assert requests.get(f"http://{HOST}:{port}/version", timeout=5).text == "1.5\n"
+            assert requests.get(f"http://{HOST}:{port}/version", timeout=SECONDS).text == "1.5\n"
         finally:
             container.remove(force=True, v=True)

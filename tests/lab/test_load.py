@@ -23,7 +23,7 @@ QUICK = ("fresh", "busy", "sticky", "post", "paused")
 
 def put_load(server: Faulty, options: Options, requests: int = 120) -> Report:
     with Load(server.url, options) as load:
-        load.until(lambda now: now.answered + now.failed >= requests, f"{requests} requests", 20)
+        load.until(lambda now: now.answered + now.failed >= requests, f"{requests} requests")
         return load.stop()
 
 
@@ -36,7 +36,7 @@ def test_good_server_all_kinds_nothing_fails() -> None:
     assert report.by_version == {"7": report.sent}
     assert set(report.by_kind) == {"fresh", "busy", "sticky", "post", "paused", "slow", "websocket"}
     assert report.latency("slow").p50 >= 0.3
-    assert report.latency().p50 < 0.3
+    assert report.latency().p50 < report.latency("slow").p50, "it is not that of the slow ones"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_answer_that_does_not_come_is_a_failure(kind: str, path: str, fault: 
         report = put_load(server, options, 25)
     assert report.failed == server.faults > 0, report.text()
     assert {failure.error for failure in report.failures} == {"no response within 1 s"}
-    assert all(1.0 <= failure.seconds < 2.0 for failure in report.failures)
+    assert all(1.0 <= failure.seconds < 2.0 + report.lag for failure in report.failures)
 
 
 def test_nobody_listens() -> None:
@@ -194,14 +194,14 @@ def test_bursts_are_as_many_requests_in_less_time() -> None:
 def test_a_plan_is_kept_whatever_becomes_of_the_requests_before(tmp_path: Path) -> None:
     plan = tmp_path / "plan"
     moments = [n * 0.02 for n in range(50)]
-    plan.write_text("".join(f"{at} /slow?ms={1500 if n == 0 else 20 + n}\n" for n, at in enumerate(moments)))
+    plan.write_text("".join(f"{at} /slow?ms={3000 if n == 0 else 20 + n}\n" for n, at in enumerate(moments)))
     with Faulty() as server, Load(server.url, Options(kinds=("planned",), plan=str(plan))) as load:
-        load.until(lambda now: now.answered == len(moments), "all of it", 30)
+        load.until(lambda now: now.answered == len(moments), "all of it")
         report = load.stop()
     assert report.failed == 0, report.text()
     assert report.sent == server.requests == len(moments)
     came = {int(r.client): r for r in report.requests}
-    assert all(came[n].start - came[0].start >= at - 0.01 for n, at in enumerate(moments))
+    assert all(came[n].start - came[0].start >= at - 0.01 - report.lag for n, at in enumerate(moments))
     assert all(came[n].seconds >= (20 + n) / 1000 for n in range(1, len(moments)))
     assert came[1].end < came[0].end, "the first one was waited for"
 
@@ -216,9 +216,10 @@ def test_failures_are_counted_by_method() -> None:
     assert report.only("sticky", method="GET").sent > 0
 
 
+@pytest.mark.crowd  # how long a slot is free is measured
 def test_every_slot_of_slow_requests_is_always_taken() -> None:
     with Faulty() as server, Load(server.url, Options(kinds=("slow",), slow=3, slow_path="/slow?ms=500")) as load:
-        load.until(lambda now: now.answered >= 9, "nine slow answers", 15)
+        load.until(lambda now: now.answered >= 9, "nine slow answers")
         report = load.stop()
     assert report.failed == 0
     clients = [report.only(client=str(n)).requests for n in range(3)]
@@ -230,7 +231,8 @@ def test_every_slot_of_slow_requests_is_always_taken() -> None:
 
 
 def test_marks_cut_the_account_and_versions_have_times() -> None:
-    with Faulty(version="1") as server, Load(server.url, Options(kinds=("fresh",), rate=100)) as load:
+    one_by_one = Options(kinds=("busy",), busy=1, rate=100)  # of two at once either may be the last of its version
+    with Faulty(version="1") as server, Load(server.url, one_by_one) as load:
         load.until(lambda now: now.by_version.get("1", 0) >= 20, "version 1")
         server.version = "2"
         load.mark("switch")

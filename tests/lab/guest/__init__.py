@@ -60,8 +60,16 @@ def made() -> Path:
             image = Path(folder) / "image"
             image.mkdir()
             _make(image, Path(folder))
-            image.rename(target)
+            _place(image, target)
     return target
+
+
+def _place(image: Path, target: Path) -> None:
+    try:
+        image.rename(target)
+    except OSError:
+        if not target.exists():  # several test runs may do this at the same time
+            raise
 
 
 def _make(image: Path, scratch: Path) -> None:

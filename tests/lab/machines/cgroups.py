@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
 
 ROOT = Path("/sys/fs/cgroup")
-_SECONDS = 5.0  # for the last process of a group to be gone
+_SECONDS = 60.0  # for the last process of a group to be gone
 CLOCK = SystemClock()
 
 
@@ -37,7 +38,8 @@ def remove(prefix: str) -> None:
     """Remove the groups whose names begin so, and what is in them."""
     for hierarchy in _hierarchies():
         for folder in hierarchy.glob(f"{prefix}*"):
-            freeze(folder.name, False)  # what is frozen cannot end
+            with suppress(OSError):  # another run may sweep the same
+                freeze(folder.name, False)  # what is frozen cannot end
             for inner, _, _ in os.walk(folder, topdown=False):
                 _remove(Path(inner))
 

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -176,9 +176,13 @@ def _remove(mark: str) -> None:
     folder = BASE / mark
     if folder.is_mount():
         # What was killed with its owner may still be on its way out.
-        Deadline.after(CLOCK, 10).until(lambda: not call("umount", folder, check=False).returncode, f"umount {folder}")
-    if folder.exists():
+        Deadline.after(CLOCK, 60).until(lambda: _unmounted(folder), f"umount {folder}")
+    with suppress(FileNotFoundError):
         shutil.rmtree(folder)
+
+
+def _unmounted(folder: Path) -> bool:
+    return call("umount", folder, check=False).returncode == 0 or not folder.is_mount()
 
 
 @contextmanager

@@ -134,7 +134,7 @@ class Machine:
                 start_new_session=True,
             )
 
-    def wait(self, seconds: float = 90) -> None:
+    def wait(self, seconds: float = 180) -> None:
         """Wait until sshd, and the engine if it has one, answer."""
         deadline = Deadline.after(CLOCK, seconds)
         deadline.until(self._ssh_answers, f"sshd of {self.name}", hint=self.console())
