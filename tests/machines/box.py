@@ -16,7 +16,7 @@ from tests.lab import image
 from tests.lab.machines import Machine
 
 USER, HOME, STATE = "deploy", "/home/deploy", "/var/lib/shop"
-SECONDS = 300.0  # for one command of the deployer
+SECONDS = 600.0  # for one command of the deployer
 
 
 MANIFEST = """\
@@ -69,7 +69,7 @@ class Box:
 
     def version(self) -> str:
         with suppress(requests.RequestException):
-            answer = requests.get(f"{self.url}/version", timeout=5)
+            answer = requests.get(f"{self.url}/version", timeout=20)
             return answer.text.strip() if answer.ok else ""
         return ""
 
@@ -84,5 +84,5 @@ class Box:
         self.machine.wait()
 
 
-def within(seconds: float = 90.0) -> Deadline:
+def within(seconds: float = 180.0) -> Deadline:
     return Deadline.after(SystemClock(), seconds)

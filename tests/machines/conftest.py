@@ -94,7 +94,7 @@ def write_inventory(lab: Lab, folder: Path, groups: dict[str, tuple[str, ...]], 
     return folder
 
 
-def deploy(folder: Path, *arguments: str, expect: int = 0, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+def deploy(folder: Path, *arguments: str, expect: int = 0, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run `deploy ARGUMENTS` in a folder, from where the machines are reached, and check its exit code."""
     done = subprocess.run([DEPLOY, *arguments], cwd=folder, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == expect, f"deploy {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"

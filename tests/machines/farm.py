@@ -20,6 +20,8 @@ CONTROL = "control"  # its engine is the one that images are built on
 class Farm(Shop):
     """A service whose instances stand on machines, one on each unless said."""
 
+    seconds = 600  # of a command: it asks several hosts, one of which may not answer, on a machine that is busy besides
+
     def __init__(self, folder: Path, lab: Lab, client: docker.DockerClient, groups: dict[str, Sequence[str]]) -> None:
         super().__init__(folder, "docker", client)
         self.lab = lab
@@ -30,7 +32,7 @@ class Farm(Shop):
             "replicas": 1,
             "strategy": {"canary": {"steps": [20], "for": "2s", "bake": "1s"}},
             # What was in flight on a machine that is lost is lost; the next request must not be.
-            "health": {"http": "/health", "interval": "200ms", "deadline": "20s"},
+            "health": {"http": "/health", "interval": "200ms", "deadline": "60s"},
         }
         self.write()
 

@@ -86,5 +86,5 @@ def _asks_who(host: str, authority: Authority) -> bool:
         return (
             requests.get(f"https://{host}/v2/", verify=str(authority.folder / "ca.pem"), timeout=5).status_code == 401
         )
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False

@@ -68,7 +68,7 @@ class Site:
         return said(self.machine, f"/{HOME}", "env", *python, "sh", *words, expect=expect)
 
     def version(self) -> str:
-        return requests.get(f"{self.url}/version", timeout=10).text.strip()
+        return requests.get(f"{self.url}/version", timeout=30).text.strip()
 
 
 def made(maker: Machine, kind: str) -> list[Path]:

@@ -105,14 +105,14 @@ def serving(host: Edged) -> Iterator[None]:
 
 def test_who_is_killed_in_a_canary_is_followed_by_the_other(pair: tuple[Edged, Edged]) -> None:
     first, second = pair
-    first.write(strategy={"canary": {"steps": [{"share": 50, "for": "15s"}], "bake": "1s"}})
+    first.write(strategy={"canary": {"steps": [{"share": 50, "for": "40s"}], "bake": "1s"}})
     first.version("2.0")
     with serving(second), Loads(first, PLAIN) as loads:
         with first.start("canary", "--version", "2.0") as driven:
             second.wait(lambda status: status["share"] == 5000, "the other host sees half of the users on 2.0", 240)
             driven.kill()
         loads.mark("killed")
-        second.wait(lambda status: status["rollout"] is None, "the other host finishes it", 240)
+        second.wait(lambda status: status["rollout"] is None, "the other host finishes it", 400)
         loads.more(40, "requests after the end")
         for seen in loads.unfailing().values():
             assert "2.0" in seen.after("killed").by_version

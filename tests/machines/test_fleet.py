@@ -63,6 +63,13 @@ def unfailing(load: Load) -> Report:
     return report
 
 
+def usual(farm: Farm) -> float:
+    """Return how many seconds a look at all hosts takes here and now: many on a busy host."""
+    began = time.monotonic()
+    farm.status()
+    return time.monotonic() - began
+
+
 def there_and_back(farm: Farm, way: tuple[str, ...]) -> None:
     """Deploy 2.0 and roll it back under load: no request fails, and those at the end are of the right version."""
     farm.version("2.0")
@@ -165,10 +172,11 @@ def test_blue_and_green_on_machines_of_their_own(farm: Farm) -> None:
 
 def test_a_machine_that_is_off_is_named_and_nothing_begins(farm: Farm, lab: Lab) -> None:
     farm.version("2.0")
+    least = usual(farm)
     lab["web2"].kill()
     began = time.monotonic()
     done = farm.deploy("canary", "--version", "2.0", expect=4)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 30 + 3 * least
     assert "web2 is unreachable" in done.stderr
     assert [len(farm.on(name)) for name in ("web1", "web3")] == [1, 1]
 
@@ -217,15 +225,17 @@ def test_more_silent_hosts_than_can_be_spared_are_named_and_nothing_begins(farm:
 
 def test_a_machine_cut_off_before_traffic_moves_takes_everything_back(farm: Farm, lab: Lab) -> None:
     """Its cable is pulled while the candidate becomes healthy: ssh is open then, and nothing says that it is gone."""
-    farm.version("2.0", {"START": "4000"})
+    farm.write(health={"http": "/health", "interval": "200ms", "deadline": "30s"})
+    farm.version("2.0", {"START": "12000"})
+    least = usual(farm)
     with Load(farm.url, AROUND) as load, farm.start("canary", "--version", "2.0", "--output", "plain") as deploy:
         started(load)
         farm.wait(lambda status: len(status["environments"]) == 2, "the candidate stands")
         lab.cut("web2")
         began = time.monotonic()
-        out, err = deploy.communicate(timeout=90)
+        out, err = deploy.communicate(timeout=300)
         assert deploy.returncode == 4, out + err
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 60 + 3 * least
         assert "web2 is unreachable" in out + err
         load.mark("back")
         more(load, 60, "requests after the end")
@@ -245,7 +255,7 @@ def test_a_machine_lost_under_the_candidate_is_routed_around(farm: Farm, lab: La
     farm.version("2.0")
     with Load(farm.url, AROUND) as load:
         started(load)
-        with farm.start("canary", "--steps", "50", "--for", "15s", "--version", "2.0", "--output", "plain") as deploy:
+        with farm.start("canary", "--steps", "50", "--for", "40s", "--version", "2.0", "--output", "plain") as deploy:
             farm.wait(lambda status: status["share"] > 0, "users are on the candidate")
             lab["web2"].kill()
             load.mark("lost")
@@ -253,7 +263,7 @@ def test_a_machine_lost_under_the_candidate_is_routed_around(farm: Farm, lab: La
             assert "web2 is unreachable" in shown["problems"][0]
             hosts = {i["host"]: i["state"] for e in shown["environments"] for i in e["instances"]}
             assert hosts == {"web1": "running", "web2": "unknown", "web3": "running"}
-            out, err = deploy.communicate(timeout=120)
+            out, err = deploy.communicate(timeout=300)
         assert deploy.returncode == 0, out + err
         assert "host: web2 is unreachable" in out + err
         load.mark("done")
@@ -292,11 +302,12 @@ def test_a_machine_cut_off_after_the_promotion_is_routed_around_and_the_way_back
 
 def test_a_hung_engine_is_given_up_in_time(farm: Farm, lab: Lab) -> None:
     """Its instances answer users, and ssh is there; only the engine says nothing any more."""
+    least = usual(farm)
     lab["web2"].run("sh", "-c", "kill -STOP $(cat /run/docker.pid)")
     try:
         began = time.monotonic()
         status = farm.status()
-        assert time.monotonic() - began < 25
+        assert time.monotonic() - began < 25 + 3 * least
     finally:
         lab["web2"].run("sh", "-c", "kill -CONT $(cat /run/docker.pid)")
     assert "web2 is unreachable" in status["problems"][0]
@@ -359,18 +370,18 @@ def test_links_are_shared_and_end_with_a_command_however_it_ends(farm: Farm, lab
         folders = tunnels(lab).values()
         assert {oct(folder.stat().st_mode & 0o777) for folder in folders} == {"0o700"}
         deploy.kill()
-        deploy.wait(10)
+        deploy.wait(60)
     wait_until(lambda: tunnels(lab) == {}, "no link outlives its command")
     wait_until(lambda: not any(folder.exists() for folder in folders), "nor does its socket")
     farm.deploy("abort")
-    assert tunnels(lab) == {}
+    wait_until(lambda: tunnels(lab) == {}, "nor one that ends in order")
 
 
 def test_a_link_that_dies_is_opened_again(farm: Farm, lab: Lab) -> None:
     farm.version("2.0")
     with (
         Load(farm.url, MIX) as load,
-        farm.start("canary", "--steps", "50", "--for", "8s", "--version", "2.0", "--output", "plain") as deploy,
+        farm.start("canary", "--steps", "50", "--for", "40s", "--version", "2.0", "--output", "plain") as deploy,
     ):
         farm.wait(lambda status: status["share"] > 0, "users are on the candidate")
         wait_until(lambda: len(tunnels(lab)) == 3, "one link to each machine")
@@ -378,7 +389,7 @@ def test_a_link_that_dies_is_opened_again(farm: Farm, lab: Lab) -> None:
         for pid in former:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(tunnels(lab).keys() - former) == 3, "new links")
-        out, err = deploy.communicate(timeout=90)
+        out, err = deploy.communicate(timeout=300)
         unfailing(load)
     assert deploy.returncode == 0, out + err
     assert "does not respond" not in out + err
@@ -389,7 +400,7 @@ def test_a_killed_deploy_is_resumed_without_its_inventory(farm: Farm) -> None:
     with farm.start("canary", "--steps", "50", "--for", "60s", "--version", "2.0") as deploy:
         farm.wait(lambda status: status["share"] > 0, "users are on the candidate")
         deploy.kill()
-        deploy.wait(10)
+        deploy.wait(60)
     (farm.folder / "inventory" / "hosts").write_text("[web]\nnobody.example.com\n")
     farm.deploy("promote")
     assert farm.get().text == "2.0\n"
@@ -408,5 +419,5 @@ def test_a_lost_store_is_rebuilt_from_what_stands_on_the_machines(farm: Farm) ->
     assert farm.get().text == "1.0\n"
 
 
-def wait_until(ready: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(ready: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     Deadline.after(SystemClock(), seconds).until(ready, what)

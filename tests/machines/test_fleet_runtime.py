@@ -77,7 +77,7 @@ class FleetBench(DockerBench):
         machine = self.lab[spec.host]
         machine.run("systemd-run", "--unit=occupied", "python3", "-m", "http.server", "-b", machine.address, port)
         listening = f"sport = :{port}"
-        Deadline.after(SystemClock(), 10).until(
+        Deadline.after(SystemClock(), 60).until(
             lambda: port in machine.run("ss", "-Hltn", listening).stdout, "the other program listens"
         )
         try:
@@ -172,11 +172,12 @@ def spread(bench: FleetBench) -> dict[str, Instance]:
 def test_an_image_is_brought_to_hosts_that_answer_as_long_as_the_others_can_be_spared(
     bench: FleetBench, lost: Callable[[str], None]
 ) -> None:
+    limit = READ_SECONDS + 3 * _usual(bench)
     lost("web2")
     manifest = bench.manifest("1.0", max_unavailable=1)
     began = time.monotonic()
     image_id = bench.runtime.resolve(manifest, manifest.image, _within(), silent).id
-    assert time.monotonic() - began < READ_SECONDS
+    assert time.monotonic() - began < limit
     for name in ("web1", "web3"):
         assert bench.clients[name].images.get(image_id).id == image_id
 
@@ -204,6 +205,13 @@ def test_a_host_that_answers_again_gets_the_image_with_its_first_instance(bench:
     wait_until_it_answers(only(bench))
 
 
+def _usual(bench: FleetBench) -> float:
+    """Return how many seconds a look at all hosts takes here and now: many on a busy host."""
+    began = time.monotonic()
+    bench.runtime.instances(bench.service)
+    return time.monotonic() - began
+
+
 def _ensured(bench: FleetBench, spec: InstanceSpec) -> bool:
     try:
         bench.runtime.ensure(spec, _within())
@@ -215,6 +223,7 @@ def _ensured(bench: FleetBench, spec: InstanceSpec) -> bool:
 def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_said(
     bench: FleetBench, spread: dict[str, Instance], lost: Callable[[str], None]
 ) -> None:
+    limit = READ_SECONDS + 3 * _usual(bench)
     lost("web2")
     here = {instance.name for host, instance in spread.items() if host != "web2"}
     questions: dict[str, Callable[[], tuple[object, ...]]] = {
@@ -230,7 +239,7 @@ def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_sai
         with pytest.raises(MachinesSilent) as raised:
             question()
         assert sorted(raised.value.silent) == ["web2"], name
-        assert time.monotonic() - began < READ_SECONDS, name
+        assert time.monotonic() - began < limit, name
         if name == "instances":
             assert {instance.name for instance in raised.value.seen} == here
         if name == "list_all":
@@ -240,6 +249,7 @@ def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_sai
 def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
     bench: FleetBench, spread: dict[str, Instance], lost: Callable[[str], None]
 ) -> None:
+    limit = READ_SECONDS + 3 * _usual(bench)
     lost("web2")
     gone, there = spread["web2"], spread["web1"]
     spec = next(
@@ -255,7 +265,7 @@ def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
         began = time.monotonic()
         with pytest.raises(MachinesSilent, match="web2 is unreachable"):
             do()
-        assert time.monotonic() - began < READ_SECONDS, name
+        assert time.monotonic() - began < limit, name
     wait_until_it_answers(there)
     assert bench.runtime.logs(there, 5)
     bench.runtime.remove(there, 1, _within())
@@ -265,4 +275,4 @@ def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
 
 
 def _within() -> Deadline:
-    return Deadline.after(SystemClock(), 30)
+    return Deadline.after(SystemClock(), 120)

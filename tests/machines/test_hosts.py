@@ -15,8 +15,10 @@ import pytest
 from tests.documents import REPOSITORY
 from tests.lab.machines import Lab
 from tests.machines.conftest import DEPLOY, deploy, deploy_json
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
+CHECK = ("hosts", "check", "--within", "120")  # with the time that a login takes on a busy host
 
 
 def findings(row: dict[str, Any], *levels: str) -> list[tuple[str, str]]:
@@ -44,13 +46,13 @@ def test_the_groups_of_the_manifest_are_those_that_need_an_engine(lab: Lab, inve
     lines = ("service: shop", "image: shop:1", "port: 8080", "inventory: inventory", "hosts: shop_blue")
     (folder / "deploy.yml").write_text("\n".join((*lines, "twin: {hosts: shop_green}", "")))
 
-    found = deploy_json(folder, "hosts", "check", "--limit", "any")
+    found = deploy_json(folder, *CHECK, "--limit", "any")
 
     assert [{what for what, _ in findings(row, "ok")} >= {"engine"} for row in found["machines"]] == [True, True]
 
 
 def test_check_tells_the_versions_of_machines_that_are_fit(lab: Lab, inventory: Path, tmp_path: Path) -> None:
-    found = deploy_json(tmp_path, "hosts", "check", "-i", str(inventory), "--limit", "web")
+    found = deploy_json(tmp_path, *CHECK, "-i", str(inventory), "--limit", "web")
 
     for row in found["machines"]:
         assert findings(row) == [], row
@@ -64,15 +66,21 @@ def test_check_tells_the_versions_of_machines_that_are_fit(lab: Lab, inventory: 
 def test_a_machine_that_is_down_is_reported_within_the_deadline_beside_those_that_are_fit(
     lab: Lab, inventory: Path, tmp_path: Path
 ) -> None:
-    lab.cut("web1")
+    chosen = ("-i", str(inventory), "--limit")
     began = time.monotonic()
+    deploy(tmp_path, *CHECK, *chosen, "web")
+    least = time.monotonic() - began
+    lab.cut("web1")
 
-    found = deploy_json(tmp_path, "hosts", "check", "-i", str(inventory), "--limit", "web", "--within", "4", expect=8)
+    began = time.monotonic()
+    (alone,) = deploy_json(tmp_path, "hosts", "check", "--within", "4", *chosen, "web1", expect=8)["machines"]
+    assert time.monotonic() - began < 4 + 8 + 3 * least  # on a busy host, to start takes its time, too
+    found = deploy_json(tmp_path, *CHECK, *chosen, "web", expect=8)
 
-    assert time.monotonic() - began < 4 + 8  # and the time to start, and to read the inventory, on a busy machine
+    assert findings(alone)[0][0] == "reach"
+    assert 3 < alone["seconds"] < 6 + least
     rows = {row["name"]: row for row in found["machines"]}
     assert findings(rows["web1"])[0][0] == "reach"
-    assert 3 < rows["web1"]["seconds"] < 6
     assert findings(rows["web2"]) == []
 
 
@@ -91,7 +99,7 @@ def test_a_stranger_is_refused_and_the_remedy_named(lab: Lab, inventory: Path, t
     swapped = [f"{web1.split()[0]} {' '.join(web2.split()[1:])}\n", *others]  # web1 has another key, web2 none
     lab.known_hosts.write_text("".join(swapped))
     try:
-        found = deploy_json(tmp_path, "hosts", "check", "-i", str(inventory), "--limit", "web", expect=8)
+        found = deploy_json(tmp_path, *CHECK, "-i", str(inventory), "--limit", "web", expect=8)
     finally:
         lab.known_hosts.write_text(former)
 
@@ -110,7 +118,7 @@ def test_a_wrong_user_an_engine_that_is_stopped_and_a_proxy_that_is_missing_are_
     lab["web1"].run("systemctl", "stop", "docker.socket", "docker.service")
     lab["web1"].run("mv", "/usr/sbin/haproxy", "/usr/sbin/haproxy.away")
     try:
-        found = deploy_json(tmp_path, "hosts", "check", "-i", str(inventory), "--limit", "web", expect=8)
+        found = deploy_json(tmp_path, *CHECK, "-i", str(inventory), "--limit", "web", expect=8)
     finally:
         lab["web1"].run("mv", "/usr/sbin/haproxy.away", "/usr/sbin/haproxy")
         lab["web1"].run("systemctl", "start", "docker.socket", "docker.service")
@@ -138,8 +146,8 @@ def test_an_interrupted_setup_leaves_nothing_running(lab: Lab, inventory: Path, 
         setup.send_signal(signal.SIGINT)
 
         assert "interrupted" in setup.stderr.read()
-        assert setup.wait(30) == 6
-    assert running(inventory) == []
+        assert setup.wait(60) == 6
+    within().until(lambda: running(inventory) == [], "nothing of it runs")  # what is killed takes a moment to be gone
 
 
 def running(inventory: Path) -> list[str]:

@@ -74,7 +74,7 @@ def bring(inventory: Path, reference: str, variables: str = "") -> dict[str, lis
             changed.setdefault(data["host"], []).append(data["task"])
 
     driver = AnsiblePlaybooks(inventory.parent, builtin("playbooks"), inventory, CLOCK)
-    driver.play(release, None, ["image.yml"], {}, Deadline.after(CLOCK, 300), tell)
+    driver.play(release, None, ["image.yml"], {}, Deadline.after(CLOCK, 600), tell)
     return changed
 
 
@@ -155,16 +155,16 @@ def tunnels(lab: Lab, inventory: Path, address: str) -> Iterator[None]:
             ssh.line(host, QUICK, "-N", "-R", f"{address}:{address}", "-o", "ExitOnForwardFailure=yes"),
             stdin=subprocess.DEVNULL,
         )
-        for host in hosts(inventory, "web", Deadline.after(CLOCK, 30))
+        for host in hosts(inventory, "web", Deadline.after(CLOCK, 120))
     ]
     port = f":{int(address.rpartition(':')[2]):04X}"
     try:
         for name in WEB:
             listens = partial(_listens, lab, name, port)
-            Deadline.after(CLOCK, 20).until(listens, f"port of {name}")
+            Deadline.after(CLOCK, 60).until(listens, f"port of {name}")
         yield
     finally:
         for tunnel in running:
             tunnel.terminate()
         for tunnel in running:
-            tunnel.wait(10)
+            tunnel.wait(60)

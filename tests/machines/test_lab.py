@@ -23,8 +23,8 @@ pytestmark = pytest.mark.live
 CLOCK = SystemClock()
 
 
-def ssh(inventory: Path, name: str, *command: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
-    (host,) = hosts(inventory, name, Deadline.after(CLOCK, 30))
+def ssh(inventory: Path, name: str, *command: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    (host,) = hosts(inventory, name, Deadline.after(CLOCK, 120))
     return subprocess.run(
         [*line(host, QUICK), *command], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
     )
@@ -60,7 +60,7 @@ def test_a_power_cut_keeps_the_disk_and_a_reboot_comes_back_by_itself(lab: Lab) 
     before = web.boot_id()
     assert before
     web.run("systemctl", "reboot", check=False)
-    Deadline.after(CLOCK, 20).until(lambda: web.boot_id() not in ("", before), "the reboot")
+    Deadline.after(CLOCK, 180).until(lambda: web.boot_id() not in ("", before), "the reboot")
     web.wait()
     assert web.run("cat", "/etc/kept").stdout == "kept\n"
 
@@ -70,8 +70,8 @@ def test_faults_of_the_network_end_with_heal(lab: Lab, inventory: Path) -> None:
     lab.drop("ip daddr " + lab["web2"].address + " tcp dport 22")
     lab["edge1"].freeze()
     for name in ("web1", "web2", "edge1"):
-        (host,) = hosts(inventory, name, Deadline.after(CLOCK, 30))
-        done = subprocess.run([*line(host, QUICK, "-o", "ConnectTimeout=2"), "true"], capture_output=True, timeout=20)
+        (host,) = hosts(inventory, name, Deadline.after(CLOCK, 120))
+        done = subprocess.run([*line(host, QUICK, "-o", "ConnectTimeout=2"), "true"], capture_output=True, timeout=60)
         assert done.returncode == 255, name
     lab.heal()
     for name in ("web1", "web2", "edge1"):
@@ -97,8 +97,10 @@ def test_a_lab_whose_test_is_killed_ends_and_the_next_one_sweeps_it_up(tmp_path:
     assert mark not in names
     assert not Path("/tmp", mark).exists()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/{mark}-*"))
-    marked = [p for p in Path("/proc").glob("[0-9]*/environ") if mark in _read(p)]
-    assert marked == []
+    # What was killed is out of the groups a moment before it is gone.
+    Deadline.after(CLOCK, 60).until(
+        lambda: not any(mark in _read(p) for p in Path("/proc").glob("[0-9]*/environ")), "nothing of it runs", every=0.5
+    )
 
 
 def _read(path: Path) -> str:

@@ -70,7 +70,7 @@ def shop(machines: Lab, state: Path) -> Iterator[Shop]:
     folder.mkdir()
     made = Shop(folder, "process", None)
     made.program = "c"
-    made.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    made.write(strategy={"canary": {"steps": [{"share": 30, "for": "10m"}], "bake": "0s"}})
     for version in ("1.0", "2.0", "3.0"):
         made.version(version)
     try:
@@ -119,7 +119,7 @@ def test_a_deploy_from_elsewhere_and_one_here_are_one_hand(shop: Shop, laptop: L
 
 
 def test_a_cable_that_is_pulled_in_mid_rollout_and_put_back(shop: Shop, laptop: Laptop, machines: Lab) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "45s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "90s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
         with laptop.start("canary", "--version", "2.0", "--output", "json") as client:
             begun = until(client, "sample")

@@ -42,14 +42,20 @@ def test_users_are_served_after_a_reboot_without_a_command(box: Box, how: str) -
     box.deploy("init", "--system", user="root")
     box.reboot(how)
     within().until(lambda: box.version() == "2.0", "users are served again", hint=box.machine.console())
-    owners = box.machine.run("ps", "-o", "user=", "-C", "haproxy,app").stdout.split()
-    assert set(owners) == {USER}
-    assert len(owners) >= 6, "master and worker of the proxy, two instances of each release"
+    within().until(
+        lambda: len(owners(box)) >= 6, "master and worker of the proxy, two instances of each release are there"
+    )
+    assert set(owners(box)) == {USER}
     within().until(lambda: not box.findings(), "the doctor finds nothing")
     box.deploy("rollback", "--to", "1", "--force")  # by name: the case before has rolled it back, too
     assert box.version() == "1.0"
     box.deploy("rollback", "--to", "2", "--force")
     assert box.version() == "2.0"
+
+
+def owners(box: Box) -> list[str]:
+    """Return whose each process of the proxy and of the instances is."""
+    return box.machine.run("ps", "-o", "user=", "-C", "haproxy,app", check=False).stdout.split()
 
 
 def test_a_share_of_a_rollout_ends_with_a_reboot_and_the_rollout_is_taken_back(box: Box) -> None:

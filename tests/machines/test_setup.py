@@ -18,11 +18,12 @@ from deployer import __version__
 from deployer.core.resources import builtin
 from tests.documents import REPOSITORY
 from tests.lab import image
-from tests.lab.machines import Lab, packages
+from tests.lab.machines import Lab, Machine, packages
 from tests.lab.machines.lab import CONTROLLER
 from tests.lab.machines.programs import call
 from tests.machines.conftest import deploy, deploy_json, write_inventory
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -98,7 +99,7 @@ def test_setup_runs_alone_too(prepared: Prepared) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
 
@@ -144,7 +145,7 @@ def wheels(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     needed = ("--only-binary=:all:", f"--python-version={version}", "-d", str(folder / "wheels"), str(source))
     for line in (("wheel", "-q", "--no-deps", "-w", str(folder / "wheels"), str(source)), ("download", "-q", *needed)):
-        subprocess.run([*pip, *line], check=True, timeout=300, capture_output=True)
+        subprocess.run([*pip, *line], check=True, timeout=900, capture_output=True)
 
 
 def test_what_was_set_up_comes_back_after_a_power_cut(prepared: Prepared) -> None:
@@ -153,8 +154,15 @@ def test_what_was_set_up_comes_back_after_a_power_cut(prepared: Prepared) -> Non
         machine.kill()
         machine.start()
         machine.wait()
+    for machine in lab.machines.values():
+        within(300).until(lambda machine=machine: has_booted(machine), f"{machine.name} has booted")  # type: ignore[misc]
 
-    deploy(folder, "hosts", "check", "-i", "inventory", "--within", "30")
+    deploy(folder, "hosts", "check", "-i", "inventory", "--within", "120")
+
+
+def has_booted(machine: Machine) -> bool:
+    """Return whether all is started that starts with a machine."""
+    return machine.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
 
 def test_behind_the_firewall_only_proxies_reach_instances(prepared: Prepared) -> None:
@@ -166,7 +174,7 @@ def test_behind_the_firewall_only_proxies_reach_instances(prepared: Prepared) ->
         client.containers.run(
             "fire:1", detach=True, name="fire", ports={"8080/tcp": PORT}, environment={"PORT": "8080"}
         )
-        assert reached(lab, "") == reached(lab, "new2") == 0
+        within(60).until(lambda: reached(lab, "") == reached(lab, "new2") == 0, "it answers")
 
         deploy(folder, *setup)
         assert changed(deploy_json(folder, *setup)) == [0, 0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import state_folder
-from tests.lab.machines import Lab
+from tests.lab.machines import Lab, Machine
 from tests.load import Load, Options
 from tests.machines.farm import WEB, Farm, lab_of_engines, live_farm
 
@@ -95,20 +96,39 @@ def test_what_would_take_too_much_is_refused_and_what_is_killed_is_put_right(far
         in done.stderr
     )
 
+    with standing_still(lab["web3"]):
+        killed_in_the_middle(farm)
+    assert f"the proxy sends no traffic to {farm.name}-r1-3" in farm.deploy("doctor", expect=8).stdout
+    farm.deploy("doctor", "--fix")
+    assert up(farm.status()) == dict.fromkeys(WEB, True)
+    assert {name: lab[name].boot_id() for name in WEB} == boots
+
+
+@contextmanager
+def standing_still(machine: Machine) -> Iterator[None]:
+    """Let each update of a machine stand still in its middle: whoever looks, or interrupts it, is not too late."""
+    (machine.root / "run/stands").touch()
+    hook = machine.root / "etc/apt/apt.conf.d/99stands"
+    hook.write_text('APT::Update::Pre-Invoke {"while [ -e /run/stands ]; do sleep 0.2; done";};\n')
+    try:
+        yield
+    finally:
+        hook.unlink()
+        (machine.root / "run/stands").unlink()
+
+
+def killed_in_the_middle(farm: Farm) -> None:
+    """Interrupt an update of web3, which takes it back, and kill another one, which does not."""
     with farm.start(*UPDATE, "--limit", "web3") as update:
         status = farm.wait(lambda now: up(now)["web3"] is False, "web3 is out of rotation")
         assert "update of web3" in str(status["lock"])
         refused = farm.deploy("bluegreen", "--version", "1.0", expect=5)
         assert "update of web3" in refused.stderr
         update.send_signal(signal.SIGTERM)
-        assert update.wait(30) == 6
+        assert update.wait(120) == 6
     assert up(farm.status())["web3"] is True, "it came back before the process ended"
 
     with farm.start(*UPDATE, "--limit", "web3") as update:
         farm.wait(lambda now: up(now)["web3"] is False, "web3 is out of rotation")
         update.kill()
-        update.wait(10)
-    assert f"the proxy sends no traffic to {farm.name}-r1-3" in farm.deploy("doctor", expect=8).stdout
-    farm.deploy("doctor", "--fix")
-    assert up(farm.status()) == dict.fromkeys(WEB, True)
-    assert {name: lab[name].boot_id() for name in WEB} == boots
+        update.wait(60)

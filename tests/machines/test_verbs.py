@@ -117,7 +117,7 @@ def occupied(machine: Machine, port: str) -> Iterator[None]:
 
 
 def test_a_unit_is_made_left_alone_and_taken_away(lab: Lab, stand: Stand) -> None:
-    machine, spec = lab["web1"], stand.spec(env={"VERSION": "1.0", "DRAIN": "5000", "TEXT": 'a "b" $c \\ `d` %n é'})
+    machine, spec = lab["web1"], stand.spec(env={"VERSION": "1.0", "DRAIN": "30000", "TEXT": 'a "b" $c \\ `d` %n é'})
     made = stand.runtime.ensure(spec, within())
     wait_until_it_answers(made)
     assert (made.address, made.state, made.host) == (spec.address, "running", "web1")
@@ -148,10 +148,10 @@ def test_a_unit_is_made_left_alone_and_taken_away(lab: Lab, stand: Stand) -> Non
     assert kept == []
 
     statuses: list[int] = []
-    slow = threading.Thread(target=lambda: statuses.append(get(made, "/slow?ms=1500", 10).status_code))
+    slow = threading.Thread(target=lambda: statuses.append(get(made, "/slow?ms=5000", 60).status_code))
     slow.start()
     within().until(lambda: get(made, "/stats").json()["inflight"] == 1, "the slow request")
-    stand.runtime.remove(made, 10, within())
+    stand.runtime.remove(made, 30, within())
     slow.join()
     assert statuses == [200]
     stand.runtime.remove(made, 10, within())
@@ -182,16 +182,19 @@ def test_what_does_not_start_is_told_and_leaves_nothing(lab: Lab, stand: Stand) 
 
 
 def test_a_machine_that_is_off_is_named_in_time(lab: Lab, stand: Stand) -> None:
+    spec, began = stand.spec(), SystemClock().monotonic()
+    stand.runtime.instances("shop")
+    least = SystemClock().monotonic() - began
     lab.cut("web1")
     began = SystemClock().monotonic()
     try:
         with pytest.raises(MachinesSilent, match="web1 is unreachable"):
-            stand.runtime.ensure(stand.spec(), within())
+            stand.runtime.ensure(spec, within())
         with pytest.raises(MachinesSilent, match="web1 is unreachable"):
             stand.runtime.instances("shop")
     finally:
         lab.heal()
-    assert SystemClock().monotonic() - began < 30
+    assert SystemClock().monotonic() - began < 30 + 3 * least
 
 
 # -- containers of LXC

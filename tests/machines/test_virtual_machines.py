@@ -167,9 +167,9 @@ def test_a_machine_is_made_left_alone_and_taken_away(lab: Lab, stand: Stand) -> 
     assert machine.run("sh", "-c", "ps -o user= -C qemu-system-x86_64").stdout.strip() != "root"
 
     statuses: list[int] = []
-    slow = threading.Thread(target=lambda: statuses.append(get(made, "/slow?ms=3000", 60).status_code))
+    slow = threading.Thread(target=lambda: statuses.append(get(made, "/slow?ms=10000", 120).status_code))
     slow.start()
-    within().until(lambda: get(made, "/stats", 30).json()["inflight"] == 1, "the slow request")
+    within(60).until(lambda: get(made, "/stats", 30).json()["inflight"] == 1, "the slow request")
     stand.runtime.remove(made, 60, within(SECONDS))
     slow.join()
     assert statuses == [200]
