@@ -43,13 +43,13 @@ def silent(kind: str, **data: Any) -> None:
     """Take the place of the engine's `tell`."""
 
 
-def get(instance: Instance, path: str, timeout: float = 5.0) -> requests.Response:
+def get(instance: Instance, path: str, timeout: float = 30.0) -> requests.Response:
     return requests.get(f"http://{instance.address}{path}", timeout=timeout, headers={"Connection": "close"})
 
 
-def answers(instance: Instance, path: str = "/version") -> bool:
+def answers(instance: Instance, path: str = "/version", timeout: float = 5.0) -> bool:
     try:
-        return get(instance, path).ok
+        return get(instance, path, timeout).ok
     except requests.RequestException:
         return False
 

@@ -219,7 +219,7 @@ def test_a_rollout_of_another_process_is_followed(bench: AppBench, app: App) -> 
         seen = app.events(number)
         with bench.shop.start("promote"):
             ending = app.follow(number, told, seen[-1].id)
-        other.communicate(timeout=30)
+        other.communicate(timeout=120)
     assert (ending.outcome, ending.exit, ending.rollout) == ("done", Exit.DONE, number)
     assert other.returncode == 0
     ids = [event.id for event in (*seen, *told.events) if event.id]

@@ -302,7 +302,7 @@ def test_writers_take_turns(store: Store) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert [row["value"] for row in store.database.rows("select value from meta where key = 'sum'")] == ["40"]
 
 

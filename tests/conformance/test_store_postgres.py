@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -116,18 +115,20 @@ def test_a_database_that_is_down_is_said_and_used_again_when_it_is_back(
     assert keys(db) == ["a", "b"]
 
 
+class Counting(SystemClock):
+    """Counts how often somebody waits."""
+
+    slept = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        super().sleep(seconds)
+
+
 def test_a_database_that_was_waited_for_in_vain_is_not_waited_for_again(
     postgres: Server, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command ends soon after its database is gone, however often it asks on its way out."""
-
-    class Counting(SystemClock):
-        slept = 0
-
-        def sleep(self, seconds: float) -> None:
-            self.slept += 1
-            super().sleep(seconds)
-
     monkeypatch.setattr(module, "BACK_SECONDS", 1.0)
     clock = Counting()
     db = PostgresDatabase(address, clock)
@@ -147,7 +148,8 @@ def test_a_database_that_was_waited_for_in_vain_is_not_waited_for_again(
     db.close()
 
 
-def test_a_restart_is_waited_for(postgres: Server, db: PostgresDatabase) -> None:
+def test_a_restart_is_waited_for(postgres: Server, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACK_SECONDS", 120.0)  # what a start takes on a busy host
     postgres.stop("immediate")
     back = threading.Thread(target=postgres.start)
     back.start()
@@ -161,11 +163,18 @@ def test_a_restart_is_waited_for(postgres: Server, db: PostgresDatabase) -> None
 def test_who_is_stopped_in_a_transaction_blocks_nobody_for_long(
     address: str, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BEGIN", module.BEGIN.replace("timeout = '5s'", "timeout = '200ms'"))
+    patient = module.BEGIN
     other = PostgresDatabase(address, SystemClock())
+
+    def others_write() -> None:
+        """Wait until the server has ended the first one; nobody else is in a hurry."""
+        monkeypatch.setattr(module, "BEGIN", patient)
+        put(other, "b")
+
     try:
+        monkeypatch.setattr(module, "BEGIN", patient.replace("timeout = '5s'", "timeout = '2s'"))
         with pytest.raises(StoreFailed, match="was stopped for more than"):
-            put(db, "a", "c", between=lambda: put(other, "b"))  # that waits until the server has ended the first one
+            put(db, "a", "c", between=others_write)
         assert keys(other) == ["b"]
         put(db, "d")
     finally:
@@ -176,6 +185,7 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(
     address: str, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = PostgresDatabase(address, SystemClock())
+    monkeypatch.setattr(module, "BEGIN", module.BEGIN.replace("timeout = '5s'", "timeout = '60s'"))
     try:
         with db.transaction():
             monkeypatch.setattr(module, "BEGIN", module.BEGIN.replace("lock_timeout = '10s'", "lock_timeout = '100ms'"))
@@ -188,10 +198,12 @@ def test_a_writer_that_never_ends_is_not_waited_for_for_ever(
 
 
 def test_a_slow_database_is_said(db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = module.BEGIN.replace("statement_timeout = '10s'", "statement_timeout = '100ms'")
-    monkeypatch.setattr(module, "BEGIN", short)
+    def slow() -> None:
+        db.rows("select set_config('statement_timeout', '100ms', true)")
+        db.rows("select pg_sleep(20)")
+
     with pytest.raises(StoreFailed, match="did not finish a statement within 10 s") as told:
-        put(db, "a", between=lambda: db.rows("select pg_sleep(20)"))
+        put(db, "a", between=slow)
     assert told.value.hint
     assert keys(db) == [], "nothing of the change is recorded"
 
@@ -224,7 +236,7 @@ def test_a_full_disk_there_is_said_and_used_again_when_there_is_room(postgres: S
 def test_a_server_that_answers_nothing_is_given_up(
     postgres: Server, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployer.store.postgres.connection.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("deployer.store.postgres.connection.ANSWER_SECONDS", 2.0)
     with db.reading() as connection:
         backend = int(connection.execute("select pg_backend_pid()").fetchone()[0])
     os.kill(backend, signal.SIGSTOP)
@@ -241,7 +253,7 @@ def test_many_that_open_it_first_make_it_once(address: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(made) == 4
     assert made[0].rows("select version from schema_version")[0]["version"] == len(schema.MIGRATIONS)
     for database in made:
@@ -285,10 +297,10 @@ def test_a_standby_answers_and_takes_no_writes(postgres: Server, address: str, d
 
 def test_bad_addresses_say_what_is_wrong_and_show_no_password(postgres: Server, state: Path) -> None:
     wrong = f"postgresql://nobody:geheim@/postgres?host={postgres.folder}"
-    began = time.monotonic()
+    clock = Counting()
     with pytest.raises(StoreFailed, match='role "nobody" does not exist') as failed:
-        PostgresDatabase(wrong, SystemClock())
-    assert time.monotonic() - began < module.BACK_SECONDS, "that does not pass by itself"
+        PostgresDatabase(wrong, clock)
+    assert not clock.slept, "that does not pass by itself"
     assert "geheim" not in str(failed.value) + failed.value.message
     with pytest.raises(Refused, match="no schema"):
         PostgresDatabase(postgres.address("absent"), SystemClock())

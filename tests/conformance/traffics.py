@@ -42,7 +42,7 @@ class TrafficBench(ABC):
         )
         return Release(service, number, str(number), "app:1", "sha256:1", manifest, f"h{number}")
 
-    def within(self, seconds: float = 15.0) -> Deadline:
+    def within(self, seconds: float = 60.0) -> Deadline:
         """Give a deadline on the clock of this layer."""
         return Deadline.after(SystemClock(), seconds)
 
