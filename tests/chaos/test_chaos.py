@@ -19,7 +19,7 @@ from tests.tiers import draws
 pytestmark = pytest.mark.live
 
 KILLS = os.environ.get("CHAOS_KILLS") or str(draws(6, 4))
-SECONDS = 600
+SECONDS = 1800
 
 
 def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from tests import tiers
 from tests.crash.stage import SERVICE, Moment, Stage, Watcher, fresh, on_paper, restored
 from tests.memory import World
 
-SECONDS = 20.0
+SECONDS = 600.0  # until the process has ended, of which each moment is copied
 CHAT = "chat"
 ENDED = ("done", "reverted")
 MANIFEST: dict[str, Any] = {"notify": {"to": [{"name": CHAT, "apprise": "TOKEN"}]}}
