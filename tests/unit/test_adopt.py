@@ -683,7 +683,7 @@ def test_a_process_that_still_works_with_the_lost_store_stands_in_the_way(scene:
         assert holders(path) == (holder.pid,)
         with pytest.raises(Refused, match=f"process {holder.pid} still works with the store"):
             survey(scene)
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=60)
     assert holders(path) == ()
     assert adopt(scene).services[0].records.stable == 1
 
@@ -702,4 +702,4 @@ def test_a_store_that_was_moved_aside_is_a_former_one_too(tmp_path: Path) -> Non
         path.touch()
         assert holders(path) == (holder.pid,)
         assert os.getpid() not in holders(path)
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=60)

@@ -13,7 +13,7 @@ def test_the_work_goes_on_until_the_block_ends() -> None:
     looked = threading.Semaphore(0)
     with BackgroundThread("looks", every(0.001, looked.release)) as thread:
         for _ in range(3):
-            assert looked.acquire(timeout=10)
+            assert looked.acquire(timeout=60)
     assert thread.over.is_set()
     assert not [t for t in threading.enumerate() if t.name == "looks"]
 
@@ -33,7 +33,7 @@ def test_the_error_of_the_block_comes_first_and_names_that_of_the_work() -> None
 
     def block() -> None:
         with BackgroundThread("fails", work):
-            assert ended.wait(10)
+            assert ended.wait(60)
             raise KeyError("the block's own")
 
     with pytest.raises(KeyError) as raised:
@@ -72,7 +72,7 @@ def test_nobody_waits_longer_than_the_patience_for_work_that_does_not_end() -> N
     let_go = threading.Event()
 
     def work(_over: threading.Event) -> None:
-        let_go.wait(10)
+        let_go.wait(60)
 
     with BackgroundThread("stays", work, patience=0.01) as thread:
         pass

@@ -20,9 +20,9 @@ def keys(tmp_path: Path) -> dict[str, str]:
     """Make three identities; give the recipients by their names."""
     require("age")
     for name in ("ann", "ben"):
-        subprocess.run(["age-keygen", "-o", tmp_path / name], check=True, capture_output=True, timeout=20)
+        subprocess.run(["age-keygen", "-o", tmp_path / name], check=True, capture_output=True, timeout=120)
     ssh = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "eve", "-f", str(tmp_path / "eve")]
-    subprocess.run(ssh, check=True, timeout=20)
+    subprocess.run(ssh, check=True, timeout=120)
     made = {
         name: subprocess.run(["age-keygen", "-y", tmp_path / name], check=True, capture_output=True, text=True).stdout
         for name in ("ann", "ben")

@@ -98,7 +98,7 @@ def ask(engine: Listening, authority: Authority) -> None:
     except MachinesSilent as error:
         why = error.silent["web1"]
         with pytest.raises(OSError) as greeted:
-            greet(host.engine, certificates, 5)
+            greet(host.engine, certificates, 30)
         text = said(greeted.value, host.engine, certificates).text
         assert text == why or ("it refuses" in text and "it refuses" in why), "what it says of us may be lost"
         raise Unreachable(why) from error
@@ -141,7 +141,7 @@ def test_connections_are_used_again_and_the_environment_has_no_say(
     monkeypatch.setenv("HTTPS_PROXY", f"http://{HERE}:{free_port()}")
     with listening(authority, authority.made("web1", address=HERE), None) as engine:
         link = TlsEngine(engine.host(authority))
-        asked = Engine(link.connect, "web1", 5)
+        asked = Engine(link.connect, "web1", 30)
         for _ in range(5):
             asked.ping()
         link.close()

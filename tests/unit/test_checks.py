@@ -123,12 +123,14 @@ def instance(address: str = "127.0.0.1:1", **more: Any) -> Instance:
     return replace(base, **more)
 
 
-def probe(health: dict[str, Any], target: Instance, seconds: float = 5) -> str:
-    return checks().probe(manifest(health=health), target, Deadline.after(CLOCK, seconds))
+def probe(health: dict[str, Any], target: Instance, seconds: float = 30) -> str:
+    patient = {"timeout": 30, **health}  # where much else is done two seconds are short
+    return checks().probe(manifest(health=patient), target, Deadline.after(CLOCK, seconds))
 
 
-def smoke(tests: list[dict[str, Any]], base: str, headers: dict[str, str], seconds: float = 5) -> str:
-    return checks().smoke(manifest(smoke=tests), base, headers, Deadline.after(CLOCK, seconds))
+def smoke(tests: list[dict[str, Any]], base: str, headers: dict[str, str], seconds: float = 30) -> str:
+    patient = [{"timeout": 30, **test} for test in tests]
+    return checks().smoke(manifest(smoke=patient), base, headers, Deadline.after(CLOCK, seconds))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,8 @@ def test_tcp_probe_passes_whoever_waits_or_greets() -> None:
             assert probe({"tcp": True}, instance(address)) == ""
 
 
-def test_tcp_probe_is_not_fooled_by_a_proxy_that_accepts_for_nobody() -> None:
+def test_tcp_probe_is_not_fooled_by_a_proxy_that_accepts_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployer.transport.sockets._HANGS_UP_WITHIN", 20.0)  # on a busy host it takes its time
     with raw(lambda peer: None) as address:
         answer = probe({"tcp": True}, instance(address))
 

@@ -72,7 +72,7 @@ def tls_site(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
 def test_loopback_is_asked_by_the_name_of_the_service_whatever_its_certificate(tls_site: Any) -> None:
     port, names = tls_site
 
-    answer = get(f"https://127.0.0.1:{port}", "/", {"Host": "shop.example.com"}, 5)
+    answer = get(f"https://127.0.0.1:{port}", "/", {"Host": "shop.example.com"}, 30)
 
     assert (answer.status, answer.body) == (200, "shop.example.com")
     assert names == ["shop.example.com"]
@@ -85,7 +85,7 @@ def test_anything_but_loopback_must_show_a_certificate_that_holds(
     monkeypatch.setattr("deployer.transport.sockets._is_loopback", lambda host: False)
 
     with pytest.raises(NoAnswer, match="its certificate was not accepted: self-signed certificate"):
-        get(f"https://127.0.0.1:{port}", "/", {"Host": "shop.example.com"}, 5)
+        get(f"https://127.0.0.1:{port}", "/", {"Host": "shop.example.com"}, 30)
 
 
 def test_a_plain_port_is_named_as_such() -> None:
@@ -93,5 +93,5 @@ def test_a_plain_port_is_named_as_such() -> None:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         with pytest.raises(NoAnswer, match=r"TLS failed: WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|reset"):
-            get(f"https://127.0.0.1:{server.server_port}", "/", {}, 5)
+            get(f"https://127.0.0.1:{server.server_port}", "/", {}, 30)
         thread.join()

@@ -115,7 +115,7 @@ def test_compose_itself_takes_the_files(name: str, tmp_path: Path) -> None:
         pytest.skip("needs docker-compose")
     file = project(tmp_path, (FILES / f"{name}.yaml").read_text())
     command = ["docker-compose", "-f", str(file), "config", "--quiet"]
-    subprocess.run(command, env={"PATH": os.environ["PATH"]}, check=True, timeout=30)
+    subprocess.run(command, env={"PATH": os.environ["PATH"]}, check=True, timeout=120)
 
 
 # -- what is refused, with file and line

@@ -86,19 +86,19 @@ def secured(tmp_path: Path) -> Iterator[docker.DockerClient]:
         link = TlsEngine(
             Host("web1", "127.0.0.1", "ssh", "127.0.0.1", engine=address, engine_certs=str(authority.folder))
         )
-        with closing(link.connect(5, "1.44")) as client:
+        with closing(link.connect(30, "1.44")) as client:
             yield client
         link.close()
         server.shutdown()
 
 
 def test_output_that_comes_along_with_the_headers_is_not_lost(engine: docker.DockerClient) -> None:
-    deadline = Deadline.after(SystemClock(), 20)
+    deadline = Deadline.after(SystemClock(), 60)
     assert commands.run(engine, "c", ["bin/check"], deadline) == (3, "outerr")
 
 
 def test_output_comes_by_tls_too(secured: docker.DockerClient) -> None:
-    assert commands.run(secured, "c", ["bin/check"], Deadline.after(SystemClock(), 20)) == (3, "outerr")
+    assert commands.run(secured, "c", ["bin/check"], Deadline.after(SystemClock(), 60)) == (3, "outerr")
 
 
 @pytest.mark.parametrize("client", ["engine", "secured"])

@@ -25,7 +25,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "careless": "host=tcp://10.0.0.8:2376,skip-tls-verify=true",
     }.items():
         command = ["docker", "context", "create", name, "--docker", endpoint]
-        subprocess.run(command, env=made, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, env=made, check=True, capture_output=True, timeout=120)
     return made
 
 
@@ -90,7 +90,7 @@ def test_the_engine_of_this_host_may_be_named_by_a_context(
 def test_the_context_that_docker_uses_is_proposed_where_no_engine_is(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subprocess.run(["docker", "context", "use", "staging"], env=environ, check=True, capture_output=True, timeout=30)
+    subprocess.run(["docker", "context", "use", "staging"], env=environ, check=True, capture_output=True, timeout=120)
     assert json.loads((Path(environ["DOCKER_CONFIG"]) / "config.json").read_text())["currentContext"] == "staging"
     monkeypatch.setenv("DOCKER_CONFIG", environ["DOCKER_CONFIG"])
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")

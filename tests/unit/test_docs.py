@@ -171,7 +171,7 @@ def test_the_page_of_commands_does_not_depend_on_the_folder(tmp_path: Path) -> N
         env={"HOME": str(tmp_path), "COLUMNS": "40", "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     assert made.stdout == reference()

@@ -161,7 +161,7 @@ def test_a_source_that_never_answers_holds_nothing_up(state: Path, monkeypatch: 
     monkeypatch.setattr("tests.memory.MemoryMetrics", Stuck)
     scene = Scene(state)
     scene.deploy("1.0")
-    patience = within()
+    patience = within(50)
 
     ending = canary(scene, ERRORS)
 

@@ -48,7 +48,7 @@ class Origin:
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", self.folder, *arguments], check=True, capture_output=True, text=True, timeout=20
+            ["git", "-C", self.folder, *arguments], check=True, capture_output=True, text=True, timeout=120
         )
         return done.stdout.strip()
 
@@ -314,7 +314,7 @@ def test_an_address_that_git_would_take_for_something_else(url: str, branch: str
 
 def ssh_key(folder: Path, name: str) -> Path:
     key = folder / name
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=20)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True, timeout=120)
     return key
 
 
@@ -431,7 +431,7 @@ def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., Manif
 
     def gpg(*arguments: str) -> str:
         command = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", *arguments]
-        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=120).stdout
 
     gpg("--quick-generate-key", "ann@example.com", "ed25519", "sign")
     keys = tmp_path / "keys.asc"
@@ -442,9 +442,9 @@ def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., Manif
         ["git", "-C", origin.folder, "commit", "-q", "--allow-empty", "-Sann@example.com", "-m", "signed"],
         env=environ,
         check=True,
-        timeout=60,
+        timeout=120,
     )
-    subprocess.run(["gpgconf", "--kill", "all"], env=environ, check=True, timeout=20)
+    subprocess.run(["gpgconf", "--kill", "all"], env=environ, check=True, timeout=120)
     assert follow(keys=keys).word == "applied"
 
 
@@ -482,7 +482,7 @@ def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
         status = CommitStatus("", f"http://127.0.0.1:{server.server_port}/hook", {SECRET: "s3cret"}, SystemClock())
         assert status.tell(ManifestState("pinned", "no", "shop", "c0ffee"), tmp_path) == ""
         assert status.tell(ManifestState("pinned", "no", "shop", "c0ffee"), tmp_path) == "--webhook: HTTP 500"
-        thread.join(10)
+        thread.join(60)
     body, at, signature = heard[0]
     assert signature == "sha256=" + hmac.new(b"s3cret", f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     assert abs(int(at) - time.time()) < 60

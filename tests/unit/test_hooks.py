@@ -272,7 +272,7 @@ def test_what_the_page_sends_is_believed() -> None:
         thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         text = script.replace("127.0.0.1:8642", f"127.0.0.1:{server.server_port}")
-        subprocess.run(["sh", "-c", text], env={**os.environ, "SHOP_HOOK_SECRET": SECRET}, check=True, timeout=20)
+        subprocess.run(["sh", "-c", text], env={**os.environ, "SHOP_HOOK_SECRET": SECRET}, check=True, timeout=120)
         thread.join(20)
     ((path, headers, body),) = sent
     assert path == f"{V1}/hooks/shop"

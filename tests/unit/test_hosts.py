@@ -300,7 +300,7 @@ def test_a_worker_that_cannot_start_is_a_driver_failure(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "executable", str(broken))
 
     with pytest.raises(DriverFailed, match=r"ended unexpectedly \(exit code 9\)") as failed:
-        list(reports({"big": "x" * 1_000_000}, "m", tmp_path / "log", Deadline.after(SystemClock(), 10)))
+        list(reports({"big": "x" * 1_000_000}, "m", tmp_path / "log", Deadline.after(SystemClock(), 60)))
 
     assert failed.value.log == ("no module named deployer",)
 
@@ -317,5 +317,5 @@ def test_processes_are_found_and_ended_by_their_mark_in_whatever_session() -> No
 
         assert end_marked(mark) == ()
 
-        assert shell.wait(10) == -signal.SIGKILL
+        assert shell.wait(60) == -signal.SIGKILL
     assert list(marked(mark)) == []

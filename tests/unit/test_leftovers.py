@@ -21,7 +21,7 @@ def env(state: Path) -> dict[str, str]:
 def after(state: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     (state / "before.json").write_text("{}")
     command = [sys.executable, str(SCRIPT), "after", str(state / "before.json")]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
 def test_a_process_of_the_run_is_found_and_ended(state: Path, env: dict[str, str]) -> None:

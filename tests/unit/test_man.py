@@ -51,7 +51,7 @@ def test_man_shows_what_help_says(folder: Path) -> None:
 
 
 def shown(file: Path) -> str:
-    done = subprocess.run(["mandoc", "-T", "ascii", str(file)], capture_output=True, timeout=30, check=True)
+    done = subprocess.run(["mandoc", "-T", "ascii", str(file)], capture_output=True, timeout=120, check=True)
     return re.sub(".\b", "", done.stdout.decode())  # bold is struck twice
 
 

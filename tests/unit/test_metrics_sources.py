@@ -130,11 +130,11 @@ def source() -> Iterator[Source]:
     thread.start()
     yield made
     server.shutdown()
-    thread.join(5)
+    thread.join(60)
     server.server_close()
 
 
-def read(folder: Path, side: MetricSide = CANDIDATE, seconds: float = 5.0, **more: Any) -> float | None:
+def read(folder: Path, side: MetricSide = CANDIDATE, seconds: float = 30.0, **more: Any) -> float | None:
     metric = Metric.model_validate({"name": "errors", "max": 1, **more})
     return SourceMetrics(folder, MemoryRuntime(World())).read(
         metric, side, SECRETS, Deadline.after(SystemClock(), seconds)

@@ -31,6 +31,7 @@ from deployer.store.rollouts import Rollouts
 from tests.documents import REPOSITORY, blocks
 from tests.memory import Crash
 from tests.notified import BOT, CHAT, KEY, NOTIFY, URL, VALUES, Told
+from tests.waiting import within
 
 SECONDS = 10.0
 
@@ -253,6 +254,8 @@ def test_a_recipient_that_hangs_keeps_nobody_waiting_but_the_end_and_that_not_lo
     scene.notifier.before = before
     ending = scene.begin("1.0")
     assert ending.outcome == "done"
+    told = ["started", "done"]
+    within().until(lambda: [notice.kind for notice in scene.notifier.to(CHAT)] == told, "the other one is told")
     began = time.monotonic()
     heard = scene.heard()
     took = time.monotonic() - began
@@ -260,7 +263,7 @@ def test_a_recipient_that_hangs_keeps_nobody_waiting_but_the_end_and_that_not_lo
     free.set()
 
     assert took > 0.25
-    assert heard == ["started", "done"]
+    assert heard == told
     failed = scene.told("notify.failed")
     assert [(f["to"], f["about"]) for f in failed] == [(BOT, "started"), (BOT, "done")]
     assert "too long" in failed[0]["text"]

@@ -36,7 +36,7 @@ def test_the_environment_can_be_sourced(tmp_path: Path) -> None:
     file = tmp_path / "outputs.env"
     file.write_text(environment(values(Result("shop", "done", 0, "", version="$(false) `x` 'y'", share=2550))))
     shown = '. "$1" && printf "%s|%s|%s" "$DEPLOYER_VERSION" "$DEPLOYER_SHARE" "$DEPLOYER_REPORT"'
-    done = subprocess.run(["sh", "-euc", shown, "sh", file], capture_output=True, text=True, check=True, timeout=10)
+    done = subprocess.run(["sh", "-euc", shown, "sh", file], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "$(false) `x` 'y'|25.5|"
 
 

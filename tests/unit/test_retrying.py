@@ -96,5 +96,5 @@ def test_tenacity_is_imported_when_something_failed() -> None:
         "import sys; from deployer.core.clock import Deadline, SystemClock; from deployer.core.retrying import retry;"
         "assert retry(lambda: 7, Deadline.after(SystemClock(), 1.0), Exception) == 7; print('tenacity' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "False\n"

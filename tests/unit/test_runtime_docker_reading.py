@@ -55,7 +55,7 @@ def test_containers_are_read_and_one_that_is_removed_meanwhile_is_left_out(tmp_p
             say(handler, b'{"message": "No such container"}', 404)
 
     with engine(tmp_path, answer) as address:
-        found = reading.containers("containers of shop", address, ["a=b"], 5)
+        found = reading.containers("containers of shop", address, ["a=b"], 30)
     assert found == [{"Id": "one", "Name": "/shop-r1-1"}]
 
 
@@ -64,7 +64,7 @@ def test_the_words_of_the_engine_are_kept(tmp_path: Path) -> None:
         engine(tmp_path, lambda handler: say(handler, b'{"message": "disk is full"}', 500)) as address,
         pytest.raises(DriverFailed, match="containers of shop: disk is full"),
     ):
-        reading.containers("containers of shop", address, [], 5)
+        reading.containers("containers of shop", address, [], 30)
 
 
 def test_what_is_no_engine_is_called_so(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_what_is_no_engine_is_called_so(tmp_path: Path) -> None:
         engine(tmp_path, lambda handler: say(handler, b"<html>")) as address,
         pytest.raises(DriverFailed, match="is not a Docker engine"),
     ):
-        reading.containers("containers of shop", address, [], 5)
+        reading.containers("containers of shop", address, [], 30)
 
 
 def test_an_answer_that_drips_ends_with_the_time(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_answer_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.M
         engine(tmp_path, lambda handler: say(handler, b" " * (2 << 20))) as address,
         pytest.raises(DriverFailed, match="is not believed: its response has more than 1 MiB"),
     ):
-        reading.containers("containers of shop", address, [], 5)
+        reading.containers("containers of shop", address, [], 30)
 
 
 def test_nobody_at_the_socket_is_named(tmp_path: Path) -> None:

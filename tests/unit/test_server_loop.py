@@ -21,7 +21,7 @@ class Looking(Loop):
 
     def __init__(self, *todo: Callable[[], None], lines: bool = False, every: float = 0.001) -> None:
         super().__init__(ServerLog(lines=lines), "shop", FAILED, every, SECONDS, wait=self._pass)
-        self._todo = list(todo)
+        self._todo, self._last = list(todo), 0
         self.pauses: list[float] = []
         self.through = threading.Event()
 
@@ -31,7 +31,9 @@ class Looking(Loop):
 
     def look(self) -> None:
         if len(self._todo) == 1:
-            self.through.set()
+            self._last += 1
+            if self._last == 2:  # it has paused after the first one
+                self.through.set()
         (self._todo.pop(0) if len(self._todo) > 1 else self._todo[0])()
 
     def run(self) -> None:

@@ -37,12 +37,12 @@ def test_who_says_nothing_after_the_other_has_left_is_cut() -> None:
 
 def test_who_goes_on_after_the_other_has_said_all_is_heard_to_the_end() -> None:
     async def play() -> None:
-        client, instance, task = await between(1.0)
+        client, instance, task = await between(3.0)
         client[1].write_eof()
         got = asyncio.create_task(client[0].read())
         for at in range(0, len(BODY), 50_000):
             instance[1].write(BODY[at : at + 50_000])
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.6)
         instance[1].close()
         async with asyncio.timeout(20):
             assert await got == BODY
@@ -54,14 +54,14 @@ def test_who_goes_on_after_the_other_has_said_all_is_heard_to_the_end() -> None:
 
 def test_a_slow_reader_gets_all_that_is_left_when_the_instance_has_ended() -> None:
     async def play() -> None:
-        client, instance, task = await between(1.0)
+        client, instance, task = await between(3.0)
         instance[1].write(BODY)
         instance[1].close()
         got = b""
         async with asyncio.timeout(20):
             while data := await client[0].read(30_000):
                 got += data
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.35)
             client[1].close()
             await task
         assert got == BODY

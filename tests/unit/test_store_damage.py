@@ -155,7 +155,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def killed(used: Path) -> Path:
     """A state folder whose last user was killed: what it wrote last is in the log only."""
-    done = subprocess.run([sys.executable, "-c", DIE, str(used)], timeout=30)
+    done = subprocess.run([sys.executable, "-c", DIE, str(used)], timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert (used / "deployer.db-wal").stat().st_size > 0
     return used

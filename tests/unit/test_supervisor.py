@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def sleeper(tmp_path: Path, **changes: object) -> ProcessSpec:
-    spec = ProcessSpec(("sleep", "600"), str(tmp_path), str(tmp_path / "log"), ENV, grace=2.0)
+    spec = ProcessSpec(("sleep", "600"), str(tmp_path), str(tmp_path / "log"), ENV, grace=15.0)
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
@@ -49,15 +49,21 @@ def seen(folder: Path) -> ProcessStatus:
 
 
 def wait_for(folder: Path, state: str, restarts: int = 0) -> ProcessStatus:
-    within().until(lambda: seen(folder).state == state and seen(folder).restarts >= restarts, f"state {state}")
-    return seen(folder)
+    found: list[ProcessStatus] = []  # a moment later it may be another
+
+    def is_so() -> bool:
+        found.append(seen(folder))
+        return found[-1].state == state and found[-1].restarts >= restarts
+
+    within().until(is_so, f"state {state}")
+    return found[-1]
 
 
 def test_a_program_outlives_the_command_that_started_it(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from deployer.supervisor import *; from deployer.core.clock import *;"
         "spec = ProcessSpec(('sleep', '600'), '/', sys.argv[2], {'PATH': '/bin:/usr/bin'});"
-        "ensure_running(pathlib.Path(sys.argv[1]), spec, Deadline.after(SystemClock(), 10))"
+        "ensure_running(pathlib.Path(sys.argv[1]), spec, Deadline.after(SystemClock(), 60))"
     )
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code, str(folder), str(tmp_path / "log")], os.environ)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -100,7 +106,7 @@ def test_a_killed_program_is_started_again_at_once(folder: Path, tmp_path: Path)
     second = wait_for(folder, "running", restarts=1)
     assert second.pid != first.pid
     assert second.exit_code == -signal.SIGKILL
-    assert second.started_at - first.started_at < 2
+    assert second.started_at - first.started_at < 20  # its pauses: test_supervisor_parts.py
 
 
 def test_a_crash_loop_is_visible_and_slows_down(folder: Path, tmp_path: Path) -> None:
@@ -109,7 +115,8 @@ def test_a_crash_loop_is_visible_and_slows_down(folder: Path, tmp_path: Path) ->
     assert status.exit_code == 7
     assert status.supervisor_pid
     # 0 + 0.1 + 0.2 s lie between the first four starts: far from a busy loop
-    assert (tmp_path / "log").read_text().count("tried") <= status.restarts + 2
+    tried = (tmp_path / "log").read_text().count("tried")
+    assert tried <= seen(folder).restarts + 2
 
 
 def test_a_killed_supervisor_leaves_its_program_to_the_next_one(folder: Path, tmp_path: Path) -> None:

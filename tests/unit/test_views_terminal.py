@@ -31,7 +31,7 @@ class Terminal:
             env={**base, "TERM": "xterm-256color", "PYTHONUTF8": "1", **env},
             dimensions=(40, columns),
             encoding="utf-8",
-            timeout=20,
+            timeout=120,
         )
         self.before = termios.tcgetattr(self.child.child_fd)
 
@@ -110,7 +110,7 @@ def test_a_terminal_that_cannot_be_painted_on_gets_plain_lines(opened: Any, env:
 
 def test_without_a_terminal_events_are_json_on_stdout_and_stderr_is_empty() -> None:
     command = [sys.executable, "-m", "tests.unit.views_player", "canary", "json", "400"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
     assert done.stdout.count('"event"') == len(done.stdout.splitlines()) - 1
 
@@ -118,7 +118,7 @@ def test_without_a_terminal_events_are_json_on_stdout_and_stderr_is_empty() -> N
 def test_a_reader_that_leaves_does_not_end_the_rollout() -> None:
     command = f"{sys.executable} -m tests.unit.views_player canary json 100; echo exit $? >&2"
     done = subprocess.run(
-        ["bash", "-c", f"({command}) | head -1"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+        ["bash", "-c", f"({command}) | head -1"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == "exit 0\n"
