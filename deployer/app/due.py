@@ -10,11 +10,11 @@ from deployer.drivers.ports import Drivers
 from deployer.model import Colour, LostProxy, Observed, Release, Server
 from deployer.planning.adjustment import Kept, adjustment, may_come_back, staying_away
 from deployer.planning.orders import ADMIT, KEEP
-from deployer.planning.plan import Plan
 from deployer.store import ServiceRecord
 
 if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
+    from deployer.planning.plan import Plan
 
 
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
-from deployer.planning.guest_steps import Evict
 from deployer.planning.orders import ADMIT, EVICT
 from deployer.store import DEPLOYER
 
@@ -44,6 +43,8 @@ def eviction(store: Store, service: str) -> Eviction | None:
     last = store.rollouts.newest_done(service, (EVICT, ADMIT))
     if last is None or last.strategy != EVICT:
         return None
+    from deployer.planning.guest_steps import Evict  # which guests alone have
+
     until = max((step.until for step in last.plan.forward if isinstance(step, Evict)), default=0.0)
     return Eviction(last.service, last.started_at, last.started_by, last.message, until)
 

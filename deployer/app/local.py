@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from deployer.app.local_guests import LocalGuests
-from deployer.app.local_sets import LocalSets
 from deployer.core import later
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
@@ -19,7 +17,7 @@ from deployer.manifest.target import Target
 from deployer.planning.orders import Order, RolloutResult, StopRequest
 
 if TYPE_CHECKING:
-    from deployer.app import queries, status
+    from deployer.app import local_guests, local_sets, queries, status
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
     from deployer.views.cost_data import CostView
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
     from deployer.views.progress import ProposedView
     from deployer.views.report.data import ReportView
 else:
-    queries = later.module("deployer.app.queries")
-    status = later.module("deployer.app.status")
+    _NAMES = ("local_guests", "local_sets", "queries", "status")
+    local_guests, local_sets, queries, status = (later.module(f"deployer.app.{name}") for name in _NAMES)
 
 Opener = Callable[[Sink, StopRequest], AbstractContextManager["AppContext"]]
 
@@ -60,8 +58,8 @@ class LocalApp:
 
     def __init__(self, opener: Opener, target: Target | None = None, environ: Mapping[str, str] = os.environ) -> None:
         self._opener, self._target, self._environ = opener, target or Target(), environ
-        self.sets = LocalSets(self._target, environ, lambda: self.context, opener)
-        self.guests = LocalGuests(opener)
+        self.sets = later.made(lambda: local_sets.LocalSets(self._target, environ, lambda: self.context, opener))
+        self.guests = later.made(lambda: local_guests.LocalGuests(opener))
         self._opened = ExitStack()
         self._quiet: AppContext | None = None
 

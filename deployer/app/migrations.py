@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
-from deployer.planning.migration_steps import Migrate
 from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout, Store
 
 if TYPE_CHECKING:
     from deployer.model import Observed, Release
     from deployer.store import ServiceRecord
-    from deployer.views.status_data import MigrationView
+    from deployer.views.status_parts import MigrationView
 
 
 def backup_of(store: Store, rollout: Rollout) -> str:
     """Return the id of the backup that a rollout made; "" for none."""
+    from deployer.planning.migration_steps import Migrate  # which few plans have
+
     if not any(isinstance(step, Migrate) and step.when == "backup" for step in rollout.plan.forward):
         return ""
     return store.journal.backup(rollout.number)
@@ -43,7 +44,7 @@ def migration(store: Store, release: Release, observed: Observed | None) -> Migr
     if not section and not record.contracted:
         return None
     past = store.rollouts.of_release(release.service, release.number, CONTRACT)
-    from deployer.views.status_data import MigrationView
+    from deployer.views.status_parts import MigrationView
 
     state, text = _contract(release, observed, record, past) if section.get("contract") else ("none", "")
     return MigrationView(

@@ -28,7 +28,7 @@ def not_before(newest_first: Sequence[Rollout]) -> float:
         if follows and rollout.started_by == DEPLOYER and rollout.outcome == "done":
             continue
         own = rollout.strategy == KEEP or rollout.started_by == DEPLOYER
-        if not own or not rollout.plan.adjusts:
+        if not own or not rollout.adjusts:
             count, ended, pause = 0, 0.0, 0.0
             continue
         calm = bool(ended) and rollout.started_at - ended > pause + CALM_SECONDS

@@ -10,7 +10,6 @@ from deployer.app.migrations import backup_of
 from deployer.core import later
 from deployer.core.errors import NothingInProgress, Refused
 from deployer.model import Phase, Release
-from deployer.views.status_data import RolloutRow
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from deployer.planning.steps import Step
     from deployer.store import Chain, JournalEntry, Rollout
     from deployer.views import data
+    from deployer.views.status_parts import RolloutRow
 else:
     data = later.module("deployer.views.data")
 
@@ -61,6 +61,8 @@ def release_version(house: AppContext, service: str, number: int) -> str:
 
 def rollout_row(house: AppContext, rollout: Rollout) -> RolloutRow:
     """Return a rollout as lists show it."""
+    from deployer.views.status_parts import RolloutRow
+
     return RolloutRow(
         number=rollout.number,
         strategy=rollout.strategy,

@@ -13,20 +13,13 @@ from deployer.app.queries import drivers_of, release_version, rollout_row
 from deployer.core.clock import stamp
 from deployer.core.errors import DeployError
 from deployer.model import PLACES, Environment, Instance, Live, Load, Observed, Place, Release, Server
-from deployer.views.status_data import (
-    ApprovalView,
-    EnvironmentView,
-    InstanceView,
-    JobView,
-    LockView,
-    SafetyView,
-    StatusView,
-)
+from deployer.views.status_data import EnvironmentView, InstanceView, StatusView
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext, Gate
     from deployer.drivers.ports import Drivers
     from deployer.store import Rollout, ServiceRecord
+    from deployer.views.status_parts import ApprovalView, JobView, LockView, SafetyView
 
 
 def status_of(house: AppContext, service: str) -> StatusView:
@@ -158,6 +151,7 @@ def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rol
     if live is None or rollout is None or not live.share:
         return None
     from deployer.evidence.shared_recording import shielded
+    from deployer.views.status_parts import SafetyView
 
     manifest = house.store.releases.get(rollout.service, rollout.release).manifest
     spent = drivers.traffic.spent(rollout.service) if live.budget else 0
@@ -248,6 +242,8 @@ def _lock(house: AppContext, service: str, rollout: Rollout | None) -> LockView 
     lock = house.store.locks.read(service)
     if lock is None:
         return None
+    from deployer.views.status_parts import LockView
+
     version = release_version(house, service, rollout.release) if rollout else ""
     return LockView(
         lock.owner, lock.since, rollout.number if rollout else 0, version, f"{lock.host} (pid {lock.pid})", lock.purpose
@@ -261,6 +257,8 @@ def _gate(house: AppContext, rollout: Rollout) -> Gate | None:
 
 
 def _approval(gate: Gate) -> ApprovalView:
+    from deployer.views.status_parts import ApprovalView
+
     step = gate.step
     return ApprovalView(
         whose=step.whose(),

@@ -15,7 +15,7 @@ from deployer.cli.values import WholeNumber, duration
 from deployer.core.errors import Exit
 from deployer.core.limits import MOST_REPLICAS
 from deployer.planning.orders import Order
-from deployer.views.status_data import ScaleView
+from deployer.views.data import ScaleView
 
 START, LONGEST_START = "3s", 3600.0
 

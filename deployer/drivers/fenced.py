@@ -6,16 +6,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from deployer.core.clock import Deadline
 from deployer.core.errors import LockLost
-from deployer.drivers.jobs import JobRuntime
-from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
-from deployer.drivers.ports.guests import Guests
-from deployer.drivers.ports.pausing import Pauser
-from deployer.drivers.ports.sleeping import Sleeper
-from deployer.model import Live
+
+if TYPE_CHECKING:
+    from deployer.core.clock import Deadline
+    from deployer.drivers.jobs import JobRuntime
+    from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
+    from deployer.drivers.ports.guests import Guests
+    from deployer.drivers.ports.pausing import Pauser
+    from deployer.drivers.ports.sleeping import Sleeper
+    from deployer.model import Live
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -104,13 +106,13 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
     guests, pauser = drivers.guests, drivers.pauser
     return replace(
         drivers,
-        runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
-        traffic=cast(Traffic, _FencedTraffic(drivers.traffic, CHANGES["traffic"], owner)),
-        upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], owner)),
-        jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], owner)),
-        certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], owner)),
-        guests=guests and cast(Guests, _Fenced(guests, CHANGES["guests"], owner)),
-        sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], owner)),
-        pauser=pauser and cast(Pauser, _Fenced(pauser, CHANGES["pauser"], owner)),
-        playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
+        runtime=cast("RuntimeCare", _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
+        traffic=cast("Traffic", _FencedTraffic(drivers.traffic, CHANGES["traffic"], owner)),
+        upkeep=cast("TrafficUpkeep", _Fenced(drivers.upkeep, CHANGES["upkeep"], owner)),
+        jobs=cast("JobRuntime", _Fenced(drivers.jobs, CHANGES["jobs"], owner)),
+        certificates=shown and cast("ShownCertificates", _Fenced(shown, CHANGES["certificates"], owner)),
+        guests=guests and cast("Guests", _Fenced(guests, CHANGES["guests"], owner)),
+        sleeper=sleeper and cast("Sleeper", _Fenced(sleeper, CHANGES["sleeper"], owner)),
+        pauser=pauser and cast("Pauser", _Fenced(pauser, CHANGES["pauser"], owner)),
+        playbooks=cast("Playbooks", _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
     )

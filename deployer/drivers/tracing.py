@@ -6,14 +6,12 @@ nothing else. Ids follow from installation and rollout, so that all processes th
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deployer.core import extras
+from deployer.core.digest import sha256
 from deployer.core.events import Event, Sink
 from deployer.core.secret import hide
 
@@ -90,6 +88,8 @@ class Traces:
             return ""
         missing = [name for name in _NEEDED if not _found(name)]
         if missing:
+            from deployer.core import extras
+
             return f"{', '.join(missing)} is not installed: {extras.how_to_add('otel')}"
         import logging
 
@@ -131,7 +131,7 @@ class Traces:
 
     def ids(self, rollout: int) -> tuple[int, int]:
         """Give the ids of a rollout's trace and of its first span."""
-        made = hashlib.sha256(f"{self._installation()} {rollout}".encode()).digest()
+        made = bytes.fromhex(sha256(f"{self._installation()} {rollout}".encode()))
         return int.from_bytes(made[:16]), int.from_bytes(made[16:24])
 
     def tracer(self) -> Tracer | None:
@@ -149,6 +149,8 @@ class Traces:
 
 def _found(name: str) -> bool:
     try:
+        import importlib.util
+
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # of what it is in
         return False

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from deployer.core.errors import DeployError, Detached, Exit, LockLost, NeedsPerson, StepFailed, StoreFailed
-from deployer.engine import downtime, set_ending
+from deployer.engine import downtime
 from deployer.engine.controls import Hold
-from deployer.engine.hooks import play_all
 from deployer.engine.run import Drive
 from deployer.model import other
 from deployer.planning.orders import RolloutResult
@@ -130,6 +129,8 @@ def _told(run: Drive, result: RolloutResult, *, last: bool) -> RolloutResult:
 
 def _tell_set(run: Drive) -> None:
     if run.group is not None:
+        from deployer.engine import set_ending
+
         run.tell("set.ended", **set_ending.told(run.store, run.group))
 
 
@@ -141,6 +142,8 @@ def _hooks(run: Drive, outcome: str) -> None:
     wanted = getattr(hooks, when) + (hooks.on_failure if outcome in ("reverted", "needs-attention") else ())
     if not wanted:
         return
+    from deployer.engine.hooks import play_all  # which few manifests have
+
     extra: dict[str, Any] = {"deployer_when": when, "deployer_rollout": str(run.rollout.number)}
     try:
         environment = run.environment(run.colour, run.rollout.release)

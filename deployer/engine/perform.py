@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deployer.core import later
 from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import DeadlinePassed, Exit, MachinesSilent, StepFailed
 from deployer.core.retrying import retry
-from deployer.engine import gates, hooks, migration, resting
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
@@ -43,6 +43,13 @@ from deployer.planning.steps import (
 )
 from deployer.store import JournalEntry
 from deployer.transport.fanout import on_all
+
+if TYPE_CHECKING:
+    from deployer.engine import gates, hooks, migration, resting
+else:  # for steps that a rollback to what still runs does not have
+    gates, hooks, migration, resting = (
+        later.module(f"deployer.engine.{name}") for name in ("gates", "hooks", "migration", "resting")
+    )
 
 MOVED_SECONDS = 5.0  # for the proxy to find instances up where they are, before it is looked where they are now
 SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed

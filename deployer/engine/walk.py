@@ -14,12 +14,11 @@ from deployer.engine.controls import Hold
 from deployer.engine.lease_renewer import LeaseRenewer
 from deployer.engine.perform import Doing, perform
 from deployer.engine.run import Drive
-from deployer.engine.set_promotion import stand_again
 from deployer.model import Phase
 from deployer.planning.orders import RolloutResult
 from deployer.planning.steps import Approve, Handover, Observe, Promote, Share, Step, Watch
 from deployer.store import AuditEntry
-from deployer.store.sets import GoesForward
+from deployer.store.set_turn import GoesForward
 
 
 def drive(run: Drive, *, pulse: bool = True) -> RolloutResult:
@@ -198,6 +197,8 @@ def _carry_out(run: Drive, phase: Phase, n: int, step: Step) -> None:
         until=entry.until or run.clock.now() + step.deadline,
     )
     if isinstance(step, Promote) and run.bound:
+        from deployer.engine.set_promotion import stand_again
+
         stand_again(run, n, entry)
     detail = perform(run, step, Doing(n, entry, Deadline.after(run.clock, step.deadline)))
     if phase == "forward" and n == run.rollout.plan.commit:

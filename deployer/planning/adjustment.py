@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
 from deployer.model import COLOURS, Colour, Environment, Observed, Release, Server, spread
-from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.orders import EVICT, KEEP, SLEEP
-from deployer.planning.plan import Plan
-from deployer.planning.recipes import PROXY_SECONDS, SLACK_SECONDS, attach, put_to_sleep, remove, start_on
-from deployer.planning.steps import Step, named
+
+if TYPE_CHECKING:
+    from deployer.planning import guest_steps, recipes, steps
+    from deployer.planning import plan as plans
+    from deployer.planning.plan import Plan
+    from deployer.planning.steps import Step
+else:  # mostly there is nothing to do, and no step is made
+    guest_steps, plans, recipes, steps = (
+        later.module(f"deployer.planning.{name}") for name in ("guest_steps", "plan", "recipes", "steps")
+    )
 
 FREEZE_SECONDS = 30.0
 
@@ -67,7 +75,7 @@ def adjustment(
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
     why = tuple(text for part in parts for text in part.why)
-    return Plan.adjusting(release.service, occasion, release.number, way, back, why) if way else None
+    return plans.Plan.adjusting(release.service, occasion, release.number, way, back, why) if way else None
 
 
 def may_come_back(observed: Observed, release: Release, known: Mapping[str, Server]) -> bool:
@@ -89,9 +97,9 @@ def falling_asleep(observed: Observed, release: Release, why: str) -> Plan | Non
     there = observed.environment(colour)
     if colour in observed.asleep or there is None or len(there.instances) != 1 or not there.healthy():
         return None
-    back = (*start_on(release, colour, 1, 0), *attach(release, colour))
-    way = (put_to_sleep(release, colour),)
-    return Plan.adjusting(release.service, SLEEP, release.number, way, back, (why,))
+    back = (*recipes.start_on(release, colour, 1, 0), *recipes.attach(release, colour))
+    way = (recipes.put_to_sleep(release, colour),)
+    return plans.Plan.adjusting(release.service, SLEEP, release.number, way, back, (why,))
 
 
 def evicting(observed: Observed, release: Release, grace: float, until: float, why: str) -> Plan:
@@ -101,34 +109,38 @@ def evicting(observed: Observed, release: Release, grace: float, until: float, w
     """
     live = observed.live.stable if observed.live else "blue"
     if not (way := _leaving(observed, grace, until)):
-        deadline = grace + SLACK_SECONDS + PROXY_SECONDS
-        stays = Evict(release=release.number, colour=live, grace=grace, until=until, deadline=deadline)
-        return Plan.adjusting(release.service, EVICT, release.number, (stays,), (), (why,))
-    back = (*start_on(release, live, release.size(live), len(observed.silent)), *attach(release, live, partial=True))
-    return Plan.adjusting(release.service, EVICT, release.number, way, back, (why,))
+        deadline = grace + recipes.SLACK_SECONDS + recipes.PROXY_SECONDS
+        stays = guest_steps.Evict(release=release.number, colour=live, grace=grace, until=until, deadline=deadline)
+        return plans.Plan.adjusting(release.service, EVICT, release.number, (stays,), (), (why,))
+    started = recipes.start_on(release, live, release.size(live), len(observed.silent))
+    back = (*started, *recipes.attach(release, live, partial=True))
+    return plans.Plan.adjusting(release.service, EVICT, release.number, way, back, (why,))
 
 
 def staying_away(observed: Observed, release: Release) -> Plan | None:
     """Plan that what still stands of a guest goes that was evicted: its host was silent then. None for nothing."""
     way = _leaving(observed, release.manifest.stop.grace, 0.0)
     why = f"something of {release.name} runs, which was evicted"
-    return Plan.adjusting(release.service, KEEP, release.number, way, (), (why,)) if way else None
+    return plans.Plan.adjusting(release.service, KEEP, release.number, way, (), (why,)) if way else None
 
 
 def _leaving(observed: Observed, grace: float, until: float) -> tuple[Step, ...]:
     """Return the steps by which all that stands goes."""
     there = [(colour, e) for colour in COLOURS if (e := observed.environment(colour))]
-    frozen = (Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
-    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
-    gone = (Evict(release=e.release, colour=c, grace=grace, until=until, deadline=deadline) for c, e in there)
+    frozen = (guest_steps.Freeze(release=e.release, colour=colour, deadline=FREEZE_SECONDS) for colour, e in there)
+    deadline = grace + recipes.SLACK_SECONDS + recipes.PROXY_SECONDS
+    gone = (
+        guest_steps.Evict(release=e.release, colour=colour, grace=grace, until=until, deadline=deadline)
+        for colour, e in there
+    )
     return (*frozen, *gone)
 
 
 def admitting(plan: Plan, observed: Observed, grace: float) -> Plan:
     """Return a plan by which an evicted guest runs again; on the way back nothing of it does."""
     live = observed.live.stable if observed.live else "blue"
-    deadline = grace + SLACK_SECONDS + PROXY_SECONDS
-    return replace(plan, back=(Evict(release=plan.release, colour=live, grace=grace, deadline=deadline),))
+    deadline = grace + recipes.SLACK_SECONDS + recipes.PROXY_SECONDS
+    return replace(plan, back=(guest_steps.Evict(release=plan.release, colour=live, grace=grace, deadline=deadline),))
 
 
 @dataclass(frozen=True)
@@ -182,8 +194,8 @@ class _Found:
             return AdjustmentPart()
         partial = bool(self.silent)
         way = (
-            *start_on(self.release, self.colour, self.size, len(self.silent)),
-            *attach(self.release, self.colour, partial=partial),
+            *recipes.start_on(self.release, self.colour, self.size, len(self.silent)),
+            *recipes.attach(self.release, self.colour, partial=partial),
         )
         back = (self._only(self.highest),) if 0 < self.highest < self.size else ()
         return AdjustmentPart(way, back, (why,) if why else tuple(self._said()))
@@ -193,7 +205,7 @@ class _Found:
         if not (self.limits and self.highest and self.release.scale):
             return AdjustmentPart()
         gets = f"an instance of {self.release.name} gets {self.limits[0]} requests at once"
-        way = attach(self.release, self.colour, partial=bool(self.silent))
+        way = recipes.attach(self.release, self.colour, partial=bool(self.silent))
         return AdjustmentPart(way, (), (f"{gets}, {self.release.scale.each} are wanted",))
 
     def fewer(self) -> AdjustmentPart:
@@ -201,19 +213,19 @@ class _Found:
         surplus = range(self.highest - 1, self.size - 1, -1)
         if not surplus:
             return AdjustmentPart()
-        back = (self._only(self.highest), *attach(self.release, self.colour, partial=bool(self.silent)))
+        back = (self._only(self.highest), *recipes.attach(self.release, self.colour, partial=bool(self.silent)))
         are = "is" if self.size == 1 else "are"
         why = f"{self.release.name} has {self.highest} instances, {self.size} {are} wanted"
         return AdjustmentPart(tuple(self._only(left) for left in surplus), back, (why,))
 
     def _only(self, first: int) -> Step:
-        return remove(self.release.manifest, self.colour, self.release.number, keep=first)
+        return recipes.remove(self.release.manifest, self.colour, self.release.number, keep=first)
 
     def _said(self) -> Iterator[str]:
         lost = [f"{self.release.service}-r{self.release.number}-{n}" for n in self.missing if n <= self.highest]
         if lost:
             do = "does not run or gets" if len(lost) == 1 else "do not run or get"
-            yield f"{named(tuple(lost))} of {self.release.name} {do} no users"
+            yield f"{steps.named(tuple(lost))} of {self.release.name} {do} no users"
         if len(lost) < len(self.missing):
             here = f"{self.highest or 'no'} instance{'s' * (self.highest != 1)}"
             yield f"{self.release.name} has {here}, {self.size} {'is' if self.size == 1 else 'are'} wanted"
@@ -227,6 +239,6 @@ def over(observed: Observed, release: Release, kept: Kept | None, now: float) ->
     if there is None or there.release != kept.release:
         return AdjustmentPart()
     highest = max(i.index for i in there.instances)
-    way = remove(release.manifest, kept.colour, kept.release)
-    back = remove(release.manifest, kept.colour, kept.release, keep=highest)  # nothing is half gone
+    way = recipes.remove(release.manifest, kept.colour, kept.release)
+    back = recipes.remove(release.manifest, kept.colour, kept.release, keep=highest)  # nothing is half gone
     return AdjustmentPart((way,), (back,), (f"the time is over for which r{kept.release} was kept warm",))

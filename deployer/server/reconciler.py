@@ -96,7 +96,7 @@ def undriven(store: Store) -> Iterator[Rollout]:
     sets = set[int]()
     for service in store.services.all():
         rollout = store.rollouts.in_progress(service.name)
-        if rollout is None or rollout.plan.adjusts:
+        if rollout is None or rollout.adjusts:
             continue
         if not rollout.outcome and store.locks.read(service.name) is None:
             group = store.sets.of_rollout(rollout.number) if rollout.plan.meets else None

@@ -7,7 +7,6 @@ written again, which shows when a later hash is known elsewhere. `audit_chain` r
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core.clock import Clock
+from deployer.core.digest import sha256
 from deployer.core.limits import REASON
 from deployer.store import meta
 from deployer.store.actor import Actor
@@ -80,12 +80,12 @@ def seal(record: Mapping[str, Any]) -> str:
     """Give the hash of a record: of all its fields but `hash`, as JSON with sorted keys, no blanks and ASCII only."""
     content = {key: value for key, value in record.items() if key != "hash"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return sha256(text.encode("ascii"))
 
 
 def genesis(installation: str) -> str:
     """Give what the first record of an installation follows."""
-    return hashlib.sha256(f"audit log of {installation}".encode()).hexdigest()
+    return sha256(f"audit log of {installation}".encode())
 
 
 def installation(db: Connection) -> str:

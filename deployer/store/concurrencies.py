@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.core.clock import Clock
 from deployer.store.database import Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.records import Concurrency
+
+if TYPE_CHECKING:
+    from deployer.store.seldom import Concurrency
 
 LEARNED = "coalesce((select requests from concurrencies where concurrencies.service = releases.service), 0)"
 
@@ -20,7 +24,11 @@ class Concurrencies:
     def get(self, service: str) -> Concurrency | None:
         """Return what was learned of a service; None for nothing."""
         rows = self._database.rows("select * from concurrencies where service = ?", service)
-        return Concurrency(**dict(rows[0])) if rows else None
+        if not rows:
+            return None
+        from deployer.store.seldom import Concurrency
+
+        return Concurrency(**dict(rows[0]))
 
     def set(self, lock: Lock, requests: int, why: str) -> None:
         """Record how many requests at once an instance answers well, and why."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.core.clock import Clock
 from deployer.store.database import Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.records import Need
+
+if TYPE_CHECKING:
+    from deployer.store.seldom import Need
 
 NEEDED = "coalesce((select instances from needs where needs.service = releases.service), 0)"
 
@@ -20,7 +24,11 @@ class Needs:
     def get(self, service: str) -> Need | None:
         """Return what is needed; None where that was never seen."""
         rows = self._database.rows("select * from needs where service = ?", service)
-        return Need(**dict(rows[0])) if rows else None
+        if not rows:
+            return None
+        from deployer.store.seldom import Need
+
+        return Need(**dict(rows[0]))
 
     def set(self, lock: Lock, instances: int, why: str) -> None:
         """Record how many instances are needed on all machines together, and why."""

@@ -7,7 +7,6 @@ give two processes the lock of one service.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -15,12 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer.core import extras, files
+from deployer.core import files
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused, StoreDamaged, StoreFailed
 from deployer.store import damage, meta
 from deployer.store.address import checked, without_password
-from deployer.store.adoption import is_blank
 from deployer.store.store import Store
 
 if TYPE_CHECKING:
@@ -71,6 +69,10 @@ def works_with_another(folder: Path, environ: Mapping[str, str] = os.environ) ->
 
 def connected(address: str, clock: Clock) -> PostgresStore:
     """Connect to a database, and make its tables where it has none. Raise Refused or StoreFailed."""
+    import importlib.util
+
+    from deployer.core import extras
+
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise Refused(
@@ -94,6 +96,8 @@ def joined(store: Store, known: SharedStore | None, *, lost: bool = False) -> No
         )
     here = SharedStore(store.name, store.secret("installation"))
     if known is not None and known.installation != here.installation and not lost:
+        from deployer.store.adoption import is_blank  # with the plans that it rebuilds
+
         if is_blank(store):
             raise StoreDamaged(
                 f"the records of {store.folder} are not in {store.name} any more: it has none",

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core.errors import Exit, StoreDamaged
 from deployer.manifest.recorded import recorded
@@ -31,14 +32,14 @@ def person_of(who: str) -> str:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One attempt to move from a release to another, as it is recorded."""
+    """One attempt to move from a release to another, as it is recorded; `written` is its plan as JSON."""
 
     number: int
     service: str
     strategy: str
     origin: int
     release: int
-    plan: Plan
+    written: str
     phase: Phase
     outcome: Outcome | None
     exit: int
@@ -49,6 +50,23 @@ class Rollout:
     message: str
     ended_at: float | None
 
+    @cached_property
+    def plan(self) -> Plan:
+        """Its plan, read when it is asked for: of most that are listed it is not. Raise Refused (see `checked`)."""
+        from deployer.planning.plan import Plan
+
+        return Plan.from_json(self.written)
+
+    def checked(self) -> Self:
+        """Return it with its plan read. Raise Refused where another version wrote that, or where it is damaged."""
+        _ = self.plan
+        return self
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether it only adjusts what runs of the live release, which stays live: see `Plan.adjusts`."""
+        return self.origin == self.release
+
     @property
     def open(self) -> bool:
         """Tell whether it still waits for its end."""
@@ -58,23 +76,6 @@ class Rollout:
     def result(self) -> RolloutResult:
         """How it has ended or rests; "paused" for one that is being driven."""
         return RolloutResult(self.outcome or "paused", Exit(self.exit), self.text, self.number)
-
-
-@dataclass(frozen=True)
-class RolloutTimes:
-    """How a rollout went so far: its end, where it has one, the seconds up to it, and those that its steps worked.
-
-    The others were waited: in a watch, for a person, or between two processes.
-    """
-
-    number: int
-    service: str
-    strategy: str
-    outcome: str
-    exit: int
-    ended: bool
-    seconds: float
-    worked: float
 
 
 @dataclass(frozen=True)
@@ -91,33 +92,6 @@ class JournalEntry:
 
 
 @dataclass(frozen=True)
-class ControlRequest:
-    """What a person wants of a rollout: to abort, pause or promote it, or to `force` it past what is to be approved."""
-
-    id: int
-    kind: str
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Vote:
-    """What a person said at a gate that waits for approval; `role` is that of their token, "" without one."""
-
-    by: str
-    role: str
-    refused: bool
-    reason: str
-    at: float
-    event: int  # that tells it
-
-    @property
-    def person(self) -> str:
-        """Their name, without the machine."""
-        return person_of(self.by)
-
-
-@dataclass(frozen=True)
 class ServiceRecord:
     """What was promoted last, and what is kept warm; no release before the `contracted` one can come back."""
 
@@ -127,38 +101,6 @@ class ServiceRecord:
     warm_colour: str = ""
     warm_until: float = 0.0
     contracted: int = 0
-
-
-@dataclass(frozen=True)
-class Size:
-    """How many instances on each machine a person wants of a service; `until` is 0 where it does not expire."""
-
-    service: str
-    instances: int
-    until: float
-    by: str
-    reason: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Need:
-    """How many instances the load of a service needs on all machines together, since when, and why."""
-
-    service: str
-    instances: int
-    why: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Concurrency:
-    """How many requests at once an instance of a service is known to answer well, since when, and why."""
-
-    service: str
-    requests: int
-    why: str
-    at: float
 
 
 @dataclass(frozen=True)
@@ -204,11 +146,9 @@ def _manifest(what: str, record: dict[str, Any]) -> Manifest:
 
 
 def read_rollout(row: Row) -> Rollout:
-    """Make a rollout of a row of `rollouts`. Raises Refused for a plan of another version."""
-    from deployer.planning.plan import Plan
-
+    """Make a rollout of a row of `rollouts`; its plan is read when it is asked for (`Rollout.checked`)."""
     data = dict(row)
-    data["plan"] = Plan.from_json(data["plan"])
+    data["written"] = data.pop("plan")
     data["outcome"] = data["outcome"] or None
     data["folder"] = Path(data["folder"])
     return Rollout(**data)

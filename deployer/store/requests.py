@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.core.clock import Clock
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.records import PROMOTIONS, ControlRequest, Rollout
+from deployer.store.records import PROMOTIONS, Rollout
+
+if TYPE_CHECKING:
+    from deployer.store.seldom import ControlRequest
 
 
 class ControlRequests:
@@ -66,4 +71,6 @@ def take_request(db: Connection, clock: Clock, request: ControlRequest | None) -
 
 
 def _request(row: Row) -> ControlRequest:
+    from deployer.store.seldom import ControlRequest
+
     return ControlRequest(row["id"], row["kind"], row["by"], row["reason"])

@@ -22,13 +22,14 @@ from deployer.store.fence import check
 from deployer.store.journal import end_step
 from deployer.store.owed import owe
 from deployer.store.owner import Lock
-from deployer.store.records import ControlRequest, Rollout, RolloutTimes, read_rollout
+from deployer.store.records import Rollout, read_rollout
 from deployer.store.releases import set_status, what_is_brought
 from deployer.store.requests import take_request
-from deployer.store.sets import is_last, turn_back
+from deployer.store.set_turn import is_last, turn_back
 
 if TYPE_CHECKING:
     from deployer.planning.plan import Plan
+    from deployer.store.seldom import ControlRequest, RolloutTimes
 
 
 class Rollouts:
@@ -38,15 +39,15 @@ class Rollouts:
         self._database, self._clock, self._audit = database, clock, audit
 
     def get(self, number: int) -> Rollout:
-        """Return a rollout. Raise Refused when there is none of that number."""
+        """Return a rollout. Raise Refused when there is none of that number, and for a plan of another version."""
         if not (rows := self._database.rows("select * from rollouts where number = ?", number)):
             raise Refused(f"there is no rollout {number}", "`deploy history` lists them")
-        return read_rollout(rows[0])
+        return read_rollout(rows[0]).checked()
 
     def in_progress(self, service: str) -> Rollout | None:
-        """Return the rollout in progress of a service."""
+        """Return the rollout in progress of a service. Raise Refused for a plan of another version."""
         rows = self._database.rows("select * from rollouts where service = ? and ended_at is null", service)
-        return read_rollout(rows[0]) if rows else None
+        return read_rollout(rows[0]).checked() if rows else None
 
     def of(self, service: str, limit: int = 50, *, adjustments: bool = False) -> tuple[Rollout, ...]:
         """Return the rollouts of a service, the newest first; `adjustments`: also those between them."""
@@ -84,6 +85,8 @@ class Rollouts:
             f" ) else 0.0 end as worked from rollouts where number > ?{among} order by number"
         )
         rows = self._database.rows(query, after, *besides)
+        from deployer.store.seldom import RolloutTimes
+
         return tuple(RolloutTimes(**{**dict(row), "ended": bool(row["ended"])}) for row in rows)
 
     # -- the beginning

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.core.clock import Clock
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.records import Size
+
+if TYPE_CHECKING:
+    from deployer.store.seldom import Size
 
 SCALED = (
     "coalesce((select instances from sizes where sizes.service = releases.service and (until = 0 or until > ?)), 0)"
@@ -23,8 +27,12 @@ class Sizes:
     def get(self, service: str) -> Size | None:
         """Return the size that a person wants now; None where nobody asked for one, or its time is over."""
         rows = self._database.rows("select * from sizes where service = ?", service)
-        found = Size(**dict(rows[0])) if rows else None
-        return found if found and (not found.until or found.until > self._clock.now()) else None
+        if not rows:
+            return None
+        from deployer.store.seldom import Size
+
+        found = Size(**dict(rows[0]))
+        return found if not found.until or found.until > self._clock.now() else None
 
     def set(self, lock: Lock, instances: int, until: float, reason: str) -> None:
         """Record how many instances on each machine are wanted, and until when; 0 is for ever."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from deployer.core import later
 from deployer.core.clock import Clock
 from deployer.store import damage, meta
 from deployer.store.actor import Actor
-from deployer.store.approvals import Approvals
 from deployer.store.audit import Audit
-from deployer.store.audit_chain import AuditLog
 from deployer.store.claims import Claims, KernelClaims
 from deployer.store.concurrencies import Concurrencies
 from deployer.store.database import Database
 from deployer.store.events import Events
-from deployer.store.homes import Homes
-from deployer.store.jobs import Jobs
 from deployer.store.journal import Journal
-from deployer.store.loads import Loads
 from deployer.store.locks import Locks, whoami
 from deployer.store.needs import Needs
 from deployer.store.owed import Owed
@@ -28,11 +25,16 @@ from deployer.store.releases import Releases
 from deployer.store.requests import ControlRequests
 from deployer.store.rollouts import Rollouts
 from deployer.store.services import Services
-from deployer.store.sets import Sets
-from deployer.store.shared import SharedDatabase
 from deployer.store.sizes import Sizes
 from deployer.store.sqlite.database import SqliteDatabase
 from deployer.store.vault import Vault
+
+if TYPE_CHECKING:
+    from deployer.store import approvals, audit_chain, homes, jobs, loads, sets
+    from deployer.store.shared import SharedDatabase
+else:  # tables that a question about one service, and a rollback, do not read
+    _SELDOM = ("approvals", "audit_chain", "homes", "jobs", "loads", "sets")
+    approvals, audit_chain, homes, jobs, loads, sets = (later.module(f"deployer.store.{name}") for name in _SELDOM)
 
 
 class Store:
@@ -64,24 +66,24 @@ class Store:
         database, claims = self.database, self.claims
         installation = self.secret("installation")
         self.audit = audit = Audit(database, clock, Actor.here(whoami()))
-        self.audit_log = AuditLog(database)
+        self.audit_log = later.made(lambda: audit_chain.AuditLog(database))
         self.locks = Locks(database, clock, audit, claims)
         self.services = Services(database, audit)
-        self.homes = Homes(database)
+        self.homes = later.made(lambda: homes.Homes(database))
         self.sizes = Sizes(database, clock, audit)
         self.needs = Needs(database, clock)
         self.concurrencies = Concurrencies(database, clock)
-        self.loads = Loads(database)
+        self.loads = later.made(lambda: loads.Loads(database))
         self.releases = Releases(database, clock)
-        self.rollouts = Rollouts(database, clock, audit)
-        self.sets = Sets(database, clock, self.rollouts.add)
+        self.rollouts = rollouts = Rollouts(database, clock, audit)
+        self.sets = later.made(lambda: sets.Sets(database, clock, rollouts.add))
         self.journal = Journal(database, clock, audit)
         self.events = Events(database)
         self.requests = ControlRequests(database, clock, audit)
-        self.approvals = Approvals(database, clock, audit)
+        self.approvals = later.made(lambda: approvals.Approvals(database, clock, audit))
         self.ports = Ports(database, clock, installation)
         self.owed = Owed(database, claims)
-        self.jobs = Jobs(database, clock, audit, claims)
+        self.jobs = later.made(lambda: jobs.Jobs(database, clock, audit, claims))
 
     def close(self) -> None:
         """Give up what this process holds, and close the connection."""

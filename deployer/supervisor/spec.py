@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import signal
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deployer.core import files
+from deployer.core.digest import sha256
 from deployer.core.errors import DriverFailed, Refused
 
 FILE = "spec.json"
@@ -60,7 +60,7 @@ class ProcessSpec:
     @property
     def digest(self) -> str:
         """Name of exactly this spec."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return sha256(self.to_json().encode())
 
     @property
     def signal(self) -> signal.Signals:

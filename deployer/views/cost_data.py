@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployer.views.status_data import View
+from deployer.views.view import View
 
 
 @dataclass(frozen=True)

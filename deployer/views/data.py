@@ -8,39 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer.views.status_data import (
-    ApprovalView as ApprovalView,
-)
-from deployer.views.status_data import (
-    EnvironmentView as EnvironmentView,
-)
-from deployer.views.status_data import (
-    InstanceView as InstanceView,
-)
-from deployer.views.status_data import (
-    JobRunView as JobRunView,
-)
-from deployer.views.status_data import (
-    JobsView as JobsView,
-)
-from deployer.views.status_data import (
-    JobView as JobView,
-)
-from deployer.views.status_data import (
-    LockView as LockView,
-)
-from deployer.views.status_data import (
-    RolloutRow as RolloutRow,
-)
-from deployer.views.status_data import (
-    SafetyView as SafetyView,
-)
-from deployer.views.status_data import (
-    StatusView as StatusView,
-)
-from deployer.views.status_data import (
-    View as View,
-)
+# The parts by way of `status_data`: whoever reads a StatusView by its types looks for them there.
+from deployer.views.status_data import ApprovalView as ApprovalView
+from deployer.views.status_data import EnvironmentView as EnvironmentView
+from deployer.views.status_data import InstanceView as InstanceView
+from deployer.views.status_data import JobView as JobView
+from deployer.views.status_data import KeeperView as KeeperView
+from deployer.views.status_data import LoadView as LoadView
+from deployer.views.status_data import LockView as LockView
+from deployer.views.status_data import MigrationView as MigrationView
+from deployer.views.status_data import RolloutRow as RolloutRow
+from deployer.views.status_data import SafetyView as SafetyView
+from deployer.views.status_data import SizeView as SizeView
+from deployer.views.status_data import StatusView as StatusView
+from deployer.views.status_parts import JobRunView as JobRunView
+from deployer.views.view import View as View
 
 
 @dataclass(frozen=True)
@@ -364,3 +346,24 @@ class JudgementView(View):
     policy: dict[str, Any] = field(default_factory=dict)
     changed: tuple[str, ...] = ()  # what differs from the policy that the recording was made under
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobsView(View):
+    """The jobs of a service. `attended`: a server or a timer runs what is due."""
+
+    service: str
+    release: int
+    version: str
+    attended: bool
+    jobs: tuple[JobView, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScaleView(View):
+    """How many instances run and are wanted, why, and what the keeper does; `size` is None where nothing is live."""
+
+    service: str
+    size: SizeView | None
+    keeper: KeeperView | None
+    problems: tuple[str, ...] = ()

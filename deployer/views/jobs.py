@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from deployer.views.status_data import JobRunView, JobsView, JobView
 from deployer.views.text import columns, duration, moment, one_line, plural, release
+
+if TYPE_CHECKING:
+    from deployer.views.data import JobsView
+    from deployer.views.status_parts import JobRunView, JobView
 
 Ink = Callable[[str, str], str]
 STYLES = {"": "cyan", "done": "green", "aborted": "yellow", "skipped": "yellow", "missed": "yellow"}

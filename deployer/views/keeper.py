@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from deployer.views.status_data import KeeperView, LoadView, ScaleView, SizeView
 from deployer.views.text import ago, duration, moment, one_line, plural, release
+
+if TYPE_CHECKING:
+    from deployer.views.data import ScaleView
+    from deployer.views.status_data import KeeperView, SizeView
+    from deployer.views.status_parts import LoadView
 
 Ink = Callable[[str, str], str]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from deployer.views.status_data import MigrationView
 from deployer.views.text import one_line, release
+
+if TYPE_CHECKING:
+    from deployer.views.status_parts import MigrationView
 
 Ink = Callable[[str, str], str]
 

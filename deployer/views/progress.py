@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deployer.views.data import PlanView
-from deployer.views.status_data import View
+from deployer.views.view import View
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer.views.status_data import View
+from deployer.views.view import View
 
 
 @dataclass(frozen=True)

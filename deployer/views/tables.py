@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.amounts import percent
 from deployer.views import text as write
 from deployer.views.palette import SIDES
-from deployer.views.status_data import (
-    ApprovalView,
-    EnvironmentView,
-    InstanceView,
-    LockView,
-    RolloutRow,
-    StatusView,
-    View,
-)
 from deployer.views.text import columns, duration, moment, one_line, release
 
 if TYPE_CHECKING:
     from deployer.views.data import AdoptionView, DoctorView, HistoryView, PlanView, ReleasesView, RolloutView
+    from deployer.views.status_data import EnvironmentView, InstanceView, StatusView
+    from deployer.views.status_parts import ApprovalView, LockView, RolloutRow
+    from deployer.views.view import View
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}

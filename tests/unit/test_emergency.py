@@ -23,7 +23,7 @@ from deployer.app.operations.execution import locked, run_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Refused, TakenBack
 from deployer.core.filelock import FileLock
-from deployer.drivers.traffic.haproxy import backend, live_value
+from deployer.drivers.traffic.haproxy import live_value, naming
 from deployer.emergency import argv, endpoint, proxy_client, record, value_edits
 from deployer.emergency.move import _locked
 from deployer.engine import Drive, drive
@@ -347,4 +347,4 @@ def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(m
 
 def test_both_ways_know_which_server_is_no_instance() -> None:
     """The quick way imports nothing of the driver, so the name runs in both."""
-    assert proxy_client.NO_INSTANCES == backend.NO_INSTANCES
+    assert proxy_client.NO_INSTANCES == naming.NO_INSTANCES

@@ -22,7 +22,7 @@ from deployer.manifest.models import Manifest
 from deployer.model import LostProxy
 from deployer.planning.kinds import from_dict
 from deployer.planning.migration_steps import Migrate
-from deployer.views.status_data import MigrationView
+from deployer.views.status_parts import MigrationView
 from deployer.views.tables import render
 from tests.house import Scene, manifest
 from tests.memory import Crash

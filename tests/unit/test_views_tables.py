@@ -35,6 +35,7 @@ from deployer.views.data import (
     RolloutRow,
     RolloutView,
     SafetyView,
+    ScaleView,
     SideView,
     StageView,
     StatusView,
@@ -55,7 +56,8 @@ from deployer.views.guest_data import (
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
-from deployer.views.status_data import KeeperView, LoadView, MigrationView, ScaleView, SizeView
+from deployer.views.status_data import KeeperView, SizeView
+from deployer.views.status_parts import LoadView, MigrationView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
 

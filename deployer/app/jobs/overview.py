@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from deployer.app.attendance import JOBS, is_attended
 from deployer.app.jobs.scheduler import jobs_of
 from deployer.app.jobs.times import Schedule
@@ -9,7 +11,10 @@ from deployer.app.operations import AppContext
 from deployer.core.errors import Refused
 from deployer.model import Release
 from deployer.store.jobs import JobRun
-from deployer.views.status_data import JobRunView, JobsView, JobView
+from deployer.views.status_parts import JobRunView, JobView
+
+if TYPE_CHECKING:
+    from deployer.views.data import JobsView
 
 RUNS = 5  # of a job that are shown
 
@@ -18,6 +23,8 @@ def overview(house: AppContext, service: str) -> JobsView:
     """Return the jobs of the live release of a service."""
     record = house.store.services.get(service)
     release = house.store.releases.get(service, record.stable) if record.stable else None
+    from deployer.views.data import JobsView  # with all other results, which a status does not need
+
     return JobsView(
         service=service,
         release=record.stable,

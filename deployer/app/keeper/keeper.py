@@ -214,4 +214,4 @@ def _service_of(house: AppContext, ended: RolloutResult) -> str:
 
 def _was_left(rollout: Rollout) -> bool:
     """Tell whether it is an adjustment whose process is gone, and that waits for nobody."""
-    return rollout.plan.adjusts and not rollout.outcome
+    return rollout.adjusts and not rollout.outcome

@@ -9,17 +9,17 @@ from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
 from deployer.app.due import due
 from deployer.app.evictions import eviction
 from deployer.app.pauses import COUNTED, not_before
-from deployer.app.usual_loads import UsualLoads
 from deployer.core.errors import DeployError, Refused
-from deployer.drivers.ports import Drivers
-from deployer.drivers.ports.guests import Guests
 from deployer.model import GuestTerms, Load, Observed, Place, Release
 from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout
-from deployer.views.status_data import KeeperView, LoadView, SizeView
+from deployer.views.status_data import KeeperView, SizeView
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
+    from deployer.drivers.ports import Drivers
+    from deployer.drivers.ports.guests import Guests
+    from deployer.views.status_parts import LoadView
 
 SCALE = "`scale`"
 
@@ -85,6 +85,9 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
     """Return by what the size of a release follows its load, and the load now; None where it does not."""
     if (scale := release.scale) is None or release.manifest.scale is None:
         return None
+    from deployer.app.usual_loads import UsualLoads
+    from deployer.views.status_parts import LoadView
+
     known = house.store.concurrencies.get(release.service) if release.manifest.scale.learns else None
     need = house.store.needs.get(release.service)
     usual = UsualLoads(house.store.loads, release).at(house.clock.now())
@@ -111,7 +114,7 @@ def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
 def keeper(house: AppContext, drivers: Drivers, release: Release, observed: Observed) -> KeeperView:
     """Return what the keeper did last of a service and does next, and whether there is one."""
     rollouts = house.store.rollouts.of(release.service, COUNTED, adjustments=True)
-    last = next((r for r in rollouts if r.plan.adjusts and r.strategy != CONTRACT and not r.open), None)
+    last = next((r for r in rollouts if r.adjusts and r.strategy != CONTRACT and not r.open), None)
     text, at = _next(house, drivers, release, observed, rollouts)
     return KeeperView(
         runs=is_attended(house.store, KEEPER),
@@ -129,7 +132,7 @@ def _next(
     """Say what is to be done next, and when; 0 is now."""
     service = release.service
     if (rollout := house.store.rollouts.in_progress(service)) is not None:
-        return ("" if rollout.plan.adjusts else f"nothing while rollout {rollout.number} is in progress"), 0.0
+        return ("" if rollout.adjusts else f"nothing while rollout {rollout.number} is in progress"), 0.0
     try:
         plan = due(house, drivers, release, observed)
     except Refused as error:

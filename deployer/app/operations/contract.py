@@ -32,7 +32,7 @@ def contract(house: AppContext, service: str, *, drop: bool = False, reason: str
             text = f"the contract of {release.name} is done already: nothing to do"
             house.tell(service, text)
             return RolloutResult.at_once(text)
-        brought = (r.folder for r in past if not r.plan.adjusts)
+        brought = (r.folder for r in past if not r.adjusts)
         drivers = house.drivers(release, folder := next(brought, Path.cwd()))
         lost = drivers.traffic.lost(service)
         if lost:

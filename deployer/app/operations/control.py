@@ -134,7 +134,7 @@ def make_way(house: AppContext, service: str, reason: str) -> None:
         rollout = house.store.rollouts.in_progress(service)
         if rollout is not None and contracting(house.store, rollout):
             return  # it is not taken back for others, and they do not wait for it
-        if rollout is not None and rollout.plan.adjusts and rollout.number != asked:
+        if rollout is not None and rollout.adjusts and rollout.number != asked:
             asked = rollout.number
             _wish(house, rollout, "abort", reason)
         held = house.store.locks.read(service)

@@ -8,7 +8,6 @@ from pathlib import Path
 from deployer.app.evictions import refuse_evicted
 from deployer.app.migrations import refuse_contracting
 from deployer.app.observe import observe
-from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import FOLLOW_SECONDS, OTHERS_SECONDS, end_handover, make_way, stop
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
@@ -112,6 +111,8 @@ def way_to(
     plan = rollback_plan(observed, target, current)
     _refuse_gone(house.drivers(target), plan, target)
     if target.status in NEVER_GOOD:  # nobody has vouched for it yet
+        from deployer.app.operations.approvals import refuse_unanswerable
+
         plan = with_consent(plan, target.manifest.approve)
         refuse_unanswerable(plan, person_of(whoami()))
     return target, plan

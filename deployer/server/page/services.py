@@ -19,7 +19,7 @@ from deployer.views.report import load_plot, times
 from deployer.views.report.headline import KINDS
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table
-from deployer.views.status_data import JobRunView, JobView
+from deployer.views.status_parts import JobRunView, JobView
 from deployer.views.text import duration, release, users_on
 
 OUTCOMES = {"": "", "done": "good", "aborted": "open", "skipped": "open", "missed": "open"}  # of a run of a job

@@ -49,7 +49,7 @@ def _row(text: str) -> None:
     reads: tuple[Callable[[], object], ...] = (
         lambda: records.read_entry({**entry, "detail": text}),  # type: ignore[arg-type]
         lambda: records.read_release({**RELEASE, "manifest": text}),  # type: ignore[arg-type]
-        lambda: records.read_rollout({**ROLLOUT, "plan": text}),  # type: ignore[arg-type]
+        lambda: records.read_rollout({**ROLLOUT, "plan": text}).checked(),  # type: ignore[arg-type]
     )
     for read in reads:
         with refusals():

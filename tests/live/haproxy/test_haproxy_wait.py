@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deployer.drivers.traffic.haproxy import backend
+from deployer.drivers.traffic.haproxy import backend, naming
 from deployer.model import Live
 from tests.live.client import get
 from tests.live.proxies import Bench
@@ -33,7 +33,7 @@ def waiting(bench: Bench, place: str = "shop_blue") -> int:
     """Count the connections that were tried to the server that refuses everyone."""
     table = bench.master.run(bench.master.current(within())[0], f"show stat {place} 4 -1")
     head, *rows = (line.split(",") for line in table.lstrip("# ").splitlines() if line)
-    (row,) = (dict(zip(head, row, strict=False)) for row in rows if row[1] == backend.WAIT)
+    (row,) = (dict(zip(head, row, strict=False)) for row in rows if row[1] == naming.WAIT)
     return int(row["wretr"]) + int(row["wredis"])
 
 

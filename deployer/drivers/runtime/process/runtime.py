@@ -24,7 +24,6 @@ from deployer.core.events import Tell
 from deployer.drivers.ports import Found
 from deployer.drivers.runtime.environ import environment, inherited, split_address
 from deployer.drivers.runtime.process import record
-from deployer.drivers.runtime.process.log_window import LogWindow
 from deployer.drivers.runtime.process.record import InstanceFolders, ProcessInstance
 from deployer.emergency import endpoint
 from deployer.model import Instance, InstanceSpec, Release
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports import Image
     from deployer.drivers.runtime import artifacts
     from deployer.drivers.runtime.process import jobs, program
+    from deployer.drivers.runtime.process.log_window import LogWindow
     from deployer.manifest.models import Manifest
 else:  # for what is to run and for what is left of it: no question needs that
     artifacts = later.module("deployer.drivers.runtime.artifacts")
@@ -128,6 +128,8 @@ class ProcessRuntime:
         """Return in how many lines the pattern is found that came since a look of so many seconds ago."""
         folder, now = self._instances.of(instance.runtime_id), self._clock.now()
         log, key = folder / "log", (instance.name, pattern.pattern)
+        from deployer.drivers.runtime.process.log_window import LogWindow
+
         try:
             if key not in self._windows:
                 age = now - (folder / record.FILE).stat().st_mtime

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.drivers.traffic.haproxy import backend, reload, spec, waker
+from deployer.drivers.traffic.haproxy import backend, naming, reload, spec
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
@@ -28,7 +28,7 @@ class Attaching:
         self._service = service
         self._place = place
         self._wanted = wanted
-        self._backend = backend.name(service, place)
+        self._backend = naming.backend(service, place)
 
     def introduce(self, deadline: Deadline) -> None:
         """Have those checked that no worker knows yet."""
@@ -99,7 +99,7 @@ class Attaching:
         for worker in self._proxy.master.current(deadline):
             self._admit(worker, deadline)
             if self._spec().side(self._place).starter:  # who slept is awake
-                self._servers.state(worker, self._backend, waker.WAKER, "maint", deadline)
+                self._servers.state(worker, self._backend, naming.WAKER, "maint", deadline)
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
         seen = self._servers.seen(worker, self._backend, deadline)

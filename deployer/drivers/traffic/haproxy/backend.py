@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from deployer.drivers.traffic.haproxy import affinity, chain, waker
+from deployer.drivers.traffic.haproxy import affinity, chain, naming, waker
+from deployer.drivers.traffic.haproxy.naming import BESIDE, NO_INSTANCES, WAIT
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.drivers.traffic.haproxy.rules import GONE
 from deployer.model import Place, other
@@ -28,18 +29,16 @@ CHECK = (
 # Where all instances of a release are gone for a moment, say because the engine that forwards their ports begins again
 # or the only one does, requests wait for them: HAProxy lets a second pass before it tries again whoever was refused a
 # connection, and then chooses again. So there is a last server that refuses everyone; only root could listen there.
-WAIT = "wait"
 WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
 # Where it is the last, more connections are free than instances ever have room for: by that `alive` knows it.
 ROOM = 10**9
 WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {ROOM}"
 # A side without an instance gives the requests that it got to the other side, by way of the internal entry (`shield`):
 # which side a request gets is decided by rules that are the same for all services, and who is up only a backend knows.
-FIRST, SECOND, BESIDE = "first", "second", "beside"  # the ways into it
+FIRST, SECOND = "first", "second"  # the ways into it, beside `BESIDE`
 TO, OTHER = "x-deployer-to", "x-deployer-other"  # the backend behind it, and that of the second way
 # Idle connections to the internal entry go after a second, long before it would close them itself.
 INSIDE = "pool-purge-delay 500ms"
-NO_INSTANCES = (WAIT, BESIDE, waker.WAKER)  # servers of a backend that are none
 _OWN_SERVERS = (*NO_INSTANCES, FIRST, SECOND)
 # Repeating a request is safe only for these.
 RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
@@ -49,11 +48,6 @@ IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 PREVIEWED = "{ var(txn.preview) -m bool }"
 # It comes from another backend, where these rules were followed already.
 BEHIND = "{ var(txn.turn) -m found }"
-
-
-def name(service: str, place: Place) -> str:
-    """Give the name of the backend."""
-    return f"{word(service)}_{place}"
 
 
 def alive(backend: str) -> str:
@@ -96,10 +90,10 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
     """Give the other lines of the backend."""
     side = spec.side(place)
     beside = (
-        None if place == "baseline" else name(spec.service, other(place))
+        None if place == "baseline" else naming.backend(spec.service, other(place))
     )  # who finds no baseline is not sent there
     if side.starter:
-        yield from waker.rules(spec, side, name(spec.service, place))
+        yield from waker.rules(spec, side, naming.backend(spec.service, place))
     if spec.entry.mode == "http":
         if beside:
             yield from _shielded(spec, side, beside)
@@ -111,8 +105,8 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
         yield from waker.server(spec, place, home)
     if beside:
         if spec.entry.mode == "http":
-            yield from _beside(spec, name(spec.service, place), beside, home)
-        yield from _wait(spec, name(spec.service, place), beside)
+            yield from _beside(spec, naming.backend(spec.service, place), beside, home)
+        yield from _wait(spec, naming.backend(spec.service, place), beside)
 
 
 def is_member(line: str) -> bool:

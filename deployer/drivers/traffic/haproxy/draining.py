@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.drivers.traffic.haproxy import backend, reload, spec
+from deployer.drivers.traffic.haproxy import backend, naming, reload, spec
 from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import DRAINING, MAINTENANCE, Servers
@@ -46,7 +46,7 @@ class Leaving:
         self._service = service
         self._place = place
         self._names = names
-        self._backend = backend.name(service, place)
+        self._backend = naming.backend(service, place)
 
     def drain(self, began: Deadline, patience: Deadline) -> int:
         """Take the servers out of rotation by `began`, then wait with `patience`; give what is still running."""

@@ -14,7 +14,7 @@ from deployer.core import later
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.alone import Alone
-from deployer.drivers.traffic.haproxy import backend, layout, live_value
+from deployer.drivers.traffic.haproxy import layout, live_value, naming
 from deployer.drivers.traffic.haproxy.parts import READ_WITHIN, Parts
 from deployer.model import Live, Place, Release, Server
 
@@ -207,7 +207,7 @@ class HAProxyTraffic(Alone):
         if not self.parts.facts(service).there:
             return 0
         self.parts.proxy.ready(deadline)
-        return tunnels.Tunnels(self.parts.proxy.master, backend.name(service, place)).close(part, deadline)
+        return tunnels.Tunnels(self.parts.proxy.master, naming.backend(service, place)).close(part, deadline)
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.

@@ -8,7 +8,7 @@ from typing import TypeVar
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed
 from deployer.drivers.ports import Drift
-from deployer.drivers.traffic.haproxy import backend, layout, live_value, reload, spec
+from deployer.drivers.traffic.haproxy import layout, live_value, naming, reload, spec
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
@@ -108,7 +108,7 @@ class Examination:
                 yield Drift(f"the proxy's files have {names} in {place}, the running proxy has not")
 
     def _unknown(self, known: Spec, place: Place) -> Iterator[Server]:
-        called = backend.name(known.service, place)
+        called = naming.backend(known.service, place)
         seen = self._everywhere(lambda worker: self._servers.seen(worker, called, self._deadline))
         for member in known.side(place).members:
             if not member.leaving and not all(member.name in there for there in seen.values()):

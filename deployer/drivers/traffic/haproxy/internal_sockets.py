@@ -5,12 +5,12 @@ Abstract sockets have no owner: another user of the host could take their names 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from deployer.core.digest import sha256
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 
 PREFIX = "s-"  # with ten digits of a name: no longer than the other sockets of the folder
@@ -38,7 +38,7 @@ class Inside:
 
     def path(self, name: str) -> Path:
         """Return the file of a socket; proxies that share a chroot have different ones."""
-        digest = hashlib.sha256(f"{self.folder}\0{name}".encode()).hexdigest()[:10]
+        digest = sha256(f"{self.folder}\0{name}".encode())[:10]
         return Path(self.chroot or self.folder) / f"{PREFIX}{digest}"
 
     def collect_garbage(self, wanted: Iterable[str]) -> None:

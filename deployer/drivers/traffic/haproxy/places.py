@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import NoServerUp
-from deployer.drivers.traffic.haproxy import backend, request_history
+from deployer.drivers.traffic.haproxy import naming
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
@@ -28,7 +28,7 @@ class Places:
 
     def seen(self, service: str, place: Place, deadline: Deadline) -> Collection[ServerView]:
         """Read the servers of a place as the current worker has them."""
-        master, called = self._master, backend.name(service, place)
+        master, called = self._master, naming.backend(service, place)
         found = master.undisturbed(lambda: self._servers.seen(master.current(deadline)[0], called, deadline), deadline)
         return found.values()
 
@@ -47,7 +47,7 @@ class Places:
 
     def serve(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> bool:
         """Tell whether all of these servers are up at the place, at every current worker, with the right limit."""
-        wanted, called = {(s.name, s.address) for s in servers}, backend.name(service, place)
+        wanted, called = {(s.name, s.address) for s in servers}, naming.backend(service, place)
         limit = SpecFacts(self._home.services, service).concurrency(place)
 
         def serving(worker: Worker) -> bool:
@@ -74,12 +74,12 @@ class Places:
 
     def able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:
         """Tell whether an old worker has a server for each side that is to get users."""
-        sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in live.used)
+        sides = (self._servers.seen(worker, naming.backend(service, p), deadline) for p in live.used)
         return all(any(s.up for s in side.values()) for side in sides)
 
     def load(self, service: str, places: Sequence[Place], deadline: Deadline) -> dict[Place, Load]:
         """Return what is open at each of the places, at every worker."""
-        workers, called = self._master.workers(deadline), {place: backend.name(service, place) for place in places}
+        workers, called = self._master.workers(deadline), {place: naming.backend(service, place) for place in places}
         facts = SpecFacts(self._home.services, service)
 
         def seen(worker: Worker, place: Place) -> Load:
@@ -93,14 +93,16 @@ class Places:
     def waiting(self, service: str, places: Sequence[Place], deadline: Deadline) -> list[list[str]]:
         """Return the clients of what waits for a response at each of the places, at every worker."""
         waits = [self._servers.waiting(worker, deadline) for worker in self._master.workers(deadline)]
-        return [[c for each in waits for c in each.get(backend.name(service, place), ())] for place in places]
+        return [[c for each in waits for c in each.get(naming.backend(service, place), ())] for place in places]
 
     def measured(self, service: str, places: Sequence[Place], deadline: Deadline) -> MeasuredTraffic | None:
         """Return how many requests come; None when the proxy counts since just now."""
-        backends = [backend.name(service, place) for place in places]
+        backends = [naming.backend(service, place) for place in places]
         return self._master.undisturbed(lambda: self._measured(backends, deadline), deadline)
 
     def _measured(self, backends: Sequence[str], deadline: Deadline) -> MeasuredTraffic | None:
+        from deployer.drivers.traffic.haproxy import request_history  # a status asks for no counts
+
         traffic, before = None, request_history.together(request_history.load(self._home), backends)
         for worker in self._master.current(deadline):
             seconds = self._servers.uptime(worker, deadline)

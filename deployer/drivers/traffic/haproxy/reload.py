@@ -13,12 +13,12 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.core.undo import afterwards
 from deployer.drivers.traffic.haproxy import (
-    backend,
     budget,
     identity,
     layout,
     listeners,
     live_value,
+    naming,
     proxy,
     request_history,
     shield,
@@ -209,7 +209,7 @@ def _reload(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: 
 def _begin(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
     place, answers = running.home, running.master.answers()
     if answers:
-        names = [backend.name(one.service, side) for one in specs.values() for side in one.places]
+        names = [naming.backend(one.service, side) for one in specs.values() for side in one.places]
         request_history.keep(running, names, deadline)
     if not (answers and live.counting(live_value.load(place.state))):
         running.load(deadline)

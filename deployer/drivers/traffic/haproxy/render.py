@@ -15,6 +15,7 @@ from deployer.drivers.traffic.haproxy import (
     frontend,
     identity,
     listeners,
+    naming,
     routing_rules,
     shield,
 )
@@ -102,7 +103,7 @@ def with_servers(config: str, spec: Spec, home: Home) -> str | None:
     something else of this one, as somebody has edited it, or an earlier version wrote it.
     """
     for place in spec.places:
-        begin = config.find(f"\nbackend {backend.name(spec.service, place)} from ") + 1
+        begin = config.find(f"\nbackend {naming.backend(spec.service, place)} from ") + 1
         if not begin:
             return None
         end = config.find("\n\n", begin)
@@ -144,9 +145,9 @@ def _backends(specs: list[Spec], home: Home) -> Iterator[str]:
     for spec in specs:
         for place in spec.places:
             own = backend.backend(spec, place, home)
-            yield from section(backend.name(spec.service, place), spec.entry.mode, backend.defaults(spec, place), own)
+            yield from section(naming.backend(spec.service, place), spec.entry.mode, backend.defaults(spec, place), own)
         for colour in COLOURS if shield.shields(spec) else ():
-            name = f"{backend.name(spec.service, colour)}{shield.SUFFIX}"
+            name = f"{naming.backend(spec.service, colour)}{shield.SUFFIX}"
             yield from section(name, "http", shield.defaults(spec), shield.shield(spec, colour, home))
 
 

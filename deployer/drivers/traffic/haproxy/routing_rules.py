@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import backend, budget, chain, identity
+from deployer.drivers.traffic.haproxy import backend, budget, chain, identity, naming
 from deployer.drivers.traffic.haproxy.addresses import OF, PART
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
@@ -177,7 +177,7 @@ def gone(spec: Spec) -> Iterator[str]:
     Where stable has none either, they wait for the candidate.
     """
     for colour in COLOURS:
-        mine, others = (backend.name(spec.service, each) for each in (colour, other(colour)))
+        mine, others = (naming.backend(spec.service, each) for each in (colour, other(colour)))
         drawn = (f"{{ {TCP.var('side')} -m str {colour} }}", f"!{TCP.has('how')}")
         yield TCP.put("how", f"str({GONE})", *drawn, f"!{backend.alive(mine)}", backend.alive(others))
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
-from deployer.drivers.traffic.haproxy import waker
-from deployer.drivers.traffic.haproxy.backend import NO_INSTANCES
+from deployer.drivers.traffic.haproxy import naming
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
 from deployer.model import InstanceLoad, Load
 
@@ -105,7 +104,7 @@ class Servers:
         """Read the servers of a backend, and its own row."""
         rows = self._rows(worker, f"{backend} {kinds} -1", deadline)
         try:
-            known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, *NO_INSTANCES)}
+            known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, *naming.NO_INSTANCES)}
             whole = known.pop("BACKEND", None)
             for field in _OF_ALL if whole else ():
                 _count(whole or {}, field)
@@ -155,7 +154,9 @@ class Servers:
     def last(self, worker: Worker, backend: str, deadline: Deadline) -> int:
         """Return when the last request of a backend came that wakes its service; 0 where none came to the worker."""
         try:
-            return number("value=<NUMBER", self._master.run(worker, f"get var {waker.last(backend)}", deadline))
+            return number(
+                "value=<NUMBER", self._master.run(worker, f"get var {naming.last_request(backend)}", deadline)
+            )
         except Gone:
             return 0
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import backend, chain
-from deployer.drivers.traffic.haproxy.backend import BESIDE, FIRST, INSIDE, OTHER, SECOND, TO
+from deployer.drivers.traffic.haproxy import backend, chain, naming
+from deployer.drivers.traffic.haproxy.backend import FIRST, INSIDE, OTHER, SECOND, TO
 from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.naming import BESIDE
 from deployer.drivers.traffic.haproxy.quote import milliseconds
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import Colour, other
@@ -79,7 +80,7 @@ def defaults(spec: Spec) -> tuple[str, ...]:
 
 def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
     """Give the other lines of the shield of a colour."""
-    mine, stable = (backend.name(spec.service, each) for each in (colour, other(colour)))
+    mine, stable = (naming.backend(spec.service, each) for each in (colour, other(colour)))
     yield f"  http-request set-header {TO} {mine}"
     yield f"  http-request set-header {OTHER} {stable}"
     yield from chain.spare(spec)

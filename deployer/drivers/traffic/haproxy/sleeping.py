@@ -12,13 +12,13 @@ from pathlib import Path
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.drivers.traffic.haproxy import backend, reload, spec
+from deployer.drivers.traffic.haproxy import naming, reload, spec
 from deployer.drivers.traffic.haproxy.draining import still_open
 from deployer.drivers.traffic.haproxy.master import Worker
+from deployer.drivers.traffic.haproxy.naming import WAKER
 from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import MAINTENANCE, Servers
-from deployer.drivers.traffic.haproxy.waker import WAKER
 from deployer.drivers.traffic.haproxy.waker_process import WakerProcess
 from deployer.model import Colour, Place
 
@@ -90,7 +90,7 @@ class _SleepingBackend:
     def __init__(self, proxy: Proxy, servers: Servers, service: str, colour: Colour) -> None:
         self._proxy, self._servers = proxy, servers
         self._service, self._colour = service, colour
-        self._backend = backend.name(service, colour)
+        self._backend = naming.backend(service, colour)
 
     def turn(self, side: spec.BackendSide, deadline: Deadline) -> None:
         """Have the place be like this: in the files, then at every worker, then read back."""

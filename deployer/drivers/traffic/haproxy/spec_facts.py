@@ -6,13 +6,13 @@ whoever asks goes the whole way, which says what is wrong.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer import __version__
+from deployer.core.digest import sha256
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import layout
 from deployer.model import COLOURS, Place, Server
@@ -103,7 +103,7 @@ def said_of(manifest: Manifest, learned: int = 0) -> str:
         facts += [learned]
     if scale.get("min") == 0:
         facts += [record.get("runtime"), scale.get("wake")]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+    return sha256(json.dumps(facts, sort_keys=True).encode())[:32]
 
 
 def _read(text: str) -> dict[str, Any]:

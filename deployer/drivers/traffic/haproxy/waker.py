@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from deployer.drivers.traffic.haproxy.naming import WAKER, last_request
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted
 from deployer.model import COLOURS, Colour
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from deployer.drivers.traffic.haproxy.layout import Home
     from deployer.drivers.traffic.haproxy.spec import BackendSide, Spec
 
-WAKER = "waker"
 CONTROL = "waker control"  # the socket by which the process is asked to look
 LAST = 2**31 - 1  # the highest id: `balance first` comes to it when all instances are full
 # Requests that it passes on itself. One would be enough to wake a service; but what waits while the proxy is reloaded
@@ -71,17 +71,12 @@ def rules(spec: Spec, side: BackendSide, backend: str) -> Iterator[str]:
     yield f"  http-error status 503 content-type text/plain string {said} hdr Retry-After {RETRY}"
     if side.ignored:  # the others are counted apart, as by the time of the last one
         counts = " ".join(f"!{ignored(each)}" for each in side.ignored)
-        yield f"  http-request set-var({last(backend)}) date(0,us) if {counts}"
+        yield f"  http-request set-var({last_request(backend)}) date(0,us) if {counts}"
     for each in side.ignored:
         yield f"  http-request deny deny_status 503 if {_sleeps(backend)} {ignored(each)}"
     yield f"  http-request deny deny_status 503 if {_sleeps(backend)} {{ be_conn({backend}) gt {QUEUE} }}"
     patience = side.wait + side.timeouts.response
     yield f"  http-request set-timeout server {milliseconds(patience)} if {_sleeps(backend)}"
-
-
-def last(backend: str) -> str:
-    """Return the variable of a worker that has the time of the last request which wakes a service."""
-    return f"proc.deployer_{backend.replace('-', '.')}"
 
 
 def ignored(each: str) -> str:
