@@ -18,9 +18,7 @@ LIBRARIES = {"click", "deployer"}
 SHARED = {"judge", "evidence", "server", "client", "notices", "hosts", "samples", "checks", "images", "artifacts"}
 ROOMS = {"status": {*SHARED, "engine", "transport", "interrupts"}, "rollback": {*SHARED, "adjustment"}}
 # Modules that were once imported for nothing: of tables, steps, views and rules that few services have.
-STORE = {
-    f"deployer.store.{name}" for name in ("adoption", "approvals", "audit_chain", "homes", "jobs", "seldom", "sets")
-}
+STORE = {f"deployer.store.{name}" for name in ("adoption", "approvals", "audit_chain", "homes", "jobs", "seldom")}
 PROXY = {f"deployer.drivers.traffic.haproxy.{name}" for name in ("backend", "chain", "request_history")}
 VAIN = {
     "status": {
@@ -29,6 +27,7 @@ VAIN = {
         "deployer.planning.plan",
         "deployer.planning.steps",
         "deployer.store.loads",
+        "deployer.store.sets",
         "deployer.views.data",
         "deployer.views.status_parts",
         "hashlib",

@@ -20,7 +20,6 @@ from deployer.core.errors import DeployError, Refused
 from deployer.core.events import Event, Sink
 from deployer.core.secret import SecretText, hide
 from deployer.store import Claim, Lock, Rollout, Store
-from deployer.store.jobs import JobRun
 from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from deployer.drivers.notices import Account, Notice, NoticePatience, Outbox
     from deployer.drivers.ports import Notifier
     from deployer.manifest.models import Recipient
+    from deployer.store.jobs import JobRun
 else:  # most services tell nobody
     notices = later.module("deployer.drivers.notices")
 
