@@ -60,7 +60,7 @@ def bare() -> float:
 
 
 def alone(shop: Shop, version: str) -> float:
-    """Start as many instances as the manifest says; give the seconds until all are healthy."""
+    """Start as many instances as the manifest says; return the seconds until all are healthy."""
     ports = [free_port() for _ in range(shop.manifest["replicas"])]
     with ExitStack() as stack:
         began = time.time()

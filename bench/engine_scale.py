@@ -37,14 +37,14 @@ Row = dict[str, float]
 
 
 def cost(work: Callable[[], object]) -> float:
-    """Give the processor time of all threads, in milliseconds."""
+    """Return the processor time of all threads, in milliseconds."""
     began = time.process_time()
     work()
     return (time.process_time() - began) * 1000
 
 
 def scene(folder: Path, machines: int) -> Scene:
-    """Give a house in memory with so many machines."""
+    """Return a house in memory with so many machines."""
     made = Scene(folder)
     made.house = replace(made.house, ports=PORTS)
     hosts = tuple(Host(f"web{n}", f"10.0.{n // 250}.{n % 250}", "ssh", f"web{n}.example.com") for n in range(machines))

@@ -27,7 +27,7 @@ Rate = Callable[[int], float]
 
 @cache
 def cumulative(n: int, p: float) -> tuple[float, ...]:
-    """Give the distribution function of the number of heads in n throws."""
+    """Return the distribution function of the number of heads in n throws."""
     total, steps = 0.0, []
     for k in range(n + 1):
         total += math.comb(n, k) * p**k * (1 - p) ** (n - k)
@@ -48,7 +48,7 @@ def second(random_: random.Random, p: float, stable: float, candidate: float, re
 
 
 def primed(rate: float) -> Comparison:
-    """Give a judge that has seen stable for a minute."""
+    """Return a judge that has seen stable for a minute."""
     comparison = Comparison(CONFIG, sticky=False)
     comparison.teach(Counts(6000, round(6000 * rate)))
     comparison.look(0.0)
@@ -56,7 +56,7 @@ def primed(rate: float) -> Comparison:
 
 
 def false_alarms(rollouts: int, p: float, rate: Rate) -> float:
-    """Give the part of equal releases that is called worse."""
+    """Return the part of equal releases that is called worse."""
     random_, alarms = random.Random(1), 0
     for _ in range(rollouts):
         comparison = primed(rate(0))
@@ -70,7 +70,7 @@ def false_alarms(rollouts: int, p: float, rate: Rate) -> float:
 
 
 def until_worse(rollouts: int, p: float, stable: float, candidate: float) -> str:
-    """Give the median and the 95th percentile of requests until it is called worse, and the candidate's on average."""
+    """Return the median and the 95th percentile of requests until it is called worse, and the candidate's mean."""
     random_, needed, served = random.Random(2), [], []
     for _ in range(rollouts):
         comparison, mine, n = primed(stable), 0, 0
@@ -86,7 +86,7 @@ def until_worse(rollouts: int, p: float, stable: float, candidate: float) -> str
 
 
 def until_shown(rollouts: int, rate: float) -> str:
-    """Give the requests until an equal candidate at 50 % is shown to be fit for everybody."""
+    """Return the requests until an equal candidate at 50 % is shown to be fit for everybody."""
     random_, needed = random.Random(3), []
     for _ in range(rollouts):
         comparison, n = primed(rate), 0

@@ -69,14 +69,14 @@ def samples(answers: Sequence[Answer]) -> list[Sample]:
 
 
 def looking(taken: Sequence[Sample]) -> None:
-    """Give a verdict after every sample."""
+    """Reach a verdict after every sample."""
     verdicts = Verdicts(Judge(), sticky=False)
     for n, sample in enumerate(taken):
         verdicts.observe(sample, n / 4)
 
 
 def best(work: Callable[[Any], None], on: Sequence[Any]) -> float:
-    """Give the shortest time of some rounds, in seconds of this process."""
+    """Return the shortest time of some rounds, in seconds of this process."""
     times = []
     for _ in range(ROUNDS):
         start = time.process_time()
@@ -86,7 +86,7 @@ def best(work: Callable[[Any], None], on: Sequence[Any]) -> float:
 
 
 def growth(answers: Sequence[Answer]) -> int:
-    """Give the bytes that the judge holds more after all answers than after a tenth of them."""
+    """Return the bytes that the judge holds more after all answers than after a tenth of them."""
     tracemalloc.start()
     comparison = Comparison(Judge(), sticky=False)
     held = []

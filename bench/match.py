@@ -60,7 +60,7 @@ def compete(ticks: Iterable[Tick], *, sticky: bool, since: float = 0.0, field: F
 
 
 def rollout(job: tuple[str, int]) -> tuple[str, list[Outcome]]:
-    """Play the rollout of a scenario and a seed; give it with its scenario."""
+    """Play the rollout of a scenario and a seed; return it with its scenario."""
     name, seed = job
     world = SCENARIOS[name]
     return name, compete(play(world, seed), sticky=world.clients is not None, since=world.fault.since)

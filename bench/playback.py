@@ -11,7 +11,7 @@ from deployer.model import FULL
 
 
 def playback(file: Path) -> tuple[Iterator[Tick], bool]:
-    """Give the looks of a recording, and whether its clients were sticky; Refused for a file that is none.
+    """Return the looks of a recording, and whether its clients were sticky; Refused for a file that is none.
 
     The time is counted from its first look, and every bad answer of the candidate as harm: nobody knows which of them
     stable would have given too.

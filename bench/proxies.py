@@ -70,7 +70,7 @@ class Ours:
         return self.traffic.parts.proxy.master.current()[0].pid
 
     def share(self, share: int) -> None:
-        """Give the candidate a share, or end the rollout with 0."""
+        """Set the candidate's share, or end the rollout with 0."""
         live = Live("blue", share, int(time.time()) + 3600, 1, 50) if share else Live("blue", 0, 0, 1, 0)
         self.traffic.set_traffic("shop", live, _soon())
         for worker in self.traffic.parts.proxy.master.current():  # as a minute after the last reader
@@ -92,7 +92,7 @@ def configuration(home: layout.Home, port: int, settings: dict[str, object]) -> 
 
 @contextmanager
 def upstream(folder: Path, program: Path) -> Iterator[int]:
-    """Serve `hello`; give the port."""
+    """Serve `hello`; yield the port."""
     port = free_port()
     with awaited(program, folder / "up.cfg", DEFAULTS + UPSTREAM.format(port=port), port):
         yield port
@@ -158,7 +158,7 @@ def _soon() -> Deadline:
 
 @contextmanager
 def awaited(program: Path, config: Path, text: str, port: int, counter: tuple[str, ...] = ()) -> Iterator[int]:
-    """Run HAProxy with this configuration until it has answered, by a program that counts, if any; give its process."""
+    """Run HAProxy with this configuration until it answers, by a program that counts or without; yield the process."""
     config.write_text(text)
     with subprocess.Popen([*counter, program, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
         try:

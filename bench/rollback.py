@@ -88,7 +88,7 @@ class Client:
 
 
 def timed(run: Callable[[], object]) -> float:
-    """Give milliseconds."""
+    """Return milliseconds."""
     began = time.monotonic()
     run()
     return (time.monotonic() - began) * 1000
@@ -99,7 +99,7 @@ def python(*arguments: str) -> Callable[[], object]:
 
 
 def one_round(shop: Shop, n: int, environment: dict[str, str]) -> dict[str, float]:
-    """Bring a version, take it back; give what each took in milliseconds, and the requests that failed."""
+    """Bring a version, take it back; return what each took in milliseconds, and the requests that failed."""
     version = f"2.{n}"
     shop.version(version)
     shop.deploy("bluegreen", "--bake", "0", "--version", version)

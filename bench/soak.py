@@ -41,7 +41,7 @@ def proxy_workers(shop: Shop) -> list[int]:
 
 
 def memory(pid: int) -> float:
-    """Give the MiB that a process has of its own."""
+    """Return the MiB that a process has of its own."""
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Pss:"):
@@ -125,7 +125,7 @@ def main(rounds: int, kind: Kind, rate: int) -> int:
 
 
 def table(rows: Sequence[Count]) -> bool:
-    """Print what there was at the beginning and at the end; tell whether nothing is left behind."""
+    """Print what there was at the beginning and at the end; return whether nothing is left behind."""
     fifth, well = max(1, len(rows) // 5), True
     print(f"{'':24}{'first':>10}{'last':>10}{'more a round':>14}")
     for name in rows[0]:

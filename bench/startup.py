@@ -33,7 +33,7 @@ BUDGETS[BUNDLE] = BUDGETS["deploy --version"] + 500
 
 
 def timed(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[float, float]:
-    """Run a command; give wall and processor time in milliseconds."""
+    """Run a command; return wall and processor time in milliseconds."""
     before, began = os.times(), time.monotonic()
     subprocess.run(command, cwd=folder, env=dict(environment), check=True, capture_output=True)
     wall, after = time.monotonic() - began, os.times()

@@ -40,7 +40,7 @@ def lines(count: int, *, sticky: bool) -> list[bytes]:
 
 
 def rate(count: int, work: Callable[[], None]) -> float:
-    """Give lines a second of this process, the best of three: other work on the machine slows it less so."""
+    """Return lines a second of this process, the best of three: other work on the machine slows it less so."""
     seconds = []
     for _ in range(3):
         began = time.process_time()

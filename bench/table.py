@@ -46,7 +46,7 @@ def summed_up(scenario: str, judge: str, outcomes: Sequence[Outcome]) -> Row:
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """Give the smallest value that at least the part `q` of them does not exceed."""
+    """Return the smallest value that at least the part `q` of them does not exceed."""
     return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
 
 
@@ -59,7 +59,7 @@ Blocks = Sequence[tuple[str, list[Row]]]
 
 
 def written(rows: Sequence[Row], *, markdown: bool = False) -> str:
-    """Give the rows as a table for a terminal, or as two for a document: nothing wrong, something wrong."""
+    """Return the rows as a table for a terminal, or as two for a document: nothing wrong, something wrong."""
     blocks = [(name, list(block)) for name, block in groupby(rows, key=lambda row: row.scenario)]
     return "\n".join(_for_documents(blocks) if markdown else _for_terminals(blocks))
 

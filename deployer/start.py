@@ -9,7 +9,7 @@ NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before use
 
 
 def main() -> int:
-    """Run `deploy`; give its exit code (docs/exit-codes.md)."""
+    """Run `deploy`; return its exit code (docs/exit-codes.md)."""
     arguments = sys.argv[1:]
     if arguments[:2] == ["proxy", "--move"]:
         return _there(arguments[2:])

@@ -29,7 +29,7 @@ ENGINE = os.environ.get("DEPLOYER_TEST_ENGINE", "shared")
 
 
 def objects() -> dict[str, str]:
-    """Give what the engine has, by id: kind and name; empty when no engine answers."""
+    """Return what the engine has, by id: kind and name; empty when no engine answers."""
     if ENGINE == "none":
         return {}
     try:
@@ -53,7 +53,7 @@ def objects() -> dict[str, str]:
 
 
 def stayed(known: dict[str, str]) -> list[str]:
-    """Give the kinds and names of `objects` that were not known, after those of others had time to go."""
+    """Return the kinds and names of `objects` that were not known, after those of others had time to go."""
     end = time.monotonic() + SETTLE
     new = objects()
     while new.keys() - known.keys() and time.monotonic() < end:
@@ -64,7 +64,7 @@ def stayed(known: dict[str, str]) -> list[str]:
 
 
 def processes(run: str) -> Iterator[tuple[int, str]]:
-    """Give processes (not this one, nor those that started it) that come from the run: id and command line."""
+    """Yield processes (not this one, nor those that started it) that come from the run: id and command line."""
     wanted = f"{MARKER}={run}".encode()
     above = set(ancestors(os.getpid()))
     for folder in Path("/proc").iterdir():
@@ -78,7 +78,7 @@ def processes(run: str) -> Iterator[tuple[int, str]]:
 
 
 def ancestors(pid: int) -> Iterator[int]:
-    """Give the process and those above it."""
+    """Yield the process and those above it."""
     while pid > 1:
         yield pid
         pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -172,7 +172,7 @@ class Stages:
         return process.wait() or 1
 
     def _tell(self) -> None:
-        """Tell in one line how far the running stages are."""
+        """Print in one line how far the running stages are."""
         running = [run for run, _ in list(self._running.values())]
         told = [f"{run.name} {_percent(self.work / f'{run.name}.log')}".strip() for run in running]
         if told:

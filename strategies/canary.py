@@ -111,7 +111,7 @@ class Options(BaseModel):
         return self
 
     def stages(self) -> tuple[Stage, ...]:
-        """Give the stages that follow from `percent` and `steps`."""
+        """Return the stages that follow from `percent` and `steps`."""
         if self.percent is None:
             return self.steps
         first = next((s for s in self.steps if s.share == self.percent), Stage(share=self.percent / 100))
@@ -134,7 +134,7 @@ def _stage(observed: Observed, release: Release, stage: Stage, following: int, o
 
 
 def _length(release: Release, seconds: float | None, within: float | None) -> dict[str, Any]:
-    """Say when a step ends: after a fixed time, with the proof, or by whichever of both comes first."""
+    """Return how a step ends: after a fixed time, with the proof, or by whichever of both comes first."""
     if seconds:
         return {"seconds": seconds, "deadline": max(seconds * PATIENCE, seconds + PATIENCE_SECONDS)}
     if release.manifest.judge.proof == "required":

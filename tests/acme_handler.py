@@ -37,7 +37,7 @@ class AcmeHandler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def answering(handler: type[AcmeHandler]) -> Iterator[str]:
-    """Serve by a handler; give the address."""
+    """Serve by a handler; yield the address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

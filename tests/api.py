@@ -129,13 +129,13 @@ class Api:
         return guarded(self.routes(), self.desk, EntryRules((HOST,), self.limits))
 
     def routes(self) -> FastAPI:
-        """Give the routes, made once for all tests, before this desk."""
+        """Return the routes, made once for all tests, before this desk."""
         app = _routes(self.desk)
         app.state.desk, app.state.metrics = self.desk, self.metrics
         return app
 
     def token(self, role: Role = "admin", *services: str, lasts: float = 0.0) -> dict[str, str]:
-        """Make a token; give the header that carries it."""
+        """Make a token; return the header that carries it."""
         _, text = self.tokens.create(f"{role}-{secrets.token_hex(4)}", role, services, lasts, "test")
         return {"Authorization": f"Bearer {text}"}
 

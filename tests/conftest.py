@@ -21,7 +21,7 @@ __all__ = ["require"]
 
 
 def pytest_configure() -> None:
-    """Give commands of this process ports of its own: two that look for a free one at once may find the same."""
+    """Reserve ports for the commands of this process: two that look for a free one at once may find the same."""
     os.environ.setdefault("DEPLOYER_PORTS", ports.words(ports.part(ports.INSTANCES)))
 
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header() -> str:
-    """Say what is tried."""
+    """Return what is tried."""
     return tiers.header()
 
 
@@ -46,7 +46,7 @@ def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """Give an empty state folder."""
+    """Yield an empty state folder."""
     with state_folder(Path("/tmp")) as folder:
         yield folder
 
@@ -67,7 +67,7 @@ def state_folder(place: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def free_port() -> int:
-    """Give a port of the loopback on which nobody listens."""
+    """Return a port of the loopback on which nobody listens."""
     return ports.free_port()
 
 
@@ -89,7 +89,7 @@ def bouncer(postgres: Server) -> Iterator[Bouncer]:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """Give a client of the real Docker engine."""
+    """Yield a client of the real Docker engine."""
     require("docker")
     client = docker.from_env(timeout=60)
     try:

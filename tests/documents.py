@@ -60,7 +60,7 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def prose(document: Path) -> str:
-    """Give the text without its fenced blocks."""
+    """Return the text without its fenced blocks."""
     return _FENCE.sub("", document.read_text(encoding="utf-8"))
 
 
@@ -70,7 +70,7 @@ def links(document: Path) -> Iterator[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """Give the anchors of the headings, as GitHub names them."""
+    """Return the anchors of the headings, as GitHub names them."""
     found: set[str] = set()
     for line in prose(document).splitlines():
         if line.startswith("#"):
@@ -80,7 +80,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def command_lines(document: Path) -> Iterator[str]:
-    """Give each `deploy …` of the document: in consoles, in indented blocks, and in running text."""
+    """Yield each `deploy …` of the document: in consoles, in indented blocks, and in running text."""
     for block in blocks(document):
         if block.language == "console":
             for command in commands(block):

@@ -31,7 +31,7 @@ class Heard:
         return found
 
     def genuine(self, key: str) -> bool:
-        """Tell whether it is signed with this key."""
+        """Return whether it is signed with this key."""
         text = self.headers["X-Deploy-Timestamp"].encode() + b"." + self.body
         return (
             self.headers["X-Deploy-Signature-256"]
@@ -57,7 +57,7 @@ class Hook:
         return f"http://{self.address}"
 
     def hear(self, heard: Heard) -> int:
-        """Take a request; give the status of the answer."""
+        """Take a request; return the status of the answer."""
         with self._news:
             status = self.statuses[min(len(self.heard), len(self.statuses) - 1)]
             self.heard.append(heard)

@@ -66,7 +66,7 @@ def lose(opened: AppContext) -> None:
 
 
 def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: Any) -> tuple[AppContext, Survey]:
-    """Do what `deploy adopt --yes` does; give the house with its store, and what was found."""
+    """Do what `deploy adopt --yes` does; return the house with its store, and what was found."""
     with rebuilding(folder, world.clock) as made, house(folder, world, events, made.store) as opened:
         found = operations.survey(opened, why=made.why, **chosen)
         operations.adopt(opened, found)

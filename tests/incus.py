@@ -46,7 +46,7 @@ MACHINES = "machines"  # the project of virtual machines
 
 @contextmanager
 def incusd() -> Iterator[Mapping[str, str]]:
-    """Run a daemon; give the variables by which its clients find it."""
+    """Run a daemon; yield the variables by which its clients find it."""
     folder = Path(tempfile.mkdtemp(prefix="dpi", dir="/tmp"))
     environ = {**os.environ, "INCUS_DIR": str(folder), "INCUS_SOCKET": str(folder / "unix.socket")}
     with (folder / "log").open("wb") as log:
@@ -89,7 +89,7 @@ def lacking_for_machines(environ: Mapping[str, str]) -> str:
 
 @contextmanager
 def machines(environ: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """Make a project in which virtual machines of the guest start, on a network with DHCP; give its variables.
+    """Make a project in which virtual machines of the guest start, on a network with DHCP; yield its variables.
 
     They are started by the guest's kernel: its disk has no boot loader.
     """

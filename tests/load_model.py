@@ -41,14 +41,14 @@ class Outcome:
         return self.policy.waited / max(1, self.policy.requests)
 
     def text(self) -> str:
-        """Say it in a line."""
+        """Return it in a line."""
         seen = self.policy
         size = f"{seen.changes} changes, {self.ratio:.2f} x the oracle's hours"
         return f"{seen.requests} requests, {self.waited:.2%} waited, {size}, slowest reaction {seen.reaction:.2f} s"
 
 
 def requests(rate: Rate, most: float, seconds: float, seed: int, takes: float = TAKES) -> Iterator[tuple[float, float]]:
-    """Give when requests come, at a rate of at most `most` a second, and how long each takes: `takes` on average."""
+    """Yield when requests come, at most `most` a second, and how long each takes: `takes` on average."""
     chance = random.Random(seed)
     at = chance.expovariate(most)
     while at < seconds:

@@ -53,7 +53,7 @@ def timed(random_: random.Random, requests: int, share: int, stable: float, cand
 def runs_until_worse(
     verdicts: Verdicts, draw: Callable[[int], Sample], looks: int, seconds: float = 0.25
 ) -> tuple[int, Verdict] | None:
-    """Look until the candidate is called worse; give the candidate's requests and the verdict."""
+    """Look until the candidate is called worse; return the candidate's requests and the verdict."""
     seen = 0
     for n in range(looks):
         drawn = draw(n)
@@ -67,7 +67,7 @@ def runs_until_worse(
 def runs_until_shown(
     verdicts: Verdicts, draw: Callable[[int], Sample], looks: int, seconds: float = 0.25
 ) -> tuple[int, Verdict] | None:
-    """Look until the candidate is shown to be no worse; give the looks and the verdict."""
+    """Look until the candidate is shown to be no worse; return the looks and the verdict."""
     for n in range(looks):
         verdict = verdicts.observe(draw(n), n * seconds)
         if verdict.kind == "no worse":

@@ -203,12 +203,12 @@ class World:
         return [name for name, server in known.items() if self.passes(server) and name not in self.drained]
 
     def passes(self, server: Server) -> bool:
-        """Tell whether a server passes the proxy's own check."""
+        """Return whether a server passes the proxy's own check."""
         there = self.instances.get(server.name)
         return there is not None and there.address == server.address and self.well(there)
 
     def well(self, instance: Instance) -> bool:
-        """Tell whether an instance runs and passes its health check."""
+        """Return whether an instance runs and passes its health check."""
         sound = self.versions.get(instance.release) not in self.broken and instance.colour not in self.ill
         return sound and instance.state == "running" and instance.host not in self.silent
 
@@ -718,13 +718,13 @@ class MemoryNotifier:
         self.sent.append((recipient.name, notice, {name: value.reveal() for name, value in secrets.items()}))
 
     def copy(self) -> MemoryNotifier:
-        """Give another one that was told the same so far."""
+        """Return another one that was told the same so far."""
         made = MemoryNotifier()
         made.sent = list(self.sent)
         return made
 
     def to(self, name: str) -> list[Notice]:
-        """Give what somebody was told, in order."""
+        """Return what somebody was told, in order."""
         return [notice for told, notice, _ in self.sent if told == name]
 
 

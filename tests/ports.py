@@ -14,7 +14,7 @@ INSTANCES = range(21000, 29000)
 
 
 def part(of: range) -> range:
-    """Give the part of a range that belongs to this process of the test run; all of it, if it is the only one.
+    """Return the part of a range that belongs to this process of the test run; all of it, if it is the only one.
 
     Runs of pytest beside each other are lanes; "1 2" is the second of two.
     """
@@ -35,7 +35,7 @@ def words(of: range) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Give a port of this host that nobody listens on, and that this process was not given lately.
+    """Return a port of this host that nobody listens on, and that this process was not given lately.
 
     Who asks does not listen at once, and somebody else may ask meanwhile: a port drawn anew each time comes twice.
     """

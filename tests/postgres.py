@@ -45,7 +45,7 @@ class Server:
         return f"postgresql://{USER}@/postgres?host={self.folder}{options}"
 
     def schema(self) -> str:
-        """Make an empty schema; give the address of it."""
+        """Make an empty schema; return the address of it."""
         import psycopg
 
         name = f"s{uuid.uuid4().hex[:12]}"
@@ -54,7 +54,7 @@ class Server:
         return self.address(name)
 
     def new_database(self) -> str:
-        """Make an empty database; give the name of it."""
+        """Make an empty database; return the name of it."""
         import psycopg
 
         name = f"d{uuid.uuid4().hex[:12]}"
@@ -104,7 +104,7 @@ class Bouncer:
         self._server, self._folder = server, folder
 
     def address(self) -> str:
-        """Make an empty database; give the address of it. A schema cannot be named: that is a setting of a session."""
+        """Make an empty database; return its address. A schema cannot be named: that is a setting of a session."""
         return f"postgresql://{USER}@/{self._server.new_database()}?host={self._folder}&port={PORT}"
 
 

@@ -21,7 +21,7 @@ def counts(times: list[float], errors: int = 0) -> Counts:
 
 
 def header(service: str = "shop", at: float = 0.0) -> dict[str, object]:
-    """Give the header of a drive that begins so many seconds in."""
+    """Return the header of a drive that begins so many seconds in."""
     return {"service": service, "started_at": STARTED + at, "monotonic": at}
 
 
@@ -57,5 +57,5 @@ def _ends(
 
 
 def swell(at: float) -> float:
-    """Give the rate of twenty minutes: from 0.8 to 15 requests a second, and back."""
+    """Return the rate of twenty minutes: from 0.8 to 15 requests a second, and back."""
     return 8 - 7.2 * math.cos(at / 1200 * 2 * math.pi)

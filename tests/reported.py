@@ -54,7 +54,7 @@ class Users:
 def rollout(
     state: Path, users: Users, *, rate: float = 200.0, **more: Any
 ) -> Iterator[tuple[AppContext, RolloutResult]]:
-    """Give a house in which 1.0 was deployed, and then 2.0 as a canary among these users."""
+    """Yield a house in which 1.0 was deployed, and then 2.0 as a canary among these users."""
     world = World(rate=rate)
     with (
         mock.patch.object(Flow, "_answer", lambda flow, seconds: users.answer(flow, seconds)),

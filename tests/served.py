@@ -26,7 +26,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 
 @contextmanager
 def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lambda app: app) -> Iterator[str]:
-    """Serve the API in a thread, `wrap` around it; give its address. At the end its streams end, too."""
+    """Serve the API in a thread, `wrap` around it; yield its address. At the end its streams end, too."""
     api.desk = replace(api.desk)  # with event streams of its own
     app = wrap(guarded(api.routes(), api.desk, EntryRules(HOSTS, api.limits)))
     with serving(app, port or free_port(), pem) as url:
@@ -36,7 +36,7 @@ def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lam
 
 @contextmanager
 def behind_a_door(api: Api, room: Room, proxies: tuple[Network, ...] = (), pem: Path | None = None) -> Iterator[str]:
-    """Serve the API as `deploy serve` does, in a thread, with the clock of its world at the door; give its address."""
+    """Serve the API as `deploy serve` does, in a thread, with the clock of its world at the door; yield its address."""
     door = ConnectionGuard(api.desk.clock, room, proxies)
     app = make_app(api.desk, door, EntryRules(HOSTS), proxies)
     with serving(app, free_port(), pem, door) as url:
@@ -54,7 +54,7 @@ class _Sweeping(uvicorn.Server):
 
 @contextmanager
 def serving(app: ASGIApp, port: int, pem: Path | None = None, door: ConnectionGuard | None = None) -> Iterator[str]:
-    """Serve an application in a thread; give its address."""
+    """Serve an application in a thread; yield its address."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",

@@ -126,7 +126,7 @@ class PaperHeart:
         self._clock.hearts.append(self)
 
     def beat(self, now: float) -> None:
-        """Give a sign of life when it is time for one."""
+        """Show a sign of life when it is time for one."""
         if now >= self._at + BEAT_SECONDS:
             self._at = now
             with suppress(LockLost):
@@ -149,7 +149,7 @@ class SetWorld(World):
         return super().failing_part(service, live, share) if service in (self.bad, self.also) else 0.0
 
     def well(self, instance: Any) -> bool:
-        """Tell whether an instance runs and passes its health check."""
+        """Return whether an instance runs and passes its health check."""
         ill = instance.service in self.unfit and self.versions.get(instance.release) == "2.0"
         return super().well(instance) and not ill
 

@@ -44,7 +44,7 @@ class OwnEngine:
 
 @contextmanager
 def one_node() -> Iterator[OwnEngine]:
-    """Give an engine that is a Swarm."""
+    """Yield an engine that is a Swarm."""
     with own_engine() as engine:
         with client(engine.socket) as asked:
             asked.swarm.init(advertise_addr=ADDRESS, listen_addr=ADDRESS, dispatcher_heartbeat_period=HEARTBEAT)
@@ -126,7 +126,7 @@ def ready(asked: docker.DockerClient) -> int:
 
 @contextmanager
 def client(socket: str) -> Iterator[docker.DockerClient]:
-    """Give a client of an engine."""
+    """Yield a client of an engine."""
     made = docker.DockerClient(base_url=socket, timeout=60)
     try:
         yield made
@@ -135,7 +135,7 @@ def client(socket: str) -> Iterator[docker.DockerClient]:
 
 
 def link(socket: str, installation: str, name: str = "") -> FleetHost:
-    """Give the link to an engine, as the deployer has one to a node."""
+    """Return the link to an engine, as the deployer has one to a node."""
 
     def connect(timeout: float, version: str | None) -> docker.DockerClient:
         made = docker.DockerClient(base_url=socket, timeout=timeout, version=version)  # type: ignore[arg-type]

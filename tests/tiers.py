@@ -56,7 +56,7 @@ def _mark(item: pytest.Item) -> pytest.Mark | None:
 
 
 def left_to_full(item: pytest.Item) -> bool:
-    """Tell whether a test is not among those that every change is tried with."""
+    """Return whether a test is not among those that every change is tried with."""
     mark = _mark(item)
     if mark is None:
         return False
@@ -96,6 +96,6 @@ def mark_all(items: Iterable[pytest.Item], mark: pytest.MarkDecorator) -> None:
 
 
 def header() -> str:
-    """Say in the head of a run what is tried."""
+    """Return, for the head of a run, what is tried."""
     what = "everything" if FULL else "what every change is tried with; scripts/test --full tries everything"
     return f"tier: {what}; SEED={SEED}"

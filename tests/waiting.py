@@ -6,5 +6,5 @@ from deployer.core.clock import Deadline, SystemClock
 
 
 def within(seconds: float = 20.0) -> Deadline:
-    """Give a deadline by the clock of the system."""
+    """Return a deadline by the clock of the system."""
     return Deadline.after(SystemClock(), seconds)

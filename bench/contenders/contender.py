@@ -11,5 +11,5 @@ class Contender(Protocol):
     """A judge that follows one rollout."""
 
     def observe(self, tick: Tick) -> bool:
-        """Look at what was answered since the last tick; tell whether the candidate must go."""
+        """Look at what was answered since the last tick; return whether the candidate must go."""
         ...

@@ -16,7 +16,7 @@ class Ours:
         self.verdict: Verdict | None = None
 
     def observe(self, tick: Tick) -> bool:
-        """Look at what was answered since the last tick; tell whether the candidate must go."""
+        """Look at what was answered since the last tick; return whether the candidate must go."""
         step = (tick.sample.share, tick.following)
         if step != self._step:
             self._step = step

@@ -61,7 +61,7 @@ def _deviation(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def shift(first: Sequence[float], second: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Give the estimate by Hodges and Lehmann of how far the first sample lies above the second, and its interval.
+    """Return the estimate by Hodges and Lehmann of how far the first sample lies above the second, and its interval.
 
     (lowest, estimate, highest): quantiles of all differences, chosen so that the test would just not reject them.
     """
@@ -74,7 +74,7 @@ def shift(first: Sequence[float], second: Sequence[float], confidence: float) ->
 
 
 def larger(candidate: Sequence[float], stable: Sequence[float]) -> bool:
-    """Tell whether the candidate's points lie so far above stable's that they count as worse."""
+    """Return whether the candidate's points lie so far above stable's that they count as worse."""
     if not candidate or not stable or list(candidate) == list(stable):
         return False
     lowest, estimate, _ = shift(candidate, stable, _CONFIDENCE)
@@ -92,7 +92,7 @@ class Ranks:
         }
 
     def observe(self, tick: Tick) -> bool:
-        """Look at what was answered since the last tick; tell whether the candidate must go."""
+        """Look at what was answered since the last tick; return whether the candidate must go."""
         self._sides["stable"].append(tick.sample.stable)
         self._sides["candidate"].append(tick.sample.candidate)
         if tick.at >= self._next_point:
@@ -111,7 +111,7 @@ class Ranks:
 
 
 def _points(counts: Counts) -> list[tuple[str, float]]:
-    """Give the metrics of one interval; a side that answered nothing has none."""
+    """Return the metrics of one interval; a side that answered nothing has none."""
     points = [("errors", counts.errors / counts.requests)] if counts.requests else []
     p99 = counts.quantile(0.99)
     if p99 is not None:

@@ -49,7 +49,7 @@ class Thresholds:
         self._failed = 0
 
     def observe(self, tick: Tick) -> bool:
-        """Look at what was answered since the last tick; tell whether the candidate must go."""
+        """Look at what was answered since the last tick; return whether the candidate must go."""
         self._seen.append(tick.sample.candidate)
         if tick.at < self._next:
             return False

@@ -30,7 +30,7 @@ IMAGE = "elastic:1"
 
 
 def under(way: Way, plan: Planned, folder: Path) -> tuple[Report, float]:
-    """Put a load on a way; give the account of it, and when it began, Unix seconds."""
+    """Put a load on a way; return the account of it, and when it began, Unix seconds."""
     plan.write(folder / "plan")
     # Who waits gets a 503 after `scale.wait`, which is half a minute
     options = Options(kinds=(PLANNED,), plan=str(folder / "plan"), timeout=60.0)
@@ -49,7 +49,7 @@ def under(way: Way, plan: Planned, folder: Path) -> tuple[Report, float]:
 def compared(
     plan: Planned, settings: ScaleSettings, folder: Path, client: docker.DockerClient | None, *, alone: bool
 ) -> Iterator[Figures]:
-    """Give a load to each of the ways; give the rows of the table."""
+    """Send a load to each of the ways; yield the rows of the table."""
     elastic = Elastic(folder / f"{plan.name}-scale", settings, client)
     try:
         report, began = under(elastic, plan, folder)

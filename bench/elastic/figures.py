@@ -63,12 +63,12 @@ class Figures:
         return self.instance_seconds / self.oracle_seconds
 
     def record(self) -> dict[str, object]:
-        """Give it as plain data for JSON."""
+        """Return it as plain data for JSON."""
         return {**asdict(self), "ratio": self.ratio}
 
 
 def reactions(queue: Iterable[Seen], growths: Sequence[Growth]) -> Iterator[float]:
-    """Give for each queue the seconds until the first start command for it; none for one that nothing was done about.
+    """Yield for each queue the seconds until the first start command for it; none for one that nothing was done about.
 
     A queue is there while somebody waits at each look.
     """
@@ -91,29 +91,29 @@ def _queues(looks: Iterable[Seen]) -> Iterator[tuple[float, float]]:
 
 
 def came(plan: Planned, sent: Iterable[Request], began: float) -> list[Came]:
-    """Give when requests really came, from the beginning of the load, and how long each takes."""
+    """Return the times at which requests really came, from the beginning of the load, and how long each takes."""
     return sorted((max(0.0, each.start - began), plan.came[int(each.client)][1]) for each in sent)
 
 
 def behind(plan: Planned, sent: Iterable[Request], began: float) -> float:
-    """Give by how many seconds a request came later than planned, at most: what is sent late is no open loop."""
+    """Return by how many seconds a request came later than planned, at most: what is sent late is no open loop."""
     return max((each.start - began - plan.came[int(each.client)][0] for each in sent), default=0.0)
 
 
 def late(plan: Planned, sent: Iterable[Request]) -> list[float]:
-    """Give by how many seconds each request that was answered took longer than an instance needs for it."""
+    """Return by how many seconds each request that was answered took longer than an instance needs for it."""
     return [each.seconds - plan.came[int(each.client)][1] for each in sent if not each.error]
 
 
 def start_seconds(growths: Sequence[Growth]) -> float:
-    """Give how long it takes from a decision until new instances have requests."""
+    """Return how long it takes from a decision until new instances have requests."""
     return statistics.median(each.ended - each.decided for each in growths) if growths else START_SECONDS
 
 
 def beside(
     requests: Sequence[Came], seconds: float, settings: ScaleSettings, start: float
 ) -> tuple[ScalingOutcome, ScalingOutcome]:
-    """Give what the oracle takes for these requests, and what the policy does in virtual time."""
+    """Return what the oracle takes for these requests, and what the policy does in virtual time."""
     open_at_once = RequestsAtOnce(0.0)
     for at, takes in requests:
         open_at_once.add(at, takes)
@@ -164,7 +164,7 @@ def simulated(plan: Planned, policy: ScalingOutcome, oracle_seconds: float) -> F
 
 
 def text(rows: Sequence[Figures]) -> str:
-    """Give the table for a terminal."""
+    """Return the table for a terminal."""
     heads = ("waited", "p99 late", "instances", "to oracle", "changes", "reaction", "behind", "load avg")
     lines = [f"{'':8}{'':26}{'requests':>9}{'lost':>6}" + "".join(f"{head:>11}" for head in heads)]
     for row in rows:

@@ -38,7 +38,7 @@ class Way(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Give where users ask."""
+        """Return the address that users ask."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -51,7 +51,7 @@ class Way(ABC):
 
     @abstractmethod
     def used(self, began: float, ended: float) -> Used:
-        """Tell what it took between two moments, Unix seconds."""
+        """Return what it took between two moments, Unix seconds."""
 
     def close(self) -> None:
         """Take everything down."""

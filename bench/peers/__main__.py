@@ -24,7 +24,7 @@ Row = dict[str, float | str]
 
 
 def change(contender: Contender, what: str, do: Callable[[], None], old: str, new: str) -> Row:
-    """Have a contender change the version under load; give what that took, and what users lost by it."""
+    """Have a contender change the version under load; return what that took, and what users lost by it."""
     until(lambda: answers(contender.url, old), f"{contender.name} serves version {old}")
     with Load(contender.url, USERS) as load:
         load.until(lambda now: now.answered > 60, "the load runs")

@@ -58,7 +58,7 @@ class Contender(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Give where users ask."""
+        """Return the address that users ask."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -113,7 +113,7 @@ class Contender(ABC):
 
     @property
     def socket(self) -> Path:
-        """Give the place of the proxy's socket."""
+        """Return the place of the proxy's socket."""
         return self.folder / "haproxy.sock"
 
 
@@ -125,7 +125,7 @@ class Ours(Contender):
 
     @property
     def url(self) -> str:
-        """Give where users ask."""
+        """Return the address that users ask."""
         return self._shop.url
 
     def begin(self) -> None:
@@ -207,7 +207,7 @@ class Swarm(Contender):
 
     @property
     def url(self) -> str:
-        """Give where users ask: the proxy's address on the bridge between the network and this machine."""
+        """Return the address that users ask: the proxy's address on the bridge between the network and this machine."""
         return f"http://{self._address}:{self.port}"
 
     def begin(self) -> None:
@@ -272,7 +272,7 @@ class Playbook(Contender):
 
     @property
     def url(self) -> str:
-        """Give where users ask."""
+        """Return the address that users ask."""
         return f"http://{self.listen}"
 
     def begin(self) -> None:
@@ -318,7 +318,7 @@ def until(ready: Callable[[], bool], what: str) -> None:
 
 
 def answers(url: str, version: str) -> bool:
-    """Tell whether users of this address get this version."""
+    """Return whether users of this address get this version."""
     try:
         return requests.get(url, timeout=2).headers.get("X-Version") == version
     except requests.exceptions.RequestException:

@@ -54,7 +54,7 @@ class Latencies:
         return cls(math.exp(normal.inv_cdf((k + 0.5) / _VALUES)) for k in range(_VALUES))
 
     def slowed(self, factor: float = 1.0, add: float = 0.0, tail: float = 0.0) -> Latencies:
-        """Give those of a service that needs `factor` times as long and at least `add` ms more if `add` is given.
+        """Return those of a service that needs `factor` times as long and at least `add` ms more if `add` is given.
 
         The part `tail` of its answers takes ten times as long on top.
         """
@@ -80,7 +80,7 @@ def _later(pace: float) -> int:
 
 
 def histogram(seen: Counter[int]) -> tuple[int, ...]:
-    """Give counts by bucket as `Counts.latency` holds them."""
+    """Return counts by bucket as `Counts.latency` holds them."""
     counts = [0] * (max(seen, default=-1) + 1)
     for bucket, count in seen.items():
         counts[bucket] = count

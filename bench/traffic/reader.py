@@ -40,7 +40,7 @@ class Side:
             self.times[bucket] += 1
 
     def counts(self) -> Counts:
-        """Give the counts."""
+        """Return the counts."""
         return Counts(self.requests, self.errors, histogram(self.times))
 
 
@@ -53,7 +53,7 @@ class Pair:
 
 
 class Reader:
-    """Tells which answers were coins: those of clients whose side was not known from a former answer.
+    """Knows which answers were coins: those of clients whose side was not known from a former answer.
 
     A client that was on stable under `lower`, the highest share it was seen under, falls on the candidate at a share of
     s with the probability (s - lower) / (10000 - lower); one that was on the candidate stays there and is no coin.
@@ -66,7 +66,7 @@ class Reader:
         self._coins: dict[float, Pair] = {}
 
     def read(self, answer: Answer, share: int) -> bool:
-        """Count one answer under a share that never falls; tell whether it was the candidate's."""
+        """Count one answer under a share that never falls; return whether it was the candidate's."""
         candidate = answer.roll < share * PER_BP
         self._sides[candidate].add(answer.bucket)
         lower = self._highest.get(answer.roll, 0)
@@ -83,7 +83,7 @@ class Reader:
         return self._coins.setdefault(p, Pair())
 
     def take(self, share: int) -> Sample:
-        """Give what was read since the last call."""
+        """Return what was read since the last call."""
         stable, candidate = (side.counts() for side in self._sides)
         coins = tuple(_coins(p, self._coins[p]) for p in sorted(self._coins))
         self._sides, self._coins = (Side(), Side()), {}

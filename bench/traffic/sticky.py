@@ -37,7 +37,7 @@ class Crowd:
         return Client(dice.randrange(ROLLS), dice.random() < self._clients.bad, until)
 
     def asking(self, now: float, number: int) -> list[Client]:
-        """Give who asks next, `number` times."""
+        """Return who asks next, `number` times."""
         places = self._dice.choices(range(len(self._there)), cum_weights=self._weights, k=number)
         return [self._present(place, now) for place in places]
 
@@ -101,7 +101,7 @@ class Service:
         self._slowed = world.fault.times(world.latencies)
 
     def answer(self, client: Client, now: Now) -> tuple[Answer, bool]:
-        """Give the answer, and whether the candidate made it bad."""
+        """Return the answer, and whether the candidate made it bad."""
         candidate = client.roll < now.share * PER_BP
         ill = candidate and self._fault.there(now.at)
         client.asked += 1

@@ -46,15 +46,15 @@ class Drift:
     until: float = math.inf
 
     def there(self, at: float) -> bool:
-        """Tell whether it shows now."""
+        """Return whether it shows now."""
         return self.since <= at < self.until
 
     def rate(self, stable: float) -> float:
-        """Give the error rate of a candidate that has it."""
+        """Return the error rate of a candidate that has it."""
         return min(1.0, self.ratio * stable + self.add)
 
     def times(self, stable: Latencies) -> Latencies:
-        """Give the answer times of a candidate that has it."""
+        """Return the answer times of a candidate that has it."""
         return stable.slowed(self.slower, self.late, self.tail)
 
 
@@ -129,14 +129,14 @@ class World:
     tick: float = 1.0
 
     def share(self, at: float) -> int:
-        """Give the share in force."""
+        """Return the share in force."""
         return next(share for begin, share in reversed(self.steps) if at >= begin)
 
     def following(self, at: float) -> int:
-        """Give the share after the one in force; after the last it is all traffic."""
+        """Return the share after the one in force; after the last it is all traffic."""
         return next((share for begin, share in self.steps if begin > at), FULL)
 
 
 def ramp(*shares: int, seconds: float) -> tuple[tuple[float, int], ...]:
-    """Give steps of equal length that fill `seconds`."""
+    """Return steps of equal length that fill `seconds`."""
     return tuple((k * seconds / len(shares), share) for k, share in enumerate(shares))

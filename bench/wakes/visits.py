@@ -42,7 +42,7 @@ class Visit:
 
     @property
     def answered(self) -> bool:
-        """Tell whether he was answered in the end."""
+        """Return whether he was answered in the end."""
         return not self.tries[-1].failure
 
     @property
@@ -88,7 +88,7 @@ def account(visits: Iterable[Visit], kills: Sequence[Kill]) -> Account:
 
 
 def _near(failed: Try, kills: Sequence[Kill]) -> str:
-    """Say what was killed last before a failure, and what it met."""
+    """Return what was killed last before a failure, and what it met."""
     last = max((kill for kill in kills if kill.at <= failed.ended), key=lambda kill: kill.at, default=None)
     if last is None:
         return ""
@@ -112,12 +112,12 @@ class Parts:
     whole: Latency
 
     def record(self) -> dict[str, object]:
-        """Give it as plain data for JSON."""
+        """Return it as plain data for JSON."""
         return asdict(self)
 
 
 def parts(visits: Sequence[Visit], kills: Sequence[Kill]) -> Iterator[Parts]:
-    """Give the parts of the wakes into which no kill fell, by sleep and kind."""
+    """Yield the parts of the wakes into which no kill fell, by sleep and kind."""
     for sleep, kind in dict.fromkeys((visit.sleep, visit.kind) for visit in visits):
         own = [v for v in visits if (v.sleep, v.kind) == (sleep, kind) and _undisturbed(v, kills)]
         wakes = [visit.wakes[0] for visit in own]
@@ -139,7 +139,7 @@ def _undisturbed(visit: Visit, kills: Sequence[Kill]) -> bool:
 
 
 def text(found: Account, rows: Sequence[Parts], kills: Sequence[Kill]) -> str:
-    """Give what is printed."""
+    """Return what is printed."""
     lines = [f"{'':7}{'':11}{'wakes':>6}" + "".join(f"{n:>16}" for n in ("start", "health", "rest", "in all"))]
     for row in rows:
         cells = (f"{p.p50 * 1000:.0f} / {p.p99 * 1000:.0f}" for p in (row.start, row.health, row.rest, row.whole))

@@ -33,7 +33,7 @@ def listed(house: AppContext) -> CertificatesView:
 
 
 def ends(house: AppContext) -> Iterator[CertificateEnd]:
-    """Give when the certificates of all live services end. Nothing is asked of a proxy.
+    """Yield the ends of the certificates of all live services. Nothing is asked of a proxy.
 
     A file of a user's own that is not here, or cannot be read, is left out. Raise Refused where the libraries of the
     extra `tls` are missing and there is a certificate of ours.
@@ -51,7 +51,7 @@ def ends(house: AppContext) -> Iterator[CertificateEnd]:
 
 
 def rows(house: AppContext, release: Release) -> Iterator[CertificateRow]:
-    """Give a row for each certificate of a release that is live."""
+    """Yield a row for each certificate of a release that is live."""
     problem = ""
     shown: Mapping[str, Mapping[str, str]] = {}
     try:
@@ -85,7 +85,7 @@ def warn(house: AppContext) -> None:
 
 
 def warned(row: CertificateRow) -> str:
-    """Say that a certificate ends soon, and why it was not renewed."""
+    """Return a sentence: a certificate ends soon, and why it was not renewed."""
     which = f"the certificate of {row.domain}" if row.domain else f"the certificate of {row.service}"
     if row.days_left <= 0:
         when = "has ended"

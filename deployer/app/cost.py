@@ -53,7 +53,7 @@ def cost(house: AppContext, service: str, since: float, until: float) -> CostVie
 
 
 def _points(seen: Sequence[SeenLoads], since: float, until: float) -> Iterator[LoadPoint]:
-    """Give what was seen, in longer spans where there would be too many points."""
+    """Yield what was seen, in longer spans where there would be too many points."""
     span = SLOT_SECONDS * max(1.0, (until - since) // (SLOT_SECONDS * MOST_POINTS) + 1)
     for at, some in groupby(seen, key=lambda each: each.at // span * span):
         rows = list(some)

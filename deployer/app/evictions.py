@@ -33,7 +33,7 @@ class Eviction:
 
     @property
     def text(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         until = f" until {stamp(self.until)}" if self.until else ""
         return f"evicted{until}, since {stamp(self.at)}, by {self.by}: {self.reason}"
 

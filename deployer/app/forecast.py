@@ -21,7 +21,7 @@ LEAST_SECONDS, LEAST_REQUESTS = 60.0, 20  # a shorter count of fewer requests sa
 
 
 def evidence(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None = None) -> tuple[str, ...]:
-    """Say how the steps will end with the measured traffic, and how much they take to be proven.
+    """Return how the steps will end with the measured traffic, and how much they take to be proven.
 
     Where a client keeps its side it counts once in a step. Errors alone are reckoned with.
     """
@@ -42,7 +42,7 @@ def evidence(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None = N
 
 
 def first_line(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None) -> str:
-    """Say what a rollout is expected to do, before it does anything; nothing where nothing is compared."""
+    """Return what a rollout is expected to do, before it does anything; nothing where nothing is compared."""
     lines = evidence(plan, manifest, traffic)
     if not lines:
         return ""
@@ -51,7 +51,7 @@ def first_line(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None) 
 
 
 def needed(manifest: Manifest, watch: Watch) -> int:
-    """Give about how many requests of the service it takes until the watch can end with a proof."""
+    """Return about how many requests of the service it takes until the watch can end with a proof."""
     beside = watch.against == "baseline"  # then only the two parts that are compared count, and they are equal
     part = FULL // 2 if beside else watch.share
     answers = IN_PRACTICE * answers_needed(manifest.judge, part, watch.following, ERROR_RATE)
@@ -71,7 +71,7 @@ def _measured(traffic: MeasuredTraffic) -> str:
 
 
 def _outcome(steps: Sequence[Watch], manifest: Manifest, traffic: MeasuredTraffic) -> str:
-    """Say how the steps end, or which of them cannot be decided and what to do instead."""
+    """Return how the steps end, or which of them cannot be decided and what to do instead."""
     for step in steps:
         seconds = step.seconds if step.early else step.deadline
         got = traffic.rate * seconds * step.share / FULL
@@ -93,7 +93,7 @@ def _lacks(step: Watch, manifest: Manifest, got: float) -> str:
 
 
 def _instead(step: Watch, traffic: MeasuredTraffic) -> str:
-    """Say what can be decided with this traffic."""
+    """Return what can be decided with this traffic."""
     if not step.seconds:
         return "leave out `judge.proof: required`, or `deploy bluegreen`"
     if minutes := minutes_at_half(traffic.rate, step.requests):
@@ -124,7 +124,7 @@ def _coarse(seconds: float) -> float:
 
 
 def _by_time(watches: list[Watch]) -> Iterator[str]:
-    """Say what the steps take that end by their time, and the traffic below which one of them cannot end well."""
+    """Yield what the steps take that end by their time, and the traffic below which one of them cannot end well."""
     watch = max(watches, key=lambda step: step.requests / (step.share * step.seconds))
     rate = watch.requests / (watch.share / FULL * watch.seconds)
     yield (

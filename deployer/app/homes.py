@@ -25,7 +25,7 @@ def is_elsewhere(store: Store, service: str) -> bool:
 
 
 def elsewhere(store: Store, manifest: Manifest) -> str:
-    """Say why what a manifest describes cannot be reached from here; "" where it can, or nobody has deployed it."""
+    """Return why what a manifest describes cannot be reached from here; "" where it can, or nobody has deployed it."""
     if store.shared is None or not (why := reach.only_from_one(manifest)):
         return ""
     home = store.homes.of(manifest.service)

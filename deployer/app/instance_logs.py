@@ -11,7 +11,7 @@ from deployer.views.logs import InstanceLog, LogsView, SilentMachine
 
 
 def logs(house: AppContext, service: str, lines: int, colour: str = "") -> LogsView:
-    """Give the last lines of each instance of a service (of one colour)."""
+    """Return the last lines of each instance of a service (of one colour)."""
     runtime = queries.drivers_of(house, service).runtime
     queries.learn_secrets(house, service)
     there = standing(runtime, service)

@@ -235,7 +235,7 @@ def _certified(context: AppContext, result: RolloutResult, service: str) -> Roll
 
 
 def _tell_unattended(house: AppContext, service: str, *, warm: bool) -> None:
-    """Say after a deploy which keys of the manifest ask for what nobody does between deploys."""
+    """Report after a deploy which keys of the manifest ask for what nobody does between deploys."""
     from deployer.app.keeper.outlook import unattended
 
     if text := unattended(house, service, warm=warm):

@@ -40,7 +40,7 @@ def live_release(store: Store, service: str) -> Release:
 
 
 def is_served(store: Store, service: str) -> bool:
-    """Tell whether users reach a service, by its newest release."""
+    """Return whether users reach a service, by its newest release."""
     newest = next(iter(store.releases.of(service)), None)
     return newest is None or newest.served
 
@@ -60,7 +60,7 @@ def lost(store: Store, observed: Observed) -> str:
 
 
 def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:
-    """Give the environment that runs in a place, of all instances of the service."""
+    """Return the environment that runs in a place, of all instances of the service."""
     here = [i for i in instances if i.colour == place]
     if not here:
         return None

@@ -44,7 +44,7 @@ def learn_secrets(house: AppContext, service: str) -> None:
 
 
 def sides_of(house: AppContext, service: str) -> tuple[Release, Release | None]:
-    """Give the release on trial, or the newest where none is, and the one that users are on."""
+    """Return the release on trial, or the newest where none is, and the one that users are on."""
     rollout, stable = house.store.rollouts.in_progress(service), house.store.services.get(service).stable
     newest = house.store.releases.of(service)[0]
     candidate = house.store.releases.get(service, rollout.release) if rollout else newest
@@ -120,12 +120,12 @@ def audit(house: AppContext, limit: int = 20, service: str = "") -> data.AuditVi
 
 
 def chain(file: str, found: Chain) -> data.ChainView:
-    """Tell what following the audit log found; `file` is empty for the store's."""
+    """Return what following the audit log found; `file` is empty for the store's."""
     return data.ChainView(file, found.records, found.head, found.broken, found.problem, found.since)
 
 
 def newest(house: AppContext, service: str) -> int:
-    """Give the number of the newest rollout. Raises Refused when there is none."""
+    """Return the number of the newest rollout. Raises Refused when there is none."""
     rollouts = house.store.rollouts.of(service, 1)
     if not rollouts:
         raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
@@ -141,7 +141,7 @@ def in_progress(house: AppContext, service: str) -> int:
 
 
 def show(house: AppContext, number: int) -> data.RolloutView:
-    """Tell a rollout in full: steps, journal, events."""
+    """Return a rollout in full: steps, journal, events."""
     rollout = house.store.rollouts.get(number)
     entries = {(e.phase, e.n): e for e in house.store.journal.of(number)}
     steps = [_step("forward", n, s, entries) for n, s in enumerate(rollout.plan.forward)]

@@ -69,7 +69,7 @@ def recover(seen: FoundService, now: float) -> Recovery:
 
 
 def read_records(found: Iterable[Found]) -> tuple[dict[int, Release], tuple[str, ...]]:
-    """Read the releases that instances of one service carry; say of which none can be read, and why."""
+    """Read the releases that instances of one service carry; return of which none can be read, and why."""
     releases: dict[int, Release] = {}
     wrong: dict[int, str] = {}
     for each in found:
@@ -103,7 +103,7 @@ def _observed(seen: FoundService) -> Observed:
 
 
 def _interrupted(observed: Observed, releases: Mapping[int, Release]) -> Interrupted | None:
-    """Give the rollout that was in progress, with an end that can be reached; None when there was none.
+    """Return the rollout that was in progress, with an end that can be reached; None when there was none.
 
     Without stable instances that run, going back would leave nobody to answer: a person decides then.
     """
@@ -123,7 +123,7 @@ def _interrupted(observed: Observed, releases: Mapping[int, Release]) -> Interru
 
 
 def _under_way(observed: Observed, candidate: Environment) -> bool:
-    """Tell whether the environment in the other colour belongs to a rollout that did not end.
+    """Return whether the environment in the other colour belongs to a rollout that did not end.
 
     The live value keeps the number of the last rollout that wrote it; a promotion is the last write of one. A rollout
     whose share was ended looks like one that was left for good by an emergency, which is all the same: nobody is on its
@@ -138,7 +138,7 @@ def _under_way(observed: Observed, candidate: Environment) -> bool:
 
 
 def _short(observed: Observed) -> bool:
-    """Tell whether stable has fewer instances than it should."""
+    """Return whether stable has fewer instances than it should."""
     if observed.stable is None or observed.live is None:
         return False
     there = observed.environment(observed.live.stable)
@@ -180,7 +180,7 @@ def _plan(observed: Observed, release: Release, gate: tuple[Step, ...]) -> Plan:
 
 
 def _warm(observed: Observed, releases: Mapping[int, Release]) -> Release | None:
-    """Give the release that a rollback can switch to; one without a record, or that does not run, is none."""
+    """Return the release that a rollback can switch to; one without a record, or that does not run, is none."""
     there = observed.environment(observed.colour)
     if observed.stable is None or there is None or not there.healthy() or not _keep(observed):
         return None
@@ -193,7 +193,7 @@ def _keep(observed: Observed) -> float:
 
 
 def _standing(release: Release, observed: Observed, rollout: Interrupted | None) -> Release:
-    """Say what became of a release: users are on it, were on it, or were taken off it."""
+    """Return what became of a release: users are on it, were on it, or were taken off it."""
     stable = observed.stable.number if observed.stable else 0
     if release.number == stable:
         return replace(release, status="good")

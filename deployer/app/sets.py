@@ -232,7 +232,7 @@ def _view(house: AppContext, group: ReleaseSet, members: tuple[SetMemberView, ..
 
 
 def _next(house: AppContext, group: ReleaseSet, outcome: str) -> str:
-    """Say which commands there are for a set that has not ended; each does what is said of it."""
+    """Return which commands there are for a set that has not ended; each does what is said of it."""
     if outcome in ("done", "reverted"):
         return ""
     runs = any(house.store.locks.read(member.service) for member in group.moved)
@@ -259,6 +259,6 @@ def _open(house: AppContext, group: ReleaseSet) -> Iterator[tuple[str, Rollout]]
 
 
 def _waits_at(house: AppContext, rollout: Rollout) -> bool:
-    """Tell whether people have to approve what comes next."""
+    """Return whether people have to approve what comes next."""
     step = next((step for _, step in house.store.journal.left(rollout, rollout.phase)), None)
     return isinstance(step, Approve) and bool(step.count)

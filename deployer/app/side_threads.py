@@ -49,7 +49,7 @@ class SideThreads(Generic[K]):
 
     @contextmanager
     def noted(self, key: K) -> Iterator[None]:
-        """Say what goes wrong in the block."""
+        """Report what goes wrong in the block."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a bug that one meets is not the end of the others
@@ -58,7 +58,7 @@ class SideThreads(Generic[K]):
                 self._say(key, text)
 
     def settled(self, key: K) -> None:
-        """Say the next trouble with it in any case."""
+        """Report the next trouble with it in any case."""
         self._said.settle(key)
 
     def join(self, seconds: float) -> None:

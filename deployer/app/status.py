@@ -123,7 +123,7 @@ def _runs(environment: EnvironmentView) -> bool:
 def _differences(
     house: AppContext, seen: _Looked, record: ServiceRecord, released: Release | None, rollout: Rollout | None
 ) -> Iterator[str]:
-    """Give, as sentences, where what runs differs from what is recorded."""
+    """Yield, as sentences, where what runs differs from what is recorded."""
     if seen.observed is not None and (what := lost(house.store, seen.observed)):
         yield f"{what}: `deploy doctor --fix` writes it again"
     elif released and released.manifest.tenant and eviction(house.store, record.name):
@@ -230,7 +230,7 @@ def _instance(instance: Instance, up: bool | None) -> InstanceView:
 def _unseen(
     house: AppContext, environment: Environment, servers: Mapping[str, tuple[Server, bool]], silent: Collection[str]
 ) -> Iterator[InstanceView]:
-    """Give what the proxy knows of instances whose machine gives no answer."""
+    """Yield what the proxy knows of instances whose machine gives no answer."""
     for port in house.store.ports.of(environment.service):
         name = f"{environment.service}-r{port.release}-{port.index}"
         if port.host in silent and port.release == environment.release and name in servers:

@@ -45,7 +45,7 @@ class MovedRecords:
 
     @property
     def text(self) -> str:
-        """Say it in one sentence."""
+        """Return it in one sentence."""
         many = f"{self.services} services, {self.releases} releases, {self.rollouts} rollouts, {self.records} records"
         more = f"secrets of {self.secrets} releases, {self.recordings} recordings"
         return f"moved and read back: {many} in all, {more}, from {self.source} to {self.target}"
@@ -160,7 +160,7 @@ def _refuse_elsewhere(store: Store, here: str) -> None:
 
 
 def _bound(store: Store) -> Iterator[str]:
-    """Give the services of which something is reached from this host alone."""
+    """Yield the services of which something is reached from this host alone."""
     for service in store.services.all():
         if any(reach.only_from_one(release.manifest) for release in store.releases.of(service.name)):
             yield service.name

@@ -37,7 +37,7 @@ def chunks(file: BinaryIO) -> Iterable[bytes]:
 
 
 def strange(block: bytes) -> str:
-    """Say what a header is that is not the one expected, for an error."""
+    """Return what a header is that is not the one expected, for an error."""
     try:
         found = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
     except tarfile.HeaderError:

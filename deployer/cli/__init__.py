@@ -17,7 +17,7 @@ COMPLETE = "_DEPLOY_COMPLETE"  # set by the completion scripts of shells
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `deploy`; give its exit code (docs/exit-codes.md)."""
+    """Run `deploy`; return its exit code (docs/exit-codes.md)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     with guarded() as ended:
         ended.code = _run(arguments)

@@ -55,7 +55,7 @@ def adopt(common: Common, installation: str) -> int:
 
 
 def _machines(common: Common, house: operations.AppContext) -> Meant:
-    """Give the machines that the manifest means, if there is one: no store says any more where instances stand."""
+    """Return the machines that the manifest means, if there is one: no store says any more where instances stand."""
     if not common.file.exists():
         return Meant()
     loaded = load(common.file, destination=common.destination or "", environ=os.environ)

@@ -21,7 +21,7 @@ _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
 
 def _month(_ctx: click.Context, _param: click.Parameter, text: str | None) -> tuple[float, float] | None:
-    """Return when a month begins and ends, in local time. Raise BadParameter."""
+    """Return the moments at which a month begins and ends, in local time. Raise BadParameter."""
     if text is None:
         return None
     if (found := _MONTH.fullmatch(text)) is None:

@@ -114,7 +114,7 @@ def _option(key: str, field: FieldInfo, default: str | None) -> Any:
 
 
 def _defaults(options: type[BaseModel]) -> dict[str, str]:
-    """Say the defaults of a strategy's options as they would be typed; none for a model that needs an option."""
+    """Return the defaults of a strategy's options as they would be typed; none for a model that needs an option."""
     try:
         values = options().model_dump(mode="json")
     except ValidationError:

@@ -43,7 +43,7 @@ def group() -> None:
 
 
 def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
-    """Give a command the options that say which machines, and these as its argument `fleet`."""
+    """Add to a command the options that say which hosts, and these as its argument `fleet`."""
 
     @common("file", "destination", *more)
     @click.option(
@@ -97,7 +97,7 @@ def check(common: Common, fleet: InventoryHosts, within: float) -> int:
 
 
 def check_view(inventory: str, found: Sequence[Examined]) -> CheckView:
-    """Give what was found as a result to be printed."""
+    """Return what was found as a result to be printed."""
     rows = (
         CheckedMachine(
             e.host.name,
@@ -121,7 +121,7 @@ class PlayOptions:
 
 
 def _playing(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of those that change machines."""
+    """Add to a command the options of those that change hosts."""
     for option in (
         click.option("-y", "--yes", is_flag=True, help="Do not ask."),
         click.option(

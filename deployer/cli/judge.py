@@ -46,7 +46,7 @@ def judge(common: Common, recording: Path, file: Path | None, destination: str, 
 
 
 def _policy(recorded: Judge, file: Path | None, destination: str, changes: dict[str, Any]) -> Judge:
-    """Give the policy to judge by. Raises ManifestRefused when it is none."""
+    """Return the policy to judge by. Raises ManifestRefused when it is none."""
     if file:
         return load(file, destination=destination, overrides=changes, environ=os.environ).manifest.judge
     if not changes:

@@ -80,13 +80,13 @@ class LazyGroup(click.Group):
         self.entries = entries
 
     def every(self) -> dict[str, CommandEntry]:
-        """Give the declared commands and the strategies; a declared name wins."""
+        """Return the declared commands and the strategies; a declared name wins."""
         from deployer.cli.strategies import extra_commands
 
         return in_order(extra_commands(), self.entries)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Give the names of all commands."""
+        """Return the names of all commands."""
         return list(self.every())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002

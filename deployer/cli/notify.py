@@ -56,7 +56,7 @@ def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Recipient, ...]:
 
 
 def _send(manifest: Manifest, to: Sequence[Recipient], secrets: Mapping[str, SecretText]) -> dict[str, str]:
-    """Send to all at once; give why not, by the name of whoever did not take it."""
+    """Send to all at once; return why not, by the name of whoever did not take it."""
     from deployer.drivers.notices import END_SECONDS, SEND_SECONDS, Notice, Outbox, trial
     from deployer.drivers.notify import Sender
 

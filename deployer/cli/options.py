@@ -61,12 +61,12 @@ class Common:
 
 
 def default_state() -> Path:
-    """Give the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    """Return the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
     return Path(state_folder())
 
 
 def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the shared options `names`, besides those of EVERYWHERE, as one argument `common`."""
+    """Add to a command the shared options `names`, besides those of EVERYWHERE, as one argument `common`."""
     taken = tuple(dict.fromkeys((*names, *EVERYWHERE)))
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,7 +100,7 @@ def _use(store: str | None) -> None:
 
 
 def every(options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Callable[..., Any]:
-    """Give a command all of these options, in their order."""
+    """Add all of these options to a command, in their order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -123,7 +123,7 @@ def is_for_command(group: click.Context) -> bool:
 
 
 def _surroundings() -> dict[str, Any]:
-    """Tell what was given besides the options' values. Raises UsageError for what contradicts itself."""
+    """Return what was given besides the options' values. Raises UsageError for what contradicts itself."""
     context = click.get_current_context()
     server = server_of(context)
 

@@ -118,15 +118,15 @@ def write_error(message: str, stderr: IO[str] | None = None) -> None:
 
 
 def can_paint(stream: IO[str]) -> bool:
-    """Tell whether a stream is a terminal that can be drawn on."""
+    """Return whether a stream is a terminal that can be drawn on."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown") and speaks_utf8(stream)
 
 
 def wants_colour(stream: IO[str]) -> bool:
-    """Tell whether a stream is a terminal whose user has not declined colours (no-color.org)."""
+    """Return whether a stream is a terminal whose user has not declined colours (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def speaks_utf8(stream: IO[str]) -> bool:
-    """Tell whether a stream can carry our typography."""
+    """Return whether a stream can carry our typography."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"

@@ -42,7 +42,7 @@ class PipelineReports:
         self.rollout = event.rollout or self.rollout
 
     def ended(self, ending: RolloutResult, report: Callable[[int], ReportView]) -> None:
-        """Tell an ending; `report` gives that of a rollout."""
+        """Write out an ending; `report` gives that of a rollout."""
         if self._folder and ending.rollout:
             self._tell_rollout(report, ending.rollout, int(ending.exit), ending.text)
         elif self._folder:
@@ -51,7 +51,7 @@ class PipelineReports:
             self._tell(Result(self.service, "unchanged", int(ending.exit), ending.text))
 
     def failed(self, error: DeployError, report: Callable[[int], ReportView] | None = None) -> None:
-        """Tell the error of a command, with the rollout that it had to leave, if it had begun one."""
+        """Write out the error of a command, with the rollout that it had to leave, if it had begun one."""
         if self._folder is None or self._told:
             return
         if report is not None and self.rollout:

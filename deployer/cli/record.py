@@ -121,7 +121,7 @@ def _answers(counts: Counts) -> str:
 
 
 class _Progress:
-    """Says on stderr how much was recorded: a line that changes on a terminal, now and then a line elsewhere."""
+    """Prints on stderr how much was recorded: a line that changes on a terminal, now and then a line elsewhere."""
 
     def __init__(self, service: str) -> None:
         self._service = service

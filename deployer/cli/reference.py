@@ -50,7 +50,7 @@ class CommandHelp:
 
 
 def reference() -> str:
-    """Give the page."""
+    """Return the page."""
     entries = in_order(builtin_commands(), COMMANDS)
     sections = {
         section: [each for name, entry in entries.items() if entry.section == section for each in _helps(name, entry)]
@@ -76,7 +76,7 @@ def reference() -> str:
 
 
 def _helps(name: str, entry: CommandEntry) -> Iterator[CommandHelp]:
-    """Give the help of a command, and of those below it."""
+    """Yield the help of a command, and of those below it."""
     command = group().get_command(click.Context(group()), name)
     if command is None:
         raise KeyError(name)
@@ -114,7 +114,7 @@ def _row(option: click.Option, context: click.Context) -> Row:
 
 
 def _text(text: str) -> str:
-    """Give the help as Markdown; what click keeps as it is (after a backspace) becomes a block."""
+    """Return the help as Markdown; what click keeps as it is (after a backspace) becomes a block."""
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(
         "\n".join(f"    {line.strip()}" for line in p.splitlines()[1:])

@@ -51,7 +51,7 @@ class ReleaseGroup(click.Group):
     """The group: its own commands, and one for each strategy."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Give the names of all commands."""
+        """Return the names of all commands."""
         return [*super().list_commands(ctx), *(n for n in strategies(Path.cwd()) if n not in self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

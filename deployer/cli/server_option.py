@@ -56,7 +56,7 @@ def options() -> tuple[click.Option, ...]:
 
 
 def server_of(ctx: click.Context) -> DeployServer | Control | None:
-    """Give the server or control host that the whole command line is for; None for this host.
+    """Return the server or control host that the whole command line is for; None for this host.
 
     Raises Refused, and UsageError.
     """
@@ -86,7 +86,7 @@ def _read(root: click.Context) -> DeployServer | Control | None:
 
 
 def _way(root: click.Context) -> str:
-    """Tell which of the two is meant: what was typed goes before the environment. Raises UsageError for both."""
+    """Return which of the two is meant: what was typed goes before the environment. Raises UsageError for both."""
     given = [name for name in ("on", "server") if root.params.get(name)]
     typed = [name for name in given if _is_typed(root, name)]
     meant = typed or given

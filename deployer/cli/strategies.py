@@ -16,7 +16,7 @@ _DOCSTRING = re.compile(r'\A(?:\s*#[^\n]*\n)*\s*r?"""\s*(?P<first>[^\n]+?)\s*(?:
 
 
 def extra_commands() -> dict[str, CommandEntry]:
-    """Give a command for each strategy: of this folder first, then installed ones, then the built-in ones."""
+    """Return a command for each strategy: of this folder first, then installed ones, then the built-in ones."""
     found: dict[str, CommandEntry] = {}
     for name, help_text in (*_folder(Path("strategies")), *_installed(), *_folder(builtin("strategies"))):
         found.setdefault(name, CommandEntry("Deploy", help_text, TARGET))
@@ -24,7 +24,7 @@ def extra_commands() -> dict[str, CommandEntry]:
 
 
 def builtin_commands() -> dict[str, CommandEntry]:
-    """Give a command for each strategy that comes with the deployer."""
+    """Return a command for each strategy that comes with the deployer."""
     return {name: CommandEntry("Deploy", help_text, TARGET) for name, help_text in _folder(builtin("strategies"))}
 
 

@@ -48,7 +48,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
-    """Give a reason as it is kept. Raises BadParameter for one that is too long or would steer a terminal."""
+    """Return a reason as it is kept. Raises BadParameter for one that is too long or would steer a terminal."""
     if len(text) > REASON:
         raise click.BadParameter(f"it has {len(text)} characters, {REASON} are the most")
     if _CONTROL.search(text):

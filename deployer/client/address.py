@@ -54,21 +54,21 @@ class DeployServer:
 
     @property
     def option(self) -> str:
-        """Give what names it on a command line."""
+        """Return what names it on a command line."""
         return f"--server {self.url}"
 
     @property
     def base(self) -> str:
-        """Give what the addresses of requests begin with."""
+        """Return what the addresses of requests begin with."""
         return self.url
 
     @property
     def unreached(self) -> str:
-        """Say what to look at when there is no answer."""
+        """Return what to look at when there is no answer."""
         return "is `deploy serve` running there, and is the address right?"
 
     def token(self, environ: Mapping[str, str]) -> SecretText:
-        """Give the token, from the file that was named or from the environment. Raises NoServer and Refused."""
+        """Return the token, from the file that was named or from the environment. Raises NoServer and Refused."""
         named = environ.get("DEPLOYER_TOKEN_FILE", "")
         file = self.token_file or (Path(named) if named else None)
         if self.token_file is None and environ.get("DEPLOYER_TOKEN"):
@@ -90,7 +90,7 @@ class DeployServer:
         return token
 
     def refusal(self, command: str) -> Refused:
-        """Say that a command is for this host only."""
+        """Return the error that a command is for this host only."""
         without = "leave --server out" if self.told_by == "--server" else f"unset {self.told_by}"
         return Refused(
             f"{command} works on the host where it is called, not through a server",

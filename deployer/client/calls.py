@@ -71,7 +71,7 @@ class Calls:
         return self._patiently("GET", path, patience, params=query or {})
 
     def post(self, path: str, body: Mapping[str, Any], patience: float = PATIENCE) -> Any:
-        """Give an order, once: it has a key, by which the server knows it when it is repeated.
+        """Send an order, once: it has a key, by which the server knows it when it is repeated.
 
         Raises NoServer when it was surely not given, OutOfSight when that is not known, Answered and Refused.
         """
@@ -139,7 +139,7 @@ class Calls:
         return data
 
     def _refused(self, answer: requests.Response) -> DeployError:
-        """Say what an answer means that is no success."""
+        """Return the error that an answer means which is no success."""
         url, told = self.server.url, _problem(answer)
         if answer.is_redirect:
             where = answer.headers.get("location", "")[:200]
@@ -174,7 +174,7 @@ class Calls:
         return f"the server is deployer {theirs}, this one is {__version__}" if theirs not in ("", __version__) else ""
 
     def lost(self, broken: Broken, *, unknown: bool) -> DeployError:
-        """Say that there is no answer; `unknown`: what was asked may have been done all the same."""
+        """Return the error that there is no answer; `unknown`: what was asked may have been done."""
         url = self.server.url
         if unknown:
             return OutOfSight(

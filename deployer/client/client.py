@@ -41,14 +41,14 @@ class Client:
         return found
 
     def newest(self, service: str) -> int:
-        """Give the number of the newest rollout of a service."""
+        """Return the number of the newest rollout of a service."""
         rollouts = self.history(service, 1).rollouts
         if not rollouts:
             raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
         return rollouts[0].number
 
     def status(self, service: str) -> StatusView:
-        """Tell what is live now."""
+        """Return what is live now."""
         return self.ask(StatusView, f"/services/{service}")
 
     def history(self, service: str, limit: int = 20) -> HistoryView:
@@ -64,11 +64,11 @@ class Client:
         return self.ask(ReleasesView, f"/services/{service}/releases")
 
     def show(self, rollout: int) -> RolloutView:
-        """Tell a rollout in full."""
+        """Return a rollout in full."""
         return self.ask(RolloutView, f"/rollouts/{rollout}")
 
     def report(self, rollout: int) -> ReportView:
-        """Give the report of a rollout."""
+        """Return the report of a rollout."""
         return self.ask(ReportView, f"/rollouts/{rollout}/report", format="json")
 
     def audit(self, limit: int = 20, service: str = "") -> AuditView:
@@ -85,16 +85,16 @@ class Client:
         return self.ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
 
     def state(self, rollout: int, patience: float = PATIENCE) -> RolloutState:
-        """Tell how far a rollout is."""
+        """Return how far a rollout is."""
         return self._read(RolloutState, self.calls.get(f"/rollouts/{rollout}/state", patience=patience))
 
     def run(self, run: RunAnswer, patience: float = PATIENCE) -> RunAnswer:
-        """Tell how far an order is now."""
+        """Return how far an order is now."""
         place = place_of(run.service, run.set_name)
         return self._read(RunAnswer, self.calls.get(f"{place}/runs/{run.id}", patience=patience))
 
     def give(self, place: str, action: str, body: Mapping[str, Any]) -> RunAnswer:
-        """Give an order to what is at a place."""
+        """Send an order to what is at a place."""
         return self._read(RunAnswer, self.calls.post(f"{place}/{action}", body))
 
     def plan_of(self, data: Mapping[str, Any] | None) -> ProposedView:

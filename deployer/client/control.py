@@ -60,12 +60,12 @@ class Control:
 
     @property
     def option(self) -> str:
-        """Give what names it on a command line."""
+        """Return what names it on a command line."""
         return f"--on {self.url}"
 
     @property
     def base(self) -> str:
-        """Give what the addresses of requests begin with."""
+        """Return what the addresses of requests begin with."""
         return BASE
 
     @property
@@ -74,16 +74,16 @@ class Control:
         return Host(self.host, "", "ssh", self.host, self.port, self.user, ssh_args=self.ssh_args)
 
     def by_hand(self, command: str) -> str:
-        """Give what a person would type to have a command done there."""
+        """Return what a person would type to have a command done there."""
         return by_hand(self.there, command)
 
     @property
     def unreached(self) -> str:
-        """Say what to look at when there is no answer."""
+        """Return what to look at when there is no answer."""
         return f"does `{self.by_hand('true')}` work from here?"
 
     def refusal(self, command: str) -> Refused:
-        """Say that a command is for the machine where it is called only."""
+        """Return the error that a command is only for the host where it is called."""
         without = "leave --on out" if self.told_by == "--on" else f"unset {self.told_by}"
         there = f"cd {shlex.quote(self.folder)} && {command}" if self.folder.startswith("/") else command
         return Refused(

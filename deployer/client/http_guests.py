@@ -22,7 +22,7 @@ AT_ONCE = 20  # services
 
 @dataclass(frozen=True)
 class HttpGuests:
-    """Gives orders for the guests that the token sees."""
+    """Sends orders for the guests that the token sees."""
 
     client: Client
     orders: Orders

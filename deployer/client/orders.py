@@ -31,7 +31,7 @@ RESTS = frozenset({"rollout.ended", "rollout.paused", "rollout.detached"})
 
 
 def body_of(order: Order) -> dict[str, Any]:
-    """Give what an order says to the server."""
+    """Return what an order says to the server."""
     deploy = {
         "strategy": order.strategy,
         "version": order.version,
@@ -69,20 +69,20 @@ def body_of(order: Order) -> dict[str, Any]:
 
 
 class Orders:
-    """Gives orders to a server and follows them, as an operation of this host would be."""
+    """Sends orders to a server and follows them, as an operation of this host would be."""
 
     def __init__(self, client: Client) -> None:
         self.client, self._sets = client, ClientSets(client)
         self._clock = client.calls.clock
 
     def give(self, order: Order) -> RunAnswer:
-        """Give an order."""
+        """Send an order."""
         began = "releases" if order.set_name else "rollouts"
         place = place_of(order.service, order.set_name)
         return self.client.give(place, began if order.action == "start" else order.action, body_of(order))
 
     def plan(self, order: Order) -> RunAnswer:
-        """Have a plan made; give its run. Raises the error with which that ended."""
+        """Have a plan made; return its run. Raises the error with which that ended."""
         run, deadline = self.give(order), Deadline.after(self._clock, PLAN_SECONDS)
         while not run.ended:
             deadline.check(f"the plan of {order.about}", "look at the log of the server")
@@ -92,7 +92,7 @@ class Orders:
         return run
 
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
-        """Give an order, show what happens, return its ending. Raise the error with which it ended.
+        """Send an order, show what happens, return its ending. Raise the error with which it ended.
 
         Once `stop` is asked for, the rollout is rolled back there, or with `detach` left to the server.
         """
@@ -185,7 +185,7 @@ class Orders:
                     next_look = Deadline.after(self._clock, STATE_SECONDS)
 
     def left(self, begun: RunAnswer | RolloutState) -> Detached:
-        """Say that whoever followed does not do so any more."""
+        """Return the error that nobody follows it any more."""
         server = self.client.calls.server
         of_set = isinstance(begun, RunAnswer) and begun.set_name
         ask = f"deploy {server.option} release" if of_set else f"deploy {server.option}"
@@ -195,7 +195,7 @@ class Orders:
         )
 
     def history(self, rollout: int) -> tuple[Event, ...]:
-        """Give the events of a rollout so far."""
+        """Return the events of a rollout so far."""
         state, found = self.client.state(rollout), []
         deadline = Deadline.after(self._clock, LAST_SECONDS)
         with EventStream(self.client.calls, f"/rollouts/{rollout}/events", 0, state.service) as heard:

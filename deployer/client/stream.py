@@ -54,7 +54,7 @@ class EventStream:
         self._left.set()  # the thread is not waited for: it ends with the next sign of life
 
     def take(self, seconds: float) -> Event | None:
-        """Give the next event; None when none came for so long. Raises OutOfSight, and what the server refused."""
+        """Return the next event; None when none came for so long. Raises OutOfSight, and what the server refused."""
         if self.ended:
             return None
         try:
@@ -147,7 +147,7 @@ class EventStream:
 
 
 def _blocks(answer: requests.Response) -> Iterator[tuple[int | None, str]]:
-    """Give the id and the data of each block; empty data for one that is no event: a sign of life."""
+    """Yield the id and the data of each block; empty data for one that is no event: a sign of life."""
     number, data = None, []
     size = 4096 if getattr(answer.raw, "chunked", False) else 1  # else a read waits until so much is there
     for line in answer.iter_lines(chunk_size=size):

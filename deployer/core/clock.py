@@ -16,11 +16,11 @@ class Clock(Protocol):
     """What the engine and the drivers may know about time."""
 
     def now(self) -> float:
-        """Give the wall clock, Unix seconds."""
+        """Return the wall clock, Unix seconds."""
         ...
 
     def monotonic(self) -> float:
-        """Give seconds that never go back."""
+        """Return seconds that never go back."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -32,11 +32,11 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> float:
-        """Give the wall clock, Unix seconds."""
+        """Return the wall clock, Unix seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Give seconds that never go back."""
+        """Return seconds that never go back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -58,11 +58,11 @@ class Deadline:
         return cls(clock, clock.monotonic() + seconds, seconds)
 
     def left(self) -> float:
-        """Give the seconds that remain, never negative."""
+        """Return the seconds that remain, never negative."""
         return max(0.0, self.at - self.clock.monotonic())
 
     def passed(self) -> bool:
-        """Tell whether the wait is over."""
+        """Return whether the wait is over."""
         return self.clock.monotonic() >= self.at
 
     def check(self, what: str, hint: str = "") -> None:
@@ -71,7 +71,7 @@ class Deadline:
             raise DeadlinePassed(f"{what}: not within {self.seconds:g} s", hint)
 
     def over(self, items: Iterable[T], what: str) -> Iterator[T]:
-        """Give what comes of a stream; raise DeadlinePassed once the time is over, however little comes at a time."""
+        """Yield what comes of a stream; raise DeadlinePassed once the time is over, however little comes at a time."""
         for item in items:
             self.check(what)
             yield item

@@ -125,7 +125,7 @@ def _collect(
 
 
 def _said(err: bytes, out: bytes) -> str:
-    """Give the last lines of stderr, without what the command printed on stdout as well."""
+    """Return the last lines of stderr, without what the command printed on stdout as well."""
     text = err.decode(errors="replace")
     for line in out.decode(errors="replace").split("\n"):
         if line.strip():

@@ -64,7 +64,7 @@ class Event:
     id: int = 0  # place in the store; 0 for passing events
 
     def to_dict(self) -> dict[str, Any]:
-        """Give one flat object, as `--output json` prints it."""
+        """Return one flat object, as `--output json` prints it."""
         return {
             "event": self.kind,
             "at": round(self.at, 3),

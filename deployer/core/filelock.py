@@ -35,7 +35,7 @@ class FileLock:
         self._fd: int | None = None
 
     def try_take(self) -> bool:
-        """Take it if it is free; tell whether it is held now. Raises OSError when the file cannot be made or locked."""
+        """Take it if it is free; return whether it is held now. Raises OSError if the file cannot be made or locked."""
         if self._reads:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         else:
@@ -78,11 +78,11 @@ class FileLock:
             os.ftruncate(self._fd, len(text.encode("utf-8", "backslashreplace")))
 
     def stands(self) -> bool:
-        """Tell whether it is held here, and on the file that others would meet."""
+        """Return whether it is held here, and on the file that others would meet."""
         return self._fd is not None and self._is(self._fd)
 
     def let_go(self) -> None:
-        """Give it back; one that is not held is no error."""
+        """Release it; one that is not held is no error."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -95,7 +95,7 @@ class FileLock:
 
 
 def is_held(path: Path, at: int | None = None, below: int = 0) -> bool:
-    """Tell whether anybody alive holds a lock of a file; nothing is taken for that.
+    """Return whether anybody alive holds a lock of a file; nothing is taken for that.
 
     Of any byte of the file; with `at`, of that one byte; with `below` too, of any from `at` to there.
     """

@@ -27,7 +27,7 @@ def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -
 
 
 def first(path: Path, text: str, mode: int = 0o600) -> bool:
-    """Write a file as `replace` does, unless there is one; tell whether it was written. Raises OSError."""
+    """Write a file as `replace` does, unless there is one; return whether it was written. Raises OSError."""
     with _written(path, text, mode, lasting=True) as temporary:
         try:
             path.hardlink_to(temporary)
@@ -53,7 +53,7 @@ def _written(path: Path, text: str, mode: int, *, lasting: bool) -> Iterator[Pat
 
 
 def new(path: Path, mode: int = 0o600) -> int:
-    """Make a file that must not be there, with exactly this mode; give its descriptor, to write to. Raises OSError."""
+    """Make a file that must not be there, with exactly this mode; return a descriptor to write to. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     os.fchmod(descriptor, mode)
     return descriptor

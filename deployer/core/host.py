@@ -57,5 +57,5 @@ class Machines:
 
     @property
     def every(self) -> tuple[Host, ...]:
-        """Give all of them, once each; what is wanted says how a machine is reached."""
+        """Return all of them, once each; what is wanted says how a machine is reached."""
         return tuple({host.name: host for host in (*self.others, *self.wanted)}.values())

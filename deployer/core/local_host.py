@@ -32,7 +32,7 @@ def _account() -> str:
 
 
 def state_folder() -> str:
-    """Give the path of the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    """Return the path of the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
     given = os.environ.get("DEPLOYER_STATE")
     if given:
         return given

@@ -37,7 +37,7 @@ def _has(pid: int, there: os.stat_result, kinds: tuple[str, ...]) -> bool:
 
 
 def _stopped(pid: int) -> bool:
-    """Tell whether a process is stopped, by SIGSTOP, Ctrl-Z or a debugger."""
+    """Return whether a process is stopped, by SIGSTOP, Ctrl-Z or a debugger."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -27,7 +27,7 @@ def installed(group: str) -> tuple[EntryPoint, ...]:
 
 
 def _may_add(place: Path, group: str) -> bool:
-    """Tell whether a place of `sys.path` has a package with entry points of a group; of an archive it is not known."""
+    """Return whether a place of `sys.path` has a package with entry points of a group; an archive counts as one."""
     return place.is_file() or any(f"[{group}]".encode() in text for text in _declarations(place))
 
 

@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def builtin(kind: Kind) -> Path:
-    """Give the folder: inside the package when it was installed from a wheel, else at the top of the repository."""
+    """Return the folder: inside the package when it was installed from a wheel, else at the top of the repository."""
     for folder in (_PACKAGE / "builtin" / kind, _PACKAGE.parent / kind):
         if folder.is_dir():
             return folder

@@ -30,7 +30,7 @@ class SecretText:
         _remember(value)
 
     def reveal(self) -> str:
-        """Give the value, for the one place that needs it."""
+        """Return the value, for the one place that needs it."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -47,7 +47,7 @@ class SecretText:
 
 
 def hide(text: str) -> str:
-    """Give a text without the secrets that are known to this process."""
+    """Return a text without the secrets that are known to this process."""
     for piece in _pieces:
         if piece in text:
             text = text.replace(piece, HIDDEN)
@@ -55,7 +55,7 @@ def hide(text: str) -> str:
 
 
 def hide_in(data: Any) -> Any:
-    """Give plain data with all its texts so; names of fields stay."""
+    """Return plain data with all its texts so; names of fields stay."""
     if not _pieces:
         return data
     if isinstance(data, str):

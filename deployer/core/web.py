@@ -17,14 +17,14 @@ class Unanswered(Exception):
 
 
 def signature(key: bytes, at: int, body: bytes) -> str:
-    """Give the header that proves a body and its time (Unix seconds): HMAC-SHA-256 (RFC 2104) over TIME.BODY."""
+    """Return the header that proves a body and its time (Unix seconds): HMAC-SHA-256 (RFC 2104) over TIME.BODY."""
     return "sha256=" + hmac.new(key, str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 def post_signed(
     url: str, body: bytes, key: str, at: float, seconds: float, more: Mapping[str, str] | None = None
 ) -> int:
-    """POST JSON with its time and signature, and `more` headers; give the status of the answer.
+    """POST JSON with its time and signature, and `more` headers; return the status of the answer.
 
     A redirect is not followed, and no password is taken from ~/.netrc. `seconds` is for each wait: to connect, and for
     the answer. Raises Unanswered.
@@ -55,7 +55,7 @@ def post_signed(
 
 
 def describe(error: BaseException, seconds: float) -> str:
-    """Say in a few words what a request met."""
+    """Return in a few words what a request met."""
     import requests
 
     if isinstance(error, requests.Timeout | TimeoutError):
@@ -76,7 +76,7 @@ def describe(error: BaseException, seconds: float) -> str:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and what it came from, innermost first."""
+    """Yield an error and what it came from, innermost first."""
     if error is None:
         return
     yield from causes(error.__cause__ or error.__context__)

@@ -27,7 +27,7 @@ _HEARD = ("approval.asked", "approval.given", "approval.refused", "approval.expi
 
 
 def wanted(environ: Mapping[str, str]) -> bool:
-    """Tell whether the standard variables ask for traces."""
+    """Return whether the standard variables ask for traces."""
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
         return False
@@ -50,7 +50,7 @@ class Traces:
         self._beginning = threading.Lock()  # members of a set begin at the same time
 
     def beside(self, service: str, rollout: int, sink: Sink) -> Sink:
-        """Give the sink of a drive of a rollout: what there is, and beside it its trace."""
+        """Return the sink of a drive of a rollout: what there is, and beside it its trace."""
         if self._broken or not (self._given or wanted(self._environ)):
             return sink
         with self._beginning:
@@ -64,7 +64,7 @@ class Traces:
         return listener
 
     def close(self) -> str:
-        """End what is open and send what is left, but not for long; say what went wrong, "" for nothing."""
+        """End what is open and send what is left, but not for long; return what went wrong, "" for nothing."""
         if self._provider is None:
             return ""
         for listener in self._open:
@@ -83,7 +83,7 @@ class Traces:
         return f"traces: {self._told.failed} spans were not taken" if self._told.failed else ""
 
     def _begin(self) -> str:
-        """Make ready; say why not, "" if all is well. Nothing of OpenTelemetry is imported before."""
+        """Make ready; return why not, "" if all is well. Nothing of OpenTelemetry is imported before."""
         if self._provider is not None:
             return ""
         missing = [name for name in _NEEDED if not _found(name)]
@@ -135,7 +135,7 @@ class Traces:
         return int.from_bytes(made[:16]), int.from_bytes(made[16:24])
 
     def tracer(self) -> Tracer | None:
-        """Give what makes spans; None once it is over."""
+        """Return what makes spans; None once it is over."""
         return self._provider.get_tracer("deployer") if self._provider else None
 
     def first(self, rollout: int, at: int, attributes: Mapping[str, Any]) -> Span | None:
@@ -251,7 +251,7 @@ class _SpanMaker:
 
 
 def _elsewhere(trace: int, span: int) -> Span:
-    """Give the first span of a rollout that another process has begun."""
+    """Return the first span of a rollout that another process has begun."""
     from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
     return NonRecordingSpan(SpanContext(trace, span, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))

@@ -25,7 +25,7 @@ class PinnedIds(RandomIdGenerator):
 
     @contextmanager
     def pinned(self, trace: int, span: int) -> Iterator[None]:
-        """Give the next span these ids."""
+        """Assign these ids to the next span."""
         self._pinned.ids = (trace, span)
         try:
             yield
@@ -33,11 +33,11 @@ class PinnedIds(RandomIdGenerator):
             self._pinned.ids = None
 
     def generate_trace_id(self) -> int:
-        """Give an id for a trace."""
+        """Return an id for a trace."""
         return self._pinned.ids[0] if self._pinned.ids else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
-        """Give an id for a span."""
+        """Return an id for a span."""
         return self._pinned.ids[1] if self._pinned.ids else super().generate_span_id()
 
 

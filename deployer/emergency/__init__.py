@@ -14,7 +14,7 @@ TRIED, IN_PART = "rolled back", " in part"
 
 
 def safe(moved: str) -> str:
-    """Say who is safe after what was done, whatever comes after it."""
+    """Return who is safe after what was done, whatever comes after it."""
     who = "users of the reachable proxies are safe" if moved.endswith(IN_PART) else "users are safe"
     return f"{who}: they were moved before this"
 

@@ -21,7 +21,7 @@ WORD_WITHIN = 10.0  # seconds; whoever asks says it after at most `remote_endpoi
 
 
 def answer(words: list[str], inward: int = 0) -> int:
-    """Do it, at the word that comes by the descriptor `inward`; give the exit code: 0 when users were moved."""
+    """Do it, at the word that comes by the descriptor `inward`; return the exit code: 0 when users were moved."""
     command, service, socket, map_, lock = words
     if command not in argv.COMMANDS or not endpoint.is_name(service):
         return _say("none what is asked cannot be read")

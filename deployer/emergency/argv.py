@@ -53,7 +53,7 @@ def read(arguments: list[str]) -> Arguments | None:
 
 
 def is_sentence(text: str) -> bool:
-    """Tell whether the whole command takes a reason: it must not refuse what users were moved for."""
+    """Return whether the whole command takes a reason: it must not refuse what users were moved for."""
     return len(text) <= REASON and all(c.isprintable() or c in "\t\n" for c in text)
 
 

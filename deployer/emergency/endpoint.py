@@ -49,7 +49,7 @@ class Far:
 
 
 def path(state: str, service: str) -> str:
-    """Give the file of a service's card."""
+    """Return the file of a service's card."""
     return f"{state}/{FOLDER}/{service}"
 
 
@@ -82,7 +82,7 @@ def read_far(state: str, service: str) -> list[Far]:
 
 
 def _whole(far: Far) -> bool:
-    """Tell whether all is said of a proxy; what is said to a shell there stands for itself."""
+    """Return whether all is said of a proxy; what is said to a shell there stands for itself."""
     card = far.card
     return bool(far.way) and all(text and PLAIN.issuperset(text) for text in (card.socket, card.map, card.lock))
 
@@ -97,5 +97,5 @@ def services(state: str) -> list[str]:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a name can be that of a service: nothing that leads out of a folder."""
+    """Return whether a name can be that of a service: nothing that leads out of a folder."""
     return bool(name) and NAME.issuperset(name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def move(fars: list[Far], state: str, service: str, command: str) -> tuple[Moved | None, list[str], str]:
-    """Move users at all proxies that respond and are not lost; give where to, the others, and what their users get.
+    """Move users at all proxies that respond and are not lost; return where to, the others, and what their users get.
 
     The last is the end of a sentence.
     """
@@ -41,7 +41,7 @@ def move(fars: list[Far], state: str, service: str, command: str) -> tuple[Moved
 
 
 def _users(done: remote_endpoint.MovedAll) -> str:
-    """Say what users get where it is not known that they were moved."""
+    """Return what users get where it is not known that they were moved."""
     found = [parts for value in done.values if (parts := value_edits.fields(value))]
     if not done.moved.trial or not found:
         return "users stay there on what they had until it is back"

@@ -103,7 +103,7 @@ def look(card: Card, service: str, command: str) -> Ready | None:
 
 
 def _fit(master: MasterClient, worker: str, service: str, colour: str, release: int) -> bool:
-    """Tell whether a colour can take all users: its warm release with every server up, or stable with one."""
+    """Return whether a colour can take all users: its warm release with every server up, or stable with one."""
     up, down = master.up(worker, f"{service}_{colour}")
     if not release:
         return bool(up)

@@ -36,7 +36,7 @@ class RemoteEndpoint:
             os.close(told)
 
     def fileno(self) -> int:
-        """Give what its answers come by."""
+        """Return what its answers come by."""
         return self._read
 
     def hear(self) -> str | None:
@@ -49,7 +49,7 @@ class RemoteEndpoint:
         return "" if more else None
 
     def go(self) -> None:
-        """Say go. What has ended meanwhile does not respond then."""
+        """Send the word to go. What has ended meanwhile does not respond then."""
         try:
             os.write(self._write, b"go\n")
         except BrokenPipeError:
@@ -74,7 +74,7 @@ class MovedAll:
 
 
 def move(fars: list[Far], service: str, command: str) -> MovedAll | None:
-    """Move users at all proxies that answer; give where to, the proxies of which it is not known, and what they may do.
+    """Move users at all proxies that answer; return where to, the proxies of which it is unknown, and what they may do.
 
     A candidate is rolled back where it has users. Where none has, all that answer must mean the same; None where they
     do not, or where it is not plain: nothing is changed then.

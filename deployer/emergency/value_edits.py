@@ -19,19 +19,19 @@ def _is_number(text: str) -> bool:
 
 
 def on_trial(parts: list[str]) -> bool:
-    """Tell whether somebody besides stable gets users."""
+    """Return whether somebody besides stable gets users."""
     return parts[SHARE] != "0" or parts[BASELINE] != "0"
 
 
 def taken_back(parts: list[str]) -> str:
-    """Give everyone to stable: the value of an abort."""
+    """Return the value of an abort: everyone is on stable."""
     back = list(parts)
     back[SHARE] = back[LEASE] = back[BASELINE] = "0"
     return ",".join(back)
 
 
 def gone_back(parts: list[str]) -> str:
-    """Give everyone to the warm release in the other colour: the value of a rollback."""
+    """Return the value of a rollback: everyone is on the warm release in the other colour."""
     back = list(parts)
     back[STABLE] = other(parts[STABLE])
     back[SHARE] = back[LEASE] = back[BASELINE] = back[WARM] = "0"
@@ -39,5 +39,5 @@ def gone_back(parts: list[str]) -> str:
 
 
 def other(colour: str) -> str:
-    """Give the other colour."""
+    """Return the other colour."""
     return "green" if colour == "blue" else "blue"

@@ -107,7 +107,7 @@ class Analysis:
         self.latest.drop()
 
     def show(self, **sample: Any) -> None:
-        """Tell a sample, and keep it for those who watch from another process."""
+        """Report a sample, and keep it for those who watch from another process."""
         self.confirm()
         self.tell("sample", **sample)
         self.latest.keep(sample)
@@ -116,7 +116,7 @@ class Analysis:
             self.tell("note", text=f"`deploy watch` has no live numbers of this rollout: {self.latest.broken}")
 
     def tell_shield(self) -> None:
-        """Tell how many responses of the candidate its users were spared, if that is news."""
+        """Report how many responses of the candidate its users were spared, if that is news."""
         if self.shielded > self._shield_told:
             self._shield_told = self.shielded
             self.tell("shield.used", shielded=self.shielded, answered=self.answered)

@@ -16,7 +16,7 @@ from deployer.store import Vote
 
 
 def approved(run: Drive, step: Approve, n: int, until: float) -> dict[str, Any]:
-    """Wait until as many have approved as it takes; give who did, for the journal.
+    """Wait until as many have approved as it takes; return who did, for the journal.
 
     Raises Aborted when one of them refuses. At the end of the wait (Unix seconds) it does what the step says.
     """
@@ -60,7 +60,7 @@ def _asked(run: Drive, step: Approve, n: int, until: float, voices: tuple[Vote, 
 
 
 def _repeat(run: Drive, voices: list[Vote]) -> None:
-    """Tell those who look at this process what others said: it is in the store already."""
+    """Report to those who look at this process what others said: it is in the store already."""
     if voices:
         known = {voice.event for voice in voices}
         for event in run.store.events.of(run.rollout.number, min(known) - 1):

@@ -40,7 +40,7 @@ class BudgetTracker:
 
     @property
     def behind(self) -> bool:
-        """Tell whether the written limit is so far behind that it is worth a write before the next renewal."""
+        """Return whether the written limit is so far behind that it is worth a write before the next renewal."""
         return bool(self.limit) and self.grant - self.limit >= max(1, self._answers // 5)
 
     def adopt(self, live: Live) -> None:
@@ -54,7 +54,7 @@ class BudgetTracker:
         return bool(self.limit) and self.spent >= self.limit
 
     def tell_over(self) -> bool:
-        """Tell, once in a drive, that all is spent; give whether it is."""
+        """Report, once in a drive, that all is spent; return whether it is."""
         over = self.over
         if over and not self._told:
             self._told = True

@@ -85,7 +85,7 @@ class Controls:
         self.hurry, self.forced, self.by = True, request.kind == "force", request.by
 
     def awaits_end(self) -> str:
-        """Say who waits for the end of this rollout, or nothing: past the commit point they cannot ask for more."""
+        """Return who waits for the end of this rollout, or nothing: past the commit point they cannot ask for more."""
         if self.stop_asked.is_set():
             return "a signal asked this process to end"
         request = self.store.requests.next(self.rollout.number)

@@ -23,5 +23,5 @@ def downtime(plan: Plan, journal: Iterable[JournalEntry]) -> float:
 
 
 def say(seconds: float) -> str:
-    """Say it at the end of a sentence; nothing where there was none."""
+    """Return it as the end of a sentence; nothing where there was none."""
     return f"; no instance was running for {seconds:,.1f} s" if seconds else ""

@@ -41,7 +41,7 @@ def reverted(run: Drive) -> RolloutResult:
 
 
 def _why(run: Drive) -> str:
-    """Say what an adjustment is made for."""
+    """Return what an adjustment is made for."""
     return "; ".join(run.rollout.plan.notes)
 
 
@@ -78,7 +78,7 @@ def hold(run: Drive, hold: Hold) -> RolloutResult:
 
 @contextmanager
 def leaving(run: Drive) -> Iterator[None]:
-    """Tell why a drive stops in this block where it cannot go on, and leave users safe. It raises all the same."""
+    """Report why a drive stops in this block where it cannot go on, and leave users safe. It raises anyway."""
     try:
         yield
     except LockLost:
@@ -98,7 +98,7 @@ def _leave(run: Drive, error: DeployError) -> None:
 
 
 def _unrecorded(run: Drive, failed: StoreFailed) -> NeedsPerson:
-    """Give users back to stable at once: nobody can go on with a rollout of which nothing can be recorded."""
+    """Move users back to stable at once: nobody can go on with a rollout of which nothing can be recorded."""
     where = ""
     try:
         if run.traffic.end_share():
@@ -118,7 +118,7 @@ def _ended(run: Drive, result: RolloutResult) -> RolloutResult:
 
 
 def _told(run: Drive, result: RolloutResult, *, last: bool) -> RolloutResult:
-    """Tell how a rollout ended; also how its set did, of which it is the `last` one."""
+    """Report how a rollout ended; also how its set did, of which it is the `last` one."""
     took = round(run.clock.now() - run.rollout.started_at, 3)
     run.tell("rollout.ended", outcome=result.outcome, exit=int(result.exit), text=result.text, seconds=took)
     _hooks(run, result.outcome)

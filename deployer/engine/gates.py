@@ -17,7 +17,7 @@ LOG_LINES = 20
 
 
 def last_words(run: Drive, instance: Instance) -> tuple[str, ...]:
-    """Give the last log lines of an instance; none when even that fails, for it must not hide the cause."""
+    """Return the last log lines of an instance; none when even that fails, for it must not hide the cause."""
     try:
         return run.drivers.runtime.logs(instance, LOG_LINES)
     except DriverFailed as error:

@@ -32,7 +32,7 @@ def hand_over(run: Drive, step: Handover, until: float, deadline: Deadline) -> d
 
 
 def _not_now(run: Drive, step: Handover) -> str:
-    """Say why no more is to be closed, or nothing."""
+    """Return why no more is to be closed, or nothing."""
     live = run.traffic.read()
     if live is None or step.colour in live.used:
         return "users are sent there again" if live else "the proxy does not know the service"

@@ -33,7 +33,7 @@ class HostObserver:
         return seen
 
     def hear(self, silent: Mapping[str, str]) -> None:
-        """Tell which machines have fallen silent, and which answer again."""
+        """Report which hosts have fallen silent, and which answer again."""
         fallen = {host: why for host, why in silent.items() if host not in self.silent}
         back = [host for host in self.silent if host not in silent]
         self.silent = dict(silent)
@@ -63,5 +63,5 @@ class HostObserver:
         return seen
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
-        """Give those of some machines that are silent, and why."""
+        """Return those of some machines that are silent, and why."""
         return {host: why for host, why in self.silent.items() if host in hosts}

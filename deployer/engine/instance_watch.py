@@ -68,7 +68,7 @@ class InstanceWatch:
 
     @property
     def over(self) -> bool:
-        """Tell whether the time is over, and the instances were seen at the last look."""
+        """Return whether the time is over, and the instances were seen at the last look."""
         return not self._patience.out and self._run.clock.monotonic() >= self._end
 
     def close(self) -> None:

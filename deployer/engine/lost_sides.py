@@ -33,7 +33,7 @@ class LostSides:
         self._told = 0  # requests without a side that were told
 
     def look(self, arrived: Arrived) -> None:
-        """Count what arrived since the last look; tell it, once a side is lost."""
+        """Count what arrived since the last look; report it, once a side is lost."""
         if not arrived.all:
             return
         known = {name: live for name in self._callers if (live := self._read(name)) is not None}
@@ -53,7 +53,7 @@ class LostSides:
                 self.tell_more()
 
     def tell_more(self) -> None:
-        """Tell how many sides were lost, if that is news."""
+        """Report how many sides were lost, if that is news."""
         seen = self._seen
         part = min(PART, self._share / FULL / 2) if self._share else PART
         if self._stamping != UNREAD and len(self._stamping) < len(self._callers):

@@ -35,11 +35,11 @@ class WatchedDeadline(Deadline):
     ended: threading.Event = field(default_factory=threading.Event)
 
     def left(self) -> float:
-        """Give the seconds that remain, never negative."""
+        """Return the seconds that remain, never negative."""
         return 0.0 if self.ended.is_set() else super().left()
 
     def passed(self) -> bool:
-        """Tell whether the wait is over."""
+        """Return whether the wait is over."""
         return self.ended.is_set() or super().passed()
 
 
@@ -72,7 +72,7 @@ class MetricWatch:
         self._polls = [_Poll(judge, now + min(judge.metric.interval, longest)) for judge in judged]
 
     def look(self) -> tuple[Kind, str]:
-        """Take what has come, ask for what is due; give what all metrics together say."""
+        """Take what has come, ask for what is due; return what all metrics together say."""
         now = self._run.clock.monotonic()
         verdicts = []
         for poll in self._polls:
@@ -147,7 +147,7 @@ def _event(verdict: MetricVerdict) -> dict[str, Any]:
 
 
 def _sides(run: Drive, step: Watch | Observe, *, compared: bool) -> list[MetricSide]:
-    """Give the candidate and, where it is `compared`, stable."""
+    """Return the candidate and, where it is `compared`, stable."""
     candidate = run.release(step.release)
     sides = [MetricSide("candidate", run.service, step.colour, candidate.number, candidate.version)]
     if compared:

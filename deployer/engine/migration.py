@@ -87,7 +87,7 @@ def _id(kept: dict[str, Any]) -> str:
 
 
 def _what_now(run: Drive, step: Migrate) -> str:
-    """Say what a person does after a failure."""
+    """Return what a person does after a failure."""
     made = run.store.journal.backup(run.rollout.number)
     backup = f" (backup: {made})" if made else ""
     if step.when in {"backup", "rehearse"}:

@@ -77,7 +77,7 @@ def _watch(run: Drive, step: Watch, watching: AnalysisStep, deadline: Deadline) 
 
 
 def skipped() -> dict[str, Any]:
-    """Give what is kept of a watch for which a person did not wait."""
+    """Return what is kept of a watch for which a person did not wait."""
     return {"verdict": "skipped", "text": "a person promoted"}
 
 
@@ -130,11 +130,11 @@ class AnalysisStep:
 
     @property
     def _over(self) -> bool:
-        """Tell whether the time of a step of fixed time is over."""
+        """Return whether the time of a step of fixed time is over."""
         return bool(self._step.seconds) and self._run.clock.monotonic() >= self._end
 
     def _enough(self, verdict: Verdict) -> bool:
-        """Tell whether enough was seen for a step that its time may end; one that needs a proof asks for more."""
+        """Return whether enough was seen for a step that its time may end; one that needs a proof asks for more."""
         return verdict.enough and bool(self._step.seconds)
 
     def _so_far(self, verdict: Verdict) -> dict[str, Any]:
@@ -142,11 +142,11 @@ class AnalysisStep:
         return {"verdict": verdict.kind, "text": verdict.text, "enough": self._enough(verdict)}
 
     def _overtime(self, verdict: Verdict) -> dict[str, str]:
-        """Say what a step of fixed time still waits for when its time is over."""
+        """Return what a step of fixed time still waits for when its time is over."""
         return {"waits": self.missing(verdict)} if self._over and not self.passes(verdict) else {}
 
     def missing(self, verdict: Verdict) -> str:
-        """Say what a step lacks that does not pass."""
+        """Return what a step lacks that does not pass."""
         if self._patience.out:
             return "there is no response from the proxy or the runtime"
         answers = self._tally.sum.candidate.requests
@@ -155,7 +155,7 @@ class AnalysisStep:
         return f"the candidate has {answers:,} of at least {self._step.requests:,} responses"
 
     def passes(self, verdict: Verdict) -> bool:
-        """Tell whether the step has what it needs to go on."""
+        """Return whether the step has what it needs to go on."""
         if self._patience.out or self._waits:
             return False
         least_over = self._run.clock.monotonic() >= self._began + self._step.least
@@ -164,7 +164,7 @@ class AnalysisStep:
         return self._over and (verdict.enough or not self._step.requests)
 
     def say(self, verdict: Verdict) -> None:
-        """Tell what was found at the end of the watch, and what both sides answered in it."""
+        """Report what was found at the end of the watch, and what both sides answered in it."""
         run, self._said = self._run, True
         enough = self._enough(verdict)
         text, values = verdict.at_its_time() if enough else (verdict.text, verdict.values)
@@ -174,14 +174,14 @@ class AnalysisStep:
         run.sides.tell_more()
 
     def say_last(self) -> None:
-        """Tell what is known of a watch that something else than its verdict ends, up to its last answer."""
+        """Report what is known of a watch that something else than its verdict ends, up to its last answer."""
         if not self._said:
             verdict = self._take()
             self._run.evidence.show(**self._event())
             self.say(verdict)
 
     def detail(self, verdict: Verdict) -> dict[str, Any]:
-        """Give what is kept of the watch."""
+        """Return what is kept of the watch."""
         return {**self._event(), "verdict": verdict.kind, "text": verdict.text}
 
     def _watched(self) -> dict[str, Any]:

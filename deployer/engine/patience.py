@@ -17,7 +17,7 @@ class Patience:
 
     @property
     def out(self) -> bool:
-        """Tell whether the last look had no answer."""
+        """Return whether the last look had no answer."""
         return self._since is not None
 
     def ended(self) -> None:

@@ -65,7 +65,7 @@ class Doing:
 
 
 def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
-    """Make it so; give what is worth keeping in the journal.
+    """Make it so; return what is worth keeping in the journal.
 
     Raises StepFailed when it cannot be, Hold when a person must decide.
     """
@@ -137,13 +137,13 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
 
 
 def _is_watched(run: Drive, n: int) -> bool:
-    """Tell whether a share is watched as soon as the others of a set have theirs."""
+    """Return whether a share is watched as soon as the others of a set have theirs."""
     following = (step for step in run.rollout.plan.forward[n + 1 :] if not isinstance(step, Meet))
     return isinstance(next(following, None), Watch)
 
 
 def _beside_stable(run: Drive) -> bool:
-    """Tell whether playbooks run while users are on stable, which is then held against what it did before."""
+    """Return whether playbooks run while users are on stable, which is then held against what it did before."""
     forward = run.rollout.plan.forward
     plays = any(isinstance(step, Play) for step in forward) and any(isinstance(step, Watch) for step in forward)
     return plays and bool(run.rollout.origin) and run.rollout.phase == "forward" and not run.controls.hurry
@@ -175,7 +175,7 @@ def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
 
 
 def _attached_next(run: Drive, step: Start, n: int) -> bool:
-    """Tell whether what is started goes into the proxy once it is healthy, and nothing is done to it in between."""
+    """Return whether what is started goes into the proxy once it is healthy, and nothing is done to it in between."""
     healthy, attach = (*run.rollout.plan.forward[n + 1 : n + 3], None, None)[:2]
     follows = isinstance(healthy, Healthy) and isinstance(attach, Attach) and attach.colour == step.colour
     return follows and run.rollout.phase == "forward"
@@ -301,7 +301,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
 
 
 def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:
-    """Wait until no lost proxy sends users to a place that is to be emptied; say why it must be left as it is.
+    """Wait until no lost proxy sends users to a place that is to be emptied; return why it must be left as it is.
 
     Raise StepFailed where the rollout needs the place, and cannot wait for that.
     """
@@ -350,7 +350,7 @@ def _refuse_unserved(run: Drive, step: Remove, stays: Sequence[Instance], doing:
 
 
 def _may_empty(run: Drive, step: Remove) -> bool:
-    """Tell whether a place may be emptied that has users: a strategy means it, or nobody served them before either."""
+    """Return whether a place with users may be emptied: a strategy means it, or nothing served them before either."""
     return step.outage or (run.rollout.phase == "back" and not run.rollout.origin)
 
 

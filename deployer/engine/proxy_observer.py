@@ -52,7 +52,7 @@ class ProxyObserver:
         return tuple(now.values())
 
     def report(self) -> None:
-        """Tell what has changed, if that can be found out: nothing that was done hangs on it."""
+        """Report what has changed, if that can be found out: nothing that was done hangs on it."""
         try:
             self.look()
         except DeployError as error:
@@ -67,7 +67,7 @@ class ProxyObserver:
         return ", ".join(proxy.name for proxy in self.look() if proxy.sends_to(place))
 
     def serves(self, proxy: LostProxy) -> str:
-        """Say what users of a lost proxy get until it is back."""
+        """Return what users of a lost proxy get until it is back."""
         everyone = dict.fromkeys(self.named(live.stable) for live in proxy.values)
         parts = {self.named(live.candidate): live.lease for live in proxy.values if live.share}
         if not everyone:
@@ -76,14 +76,14 @@ class ProxyObserver:
         return f"it serves {' or '.join(everyone)} to its users until it is back{shares}"
 
     def summary(self) -> str:
-        """Say at the end of a rollout which are lost, as the end of a sentence; "" where none is."""
+        """Return, for the end of a rollout, which are lost, as the end of a sentence; "" where none is."""
         try:
             return "".join(f"; {proxy.name} is lost: {self.serves(proxy)}" for proxy in self.look())
         except DeployError as error:
             return f"; {UNKNOWN}: {error}"
 
     def keeps(self, colour: Colour) -> bool:
-        """Tell whether a lost proxy is known to send users to a colour, and nothing ends that before it is back."""
+        """Return whether a lost proxy is known to send users to a colour, and nothing ends that before it is back."""
         return any(
             live.stable == colour or (live.share and live.candidate == colour and not live.lease)
             for proxy in self.known.values()

@@ -234,7 +234,7 @@ class Drive:
         return Environment(self.service, colour, release, self.instances(colour, release))
 
     def spec(self, release: Release, colour: Place, index: int, host: str = "") -> InstanceSpec:
-        """Say what an instance must be, with the host and the address that it keeps."""
+        """Return what an instance must be, with the host and the address that it keeps."""
         port = self.store.ports.assign(self.lock, release.number, index, self.ports, self.port_usable, host)
         address = join(release.address(port.host, self.address), port.number)
         number, secrets = self.rollout.number, self.secrets(release)

@@ -59,7 +59,7 @@ def _reverted(store: Store, group: ReleaseSet, results: Mapping[str, RolloutResu
 
 
 def _failed(store: Store, rollout: int) -> str:
-    """Say how many responses of a candidate failed in its last analysis; "" where no more than those of stable."""
+    """Return how many responses of a candidate failed in its last analysis; "" where no more than those of stable."""
     last = next((e for e in reversed(store.events.of(rollout)) if e.kind == "verdict"), None)
     watched = last.data.get("watched", {}) if last else {}
     candidate, stable = (watched.get(side) or {} for side in ("candidate", "stable"))

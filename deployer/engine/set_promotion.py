@@ -25,7 +25,7 @@ def stand_again(run: Drive, n: int, entry: JournalEntry) -> None:
 
 
 def _stands(run: Drive) -> bool:
-    """Tell whether what the rollout has started runs and is up; of what it found running, as a rollback does, some."""
+    """Return whether what the rollout has started runs and is up; of what it found running (a rollback), some."""
     release, place = run.candidate, run.colour
     running = {i.name for i in run.instances(place, release.number) if i.state == "running"}
     up = {server.name for server, is_up in run.drivers.traffic.servers(run.service, place) if is_up}

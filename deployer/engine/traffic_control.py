@@ -22,7 +22,7 @@ AGAIN = 0.2  # seconds until servers that the proxy found down are looked at aga
 
 
 class TrafficControl:
-    """Gives the candidate its share of the users, and takes it away; the engine and its pulse both do.
+    """Sets the candidate's share of the users, and takes it away; the engine and its pulse both do.
 
     `given` is what this drive wrote last. On the way back (`safe`) it is written whatever the proxy has: that is the
     same direction as an emergency's. Of a release that is not `served` nothing is told: no user is moved.
@@ -132,7 +132,7 @@ class TrafficControl:
     # -- what an earlier drive left
 
     def look_back(self) -> Live | None:
-        """Return what an earlier drive of the rollout left in the proxy; tell what the proxy ended by itself since."""
+        """Return what an earlier drive of the rollout left in the proxy; report what the proxy ended since."""
         live = self.read()
         if live is None or live.rollout != self._rollout.number:
             return None
@@ -142,7 +142,7 @@ class TrafficControl:
         return live
 
     def take_up(self, reached: Share) -> None:
-        """Give a resumed rollout the share that it had reached: its lease may have run out meanwhile.
+        """Restore the share that a resumed rollout had reached: its lease may have run out meanwhile.
 
         What an earlier drive gave is compared with running: an emergency has taken the users back if the share is gone,
         which raises TakenBack. One whose budget is spent stays as it is: nobody would get the candidate now.
@@ -185,7 +185,7 @@ class TrafficControl:
         self._set_lease()
 
     def running_out(self) -> str:
-        """Say what becomes of the share when this process ends now; "" where nothing does."""
+        """Return what becomes of the share when this process ends now; "" where nothing does."""
         given = bool(self.given and self.given.share)
         return f"its share runs out by itself within {self._lease:g} s" if given and self._lease else ""
 
@@ -210,10 +210,10 @@ class TrafficControl:
         return max(int(now + self._lease), int(now) + 2) if self._lease else 0
 
     def _tell_lease_over(self, live: Live) -> None:
-        """Tell when the lease of the share has run out: users were on stable since."""
+        """Report when the lease of the share has run out: users were on stable since."""
         if live.share and live.lease and live.lease <= self._clock.now():
             self._tell("lease.over", share=live.share, seconds=round(self._clock.now() - live.lease, 3))
 
 
 def _untold(_kind: str, **_data: Any) -> None:
-    """Tell nothing."""
+    """Report nothing."""

@@ -30,7 +30,7 @@ class WaitingStep:
 
 @contextmanager
 def looking(run: Drive, wait: WaitingStep, deadline: Deadline) -> Iterator[Callable[[], object]]:
-    """Give what looks at both sides once. It raises StepFailed where the candidate must not go on."""
+    """Yield what looks at both sides once. It raises StepFailed where the candidate must not go on."""
     if wait.instances:
         with closing(meanwhile(run, wait.n, deadline.left())) as watched:
             yield watched.look

@@ -56,7 +56,7 @@ def abort(run: Drive, by: str, reason: str) -> RolloutResult:
 
 
 def _turned(run: Drive, n: int, error: DeployError) -> bool:
-    """Write that the rollout goes back; tell whether it does: not where its set was decided to go forward just now."""
+    """Record that the rollout is rolled back; return whether it is: not where its set was promoted just now."""
     try:
         run.turn_back(n, error)
     except GoesForward as decided:  # by another member, since this one was looked at last
@@ -67,7 +67,7 @@ def _turned(run: Drive, n: int, error: DeployError) -> bool:
 
 
 def _lease_again(run: Drive) -> None:
-    """Give the share of a held rollout its lease back before anything is recorded: whoever drives it may die.
+    """Renew the lease of a held rollout's share before anything is recorded: the process that runs it may die.
 
     Raise Refused when the proxy does not take it; the rollout stays paused.
     """

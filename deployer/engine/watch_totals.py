@@ -31,7 +31,7 @@ class WatchTotals:
         )
 
     def event(self, share: int) -> dict[str, Any]:
-        """Give the data of a `sample` event."""
+        """Return the data of a `sample` event."""
         seen = self.sum
         total = seen.stable.requests + seen.candidate.requests + seen.rest.requests
         return {

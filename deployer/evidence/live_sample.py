@@ -57,7 +57,7 @@ class Latest:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Give the time (`at`, Unix seconds) and the fields of the latest sample; None when there is none."""
+    """Return the time (`at`, Unix seconds) and the fields of the latest sample; None when there is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

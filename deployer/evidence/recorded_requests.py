@@ -25,7 +25,7 @@ _SEED = 1
 
 @dataclass
 class RecordedRequests:
-    """Gives the requests of a recording in the order in which they came; going through it may be done again.
+    """The requests of a recording in the order in which they came; they can be gone through more than once.
 
     Time that was not recorded is left out, so that what was recorded is in one piece. What is known of the whole after
     it was gone through once: when it `ended`, how many requests it has, how many had no time of their own.
@@ -41,13 +41,13 @@ class RecordedRequests:
     _heap: list[tuple[float, float]] = field(default_factory=list)
 
     def began(self) -> float:
-        """Return when the time begins that was recorded. Raise Refused where nothing was."""
+        """Return the beginning of the time that was recorded. Raise Refused where nothing was."""
         for since, _, _ in RecordedRequests(self.source)._looks():
             return since
         raise self._nothing("no look is in it")
 
     def __iter__(self) -> Iterator[tuple[float, float]]:
-        """Give when each request came, and its seconds. Raise Refused where none has a time."""
+        """Yield the time at which each request came, and its seconds. Raise Refused where none has a time."""
         chance, last = Random(_SEED), Counts()  # noqa: S311 - draws, no secrets
         self.requests = self.untimed = self.lost = 0
         self._heap = []
@@ -84,7 +84,7 @@ class RecordedRequests:
         heapq.heappush(self._heap, (chance.uniform(since, at) - takes, takes))
 
     def _looks(self) -> Iterator[tuple[float, float, Sample]]:
-        """Give each look with the moment since which its requests ended."""
+        """Yield each look with the moment since which its requests ended."""
         quiet = isinstance(self.source, RequestLog)  # a log has nothing where nobody came
         before: float | None = None
         offset = self.skipped = 0.0

@@ -75,7 +75,7 @@ Mark = RecordedDrive | RecordedStep | Looked | Cut
 
 
 def describe(release: Release, clock: Clock, *, rollout: int, origin: Release | None) -> dict[str, Any]:
-    """Give the header of a drive: what was on trial, since when, and the policy that it was judged by."""
+    """Return the header of a drive: what was on trial, since when, and the policy that it was judged by."""
     manifest = release.manifest
     return {
         "service": release.service,
@@ -177,7 +177,7 @@ class Recording:
     header: Mapping[str, Any]
 
     def __iter__(self) -> Iterator[Mark]:
-        """Give what was recorded in order, beginning with a Drive.
+        """Yield what was recorded in order, beginning with a Drive.
 
         A last line that was not written to its end is left out. Raises Refused with the number of any other bad line.
         """
@@ -230,7 +230,7 @@ def shielded(path: Path) -> int:
 
 
 def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
-    """Remove the oldest recordings of rollouts until `keep` are left; give the names of the removed.
+    """Remove the oldest recordings of rollouts until `keep` are left; return the names of the removed.
 
     One that cannot be removed stays for the next time: old files must not end a rollout.
     """
@@ -250,7 +250,7 @@ def file_of(state: Path, rollout: int) -> Path:
 
 
 def _mended(path: Path) -> int:
-    """Cut off a line that a killed process left unfinished; give the size. A file that is new has none."""
+    """Cut off a line that a killed process left unfinished; return the size. A file that is new has none."""
     if not path.exists():
         return 0
     with path.open("r+b") as file:
@@ -287,7 +287,7 @@ def _read(path: Path, number: int, line: str) -> Iterator[Mark]:
 
 
 def _told(error: Exception) -> str:
-    """Say what is wrong with a line in words; a KeyError has only the key, quoted."""
+    """Return what is wrong with a line in words; a KeyError has only the key, quoted."""
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 

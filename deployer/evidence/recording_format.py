@@ -14,13 +14,13 @@ MOST = 10**12  # requests in one look
 
 
 def is_empty(sample: Sample) -> bool:
-    """Tell whether nothing had been answered."""
+    """Return whether nothing had been answered."""
     sides = sample.stable.requests + sample.candidate.requests + sample.rest.requests
     return not (sides or sample.waiting or sample.lost or sample.shielded or sample.coins or sample.routes)
 
 
 def packed(sample: Sample) -> dict[str, Any]:
-    """Give a sample as plain data; `unpacked` makes the same sample of it."""
+    """Return a sample as plain data; `unpacked` makes the same sample of it."""
     data: dict[str, Any] = {
         "share": sample.share,
         "stable": _side(sample.stable),
@@ -72,7 +72,7 @@ def _arrived(data: Any) -> Arrived:
 
 
 def _side(counts: Counts) -> list[Any]:
-    """Give [requests, errors, [bucket, count, bucket, count, …], [kind, count, …]].
+    """Return [requests, errors, [bucket, count, bucket, count, …], [kind, count, …]].
 
     Kinds are left out if there are none; a side that has no responses is empty.
     """

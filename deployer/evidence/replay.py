@@ -63,7 +63,7 @@ class JudgedLook:
 
 
 def spoken(looks: Sequence[JudgedLook]) -> JudgedLook:
-    """Give the last look whose answers were given under the share of its watch, else the last.
+    """Return the last look whose answers were given under the share of its watch, else the last.
 
     What is answered between two watches is looked at once more before the next: its verdict is about another share.
     """
@@ -118,7 +118,7 @@ def open_source(path: Path) -> ReplaySource:
 
 
 def recorded_policy(source: ReplaySource) -> Policy:
-    """Give the policy that a recording was made under; the default one for a log of requests."""
+    """Return the policy that a recording was made under; the default one for a log of requests."""
     header = source.header
     judge = Judge.model_validate(header.get("judge") or {})
     return Policy(judge, bool(header.get("sticky")), tuple(header.get("routes") or ()))

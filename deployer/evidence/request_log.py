@@ -53,12 +53,12 @@ class RequestLog:
 
     @property
     def sticky(self) -> bool:
-        """Tell whether the log names clients."""
+        """Return whether the log names clients."""
         first = next(self._requests(), None)
         return first is not None and first.client != ""
 
     def __iter__(self) -> Iterator[Mark]:
-        """Give a Drive, and a Watching wherever the share changes, as if each were watched as long as needed."""
+        """Yield a Drive, and a Watching wherever the share changes, as if each were watched as long as needed."""
         shares = [share for share, _ in groupby(r.share for r in self._requests())]
         following = iter([after or FULL for _, after in pairwise(shares)] + [FULL])  # none follows one that ends at 0
         yield RecordedDrive(self.header)
@@ -79,7 +79,7 @@ class RequestLog:
 
 
 def is_log(path: Path) -> bool:
-    """Tell whether a file is a log of requests rather than a recording, by its first line."""
+    """Return whether a file is a log of requests rather than a recording, by its first line."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as lines:
             first = lines.readline(65536).strip()
@@ -187,7 +187,7 @@ def _listed(kinds: list[int]) -> tuple[int, ...]:
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give the rows with their line numbers; the first line tells JSON from CSV."""
+    """Yield the rows with their line numbers; the first line tells JSON from CSV."""
     iterator = iter(lines)
     first = next(iterator, "")
     if not first.lstrip().startswith("{"):

@@ -250,7 +250,7 @@ class SimulatedService:
 
 
 def run(requests: Iterable[Came], services: Sequence[SimulatedService], ended: float) -> Iterator[ScalingOutcome]:
-    """Give the same requests to several simulated services, and return what came of each."""
+    """Send the same requests to several simulated services, and yield what came of each."""
     for at, takes in requests:
         for service in services:
             service.add(at, takes)

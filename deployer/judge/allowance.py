@@ -35,7 +35,7 @@ class Allowance:
         self._stable, self._candidate = Counts(), Counts()
 
     def errors(self, rate: float | None) -> float:
-        """Give the number so far. Where stable has no responses, its known rate counts, else the absolute limit."""
+        """Return the number so far. Where stable has no responses, its known rate counts, else the absolute limit."""
         if self._stable.requests:
             rate = self._stable.errors / self._stable.requests
         allowed = self.limit if rate is None else max(self.ratio * rate, rate + self.add)

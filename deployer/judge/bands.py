@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 
 def wilson(errors: int, answers: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the band of an error rate: Wilson's score interval, for one look at a fixed number of answers.
+    """Return the band of an error rate: Wilson's score interval, for one look at a fixed number of answers.
 
     It is not made for many looks: of many bands in one picture some miss the truth. Without answers it is (0, 1).
     """

@@ -23,7 +23,7 @@ class Bet(NamedTuple):
     candidate_bad: float
 
     def on(self, stable_ok: float, stable_bad: float, candidate_ok: float, candidate_bad: float) -> float:
-        """Give what so many answers gain."""
+        """Return what so many answers gain."""
         return (
             stable_ok * self.stable_ok
             + stable_bad * self.stable_bad
@@ -33,19 +33,19 @@ class Bet(NamedTuple):
 
 
 def times_odds(rate: float, factor: float) -> float:
-    """Give the rate whose odds are `factor` times those of `rate`."""
+    """Return the rate whose odds are `factor` times those of `rate`."""
     return min(HIGHEST_RATE, factor * rate / (1 - rate + factor * rate))
 
 
 def divergence(a: float, b: float) -> float:
-    """Give the Kullback-Leibler divergence of a coin with rate `a` from one with rate `b`, in nats."""
+    """Return the Kullback-Leibler divergence of a coin with rate `a` from one with rate `b`, in nats."""
     heads = a * math.log(a / b) if a else 0.0
     tails = (1 - a) * math.log((1 - a) / (1 - b)) if a < 1 else 0.0
     return heads + tails
 
 
 def information(p: float, stable: float, candidate: float) -> float:
-    """Give what an answer tells of its side, in nats, where a coin with `p` sends and the sides have these rates.
+    """Return what an answer tells of its side, in nats, where a coin with `p` sends and the sides have these rates.
 
     No test of "they are the same" can gain faster while it does not know the common rate.
     """
@@ -93,13 +93,13 @@ def against_margin(p: float, rate: float, candidate: float, margin: Margin) -> B
 
 @lru_cache(maxsize=256)
 def growth_of_proof(p: float, rate: float, margin: Margin) -> float:
-    """Give what an answer adds to the logarithm of the best evidence for a candidate that is as good as stable."""
+    """Return what an answer adds to the logarithm of the best evidence for a candidate that is as good as stable."""
     stable_there, candidate_there = nearest_beyond(p, rate, rate, margin)
     return (1 - p) * divergence(rate, stable_there) + p * divergence(rate, candidate_there)
 
 
 def nearest_beyond(p: float, rate: float, candidate: float, margin: Margin) -> tuple[float, float]:
-    """Give the rates of stable and candidate, at the margin, that are hardest to tell from the ones given.
+    """Return the rates of stable and candidate, at the margin, that are hardest to tell from the ones given.
 
     They minimise (1-p) KL(rate|x) + p KL(candidate|margin.of(x)), found by halving where the slope changes its sign.
     """

@@ -190,7 +190,7 @@ class Comparison:
 
     @property
     def warm(self) -> bool:
-        """Tell whether latency are compared: not while the candidate is cold, or stable's are not known."""
+        """Return whether latency are compared: not while the candidate is cold, or stable's are not known."""
         return bool(self.times and self.times.warmup.over and self.times.abort.cuts)
 
     @property

@@ -18,7 +18,7 @@ ALLOWANCE = 1.05  # a candidate that is slower by no more than this is as good a
 
 
 def first_fine_bucket(ms: float, *, up: bool) -> int:
-    """Give the first bucket of a sample that is above `ms`, which is moved `up` or down to an edge of one."""
+    """Return the first bucket of a sample that is above `ms`, which is moved `up` or down to an edge of one."""
     place = FINE * math.log2(ms)
     nearest = round(place)
     if math.isclose(place, nearest, abs_tol=1e-9):  # an edge already: not moved by the last bit of a float
@@ -52,23 +52,23 @@ class Cuts:
         return cls(tuple(buckets), tuple(stable), tuple(candidate))
 
     def bin_of(self, bucket: int) -> int:
-        """Give the bin of a bucket of the histogram."""
+        """Return the bin of a bucket of the histogram."""
         return bisect_right(self.buckets, bucket)
 
     def stable_bin(self, ms: float) -> int:
-        """Give the bin of a time of stable."""
+        """Return the bin of a time of stable."""
         return bisect_right(self.stable, ms)
 
     def candidate_bin(self, ms: float) -> int:
-        """Give the bin of a time of the candidate."""
+        """Return the bin of a time of the candidate."""
         return bisect_right(self.candidate, ms)
 
     def stable_counts(self, fine: Sequence[int]) -> list[int]:
-        """Give the bins of a sample's buckets, for stable."""
+        """Return the bins of a sample's buckets, for stable."""
         return _split(fine, self.stable)
 
     def candidate_counts(self, fine: Sequence[int]) -> list[int]:
-        """Give the bins of a sample's buckets, for the candidate: what might be below a cut counts as below."""
+        """Return the bins of a sample's buckets, for the candidate: what might be below a cut counts as below."""
         return _split(fine, self.candidate)
 
 

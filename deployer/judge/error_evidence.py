@@ -44,7 +44,7 @@ class ErrorEvidence:
         return tolerated(self._margin, self.rate.value)
 
     def cell(self, p: float) -> ErrorCell:
-        """Give the cell of the block that is being counted."""
+        """Return the cell of the block that is being counted."""
         cell = self._block.get(p)
         if cell is None:
             cell = self._block[p] = ErrorCell()

@@ -32,12 +32,12 @@ _LARGEST_ADD = 0.5
 
 
 def tolerated(margin: Margin, rate: float) -> float:
-    """Give the error rate that a candidate may have where stable has `rate`."""
+    """Return the error rate that a candidate may have where stable has `rate`."""
     return min(_HIGHEST_TOLERATED, margin.of(rate))
 
 
 def provable(margin: Margin) -> Margin:
-    """Give the margin with an addition that still leaves rates beyond it."""
+    """Return the margin with an addition that still leaves rates beyond it."""
     return Margin(margin.ratio, min(_LARGEST_ADD, margin.add))
 
 
@@ -56,7 +56,7 @@ class ErrorAbort:
         return self._wealth.log
 
     def bets(self, p: float, rate: float) -> tuple[Bet, ...]:
-        """Give the bets in force where a coin with `p` sends and stable fails with `rate`."""
+        """Return the bets in force where a coin with `p` sends and stable fails with `rate`."""
         limit = tolerated(self._margin, rate)
         return self._tables.at(p, lambda: tuple(self._kind(p, rate, times_odds(limit, factor)) for factor in ODDS))
 
@@ -87,7 +87,7 @@ class MarginPromote:
         return self._wealth.log
 
     def bets(self, p: float, rate: float) -> tuple[Bet, ...]:
-        """Give the bets in force where a coin with `p` sends and stable fails with `rate`."""
+        """Return the bets in force where a coin with `p` sends and stable fails with `rate`."""
         return self._tables.at(p, lambda: self._made(p, rate))
 
     def _made(self, p: float, rate: float) -> tuple[Bet, ...]:

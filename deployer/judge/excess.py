@@ -30,7 +30,7 @@ class Excess:
         )
 
     def beyond(self, margin: Margin, deviations: float) -> bool:
-        """Tell whether there is more than the margin allows, by so many standard deviations of the difference."""
+        """Return whether there is more than the margin allows, by so many standard deviations of the difference."""
         by_ratio, by_add = margin.ratio * self.part, self.part + margin.add * self.answers
         allowed = max(by_ratio, by_add)
         follows = by_ratio if by_ratio >= by_add else self.part  # of what is allowed: it varies as stable's does

@@ -14,17 +14,17 @@ _FINER = FINE // PER_OCTAVE  # buckets of a sample in one of these
 
 
 def bucket(ms: float) -> int:
-    """Give the bucket of a time."""
+    """Return the bucket of a time."""
     return 0 if ms < 1 else min(BUCKETS - 1, 1 + int(PER_OCTAVE * math.log2(ms)))
 
 
 def upper_edge(bucket: int) -> float:
-    """Give where a bucket ends, in ms."""
+    """Return the upper end of a bucket, in ms."""
     return float(2 ** (bucket / PER_OCTAVE))
 
 
 def coarsened(fine: Sequence[int]) -> dict[int, int]:
-    """Give the counts of a sample's buckets in buckets of the histogram."""
+    """Return the counts of a sample's buckets in buckets of the histogram."""
     counts: dict[int, int] = {}
     for at in compress(range(len(fine)), fine):
         wide = min(BUCKETS - 1, (at + _FINER - 1) // _FINER)
@@ -51,7 +51,7 @@ class Histogram:
             self.total /= 2
 
     def quantile(self, q: float) -> int:
-        """Give the first bucket whose cumulative share reaches q."""
+        """Return the first bucket whose cumulative share reaches q."""
         wanted, below = q * self.total, 0.0
         for at, count in enumerate(self.counts):
             below += count
@@ -60,7 +60,7 @@ class Histogram:
         return BUCKETS - 1
 
     def part_above(self, ms: float) -> float:
-        """Give the part that is slower than `ms`; inside a bucket, times are spread evenly on a logarithmic scale."""
+        """Return the part that is slower than `ms`; inside a bucket, times are spread evenly on a logarithmic scale."""
         if ms < 1:
             return 1.0
         place = PER_OCTAVE * math.log2(ms) + 1

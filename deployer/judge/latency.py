@@ -31,7 +31,7 @@ class BinBet(NamedTuple):
     candidate: tuple[float, ...]
 
     def on(self, stable: Sequence[int], candidate: Sequence[int]) -> float:
-        """Give what so many answers gain."""
+        """Return what so many answers gain."""
         return sum(n * log for n, log in zip(stable, self.stable, strict=True) if n) + sum(
             n * log for n, log in zip(candidate, self.candidate, strict=True) if n
         )
@@ -77,7 +77,7 @@ class LatencyAbort:
         self._slower += [[(1 - part) * s + part * t for s, t in zip(self._stable, tail, strict=True)] for part in TAILS]
 
     def bets(self, p: float) -> tuple[BinBet, ...]:
-        """Give the bets in force where a coin with `p` sends."""
+        """Return the bets in force where a coin with `p` sends."""
         return self._tables.at(p, lambda: tuple(rising(p, self._stable, slower) for slower in self._slower))
 
     def score(self, p: float, stable: Sequence[int], candidate: Sequence[int]) -> None:
@@ -91,7 +91,7 @@ class LatencyAbort:
 
 
 def _moved(times: Histogram, cuts: Cuts, factor: float) -> list[float]:
-    """Give the part of stable's times in each bin if all were multiplied by `factor`."""
+    """Return the part of stable's times in each bin if all were multiplied by `factor`."""
     octaves = PER_OCTAVE * math.log2(factor)
     whole = math.floor(octaves)
     beyond = octaves - whole

@@ -15,11 +15,11 @@ class Margin:
     add: float
 
     def of(self, value: float) -> float:
-        """Give what is tolerated of the candidate where stable has `value`."""
+        """Return what is tolerated of the candidate where stable has `value`."""
         return max(self.ratio * value, value + self.add)
 
     def before(self, share: int) -> Margin:
-        """Give the margin that must be kept before the candidate gets `share` of the traffic (basis points).
+        """Return the margin that must be kept before the candidate gets `share` of the traffic (basis points).
 
         The harm to the whole service at that share may not exceed what the margin allows when everybody is on the
         candidate. So a small share asks for little proof, and all users for all of it.

@@ -127,7 +127,7 @@ class _Held:
         self._measures = {measure: before + measure(step) for measure, before in self._measures.items()}
 
     def beyond(self, whole: Totals, step: Totals, minute: Totals) -> Shows | None:
-        """Give what shows it."""
+        """Return what shows it."""
         for measure, before in self._measures.items():
             in_step = measure(step)
             if self._is_beyond(before + in_step, self._deviations):

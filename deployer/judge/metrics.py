@@ -52,7 +52,7 @@ class Limit:
     why: str
 
     def allows(self, value: float) -> bool:
-        """Tell whether a value is within the bound."""
+        """Return whether a value is within the bound."""
         return value <= self.value if self.upper else value >= self.value
 
 
@@ -72,7 +72,7 @@ class MetricJudge:
     worse: MetricVerdict | None = None
 
     def after(self, reading: Reading) -> MetricJudge:
-        """Give the judge after one more reading."""
+        """Return the judge after one more reading."""
         judge = replace(self, last=reading)
         match judge._within():
             case None:
@@ -115,7 +115,7 @@ class MetricJudge:
         )
 
     def _missing(self) -> str:
-        """Say what is missing for a comparison, "" when nothing is."""
+        """Return what is missing for a comparison, "" when nothing is."""
         if self.last is None:
             return "no reading yet"
         if self.last.trouble:
@@ -127,7 +127,7 @@ class MetricJudge:
         return ""
 
     def _within(self) -> bool | None:
-        """Tell whether the last reading is within all limits; None when that cannot be said."""
+        """Return whether the last reading is within all limits; None when that cannot be said."""
         value = self.last.candidate if self.last else None
         if value is None:
             return None
@@ -148,7 +148,7 @@ class MetricJudge:
             yield _against(stable, metric)
 
     def _decisive(self) -> Limit | None:
-        """Give the limit that the value breaks, or the first one."""
+        """Return the limit that the value breaks, or the first one."""
         limits, value = list(self._limits()), self.last.candidate if self.last else None
         broken = [limit for limit in limits if value is not None and not limit.allows(value)]
         return next(iter(broken or limits), None)
@@ -162,7 +162,7 @@ class MetricJudge:
 
 
 def together(verdicts: Iterable[MetricVerdict]) -> tuple[Kind, str]:
-    """Give what all metrics together say, with the sentences of those that decide it; dry runs decide nothing."""
+    """Return what all metrics together say, with the sentences of those that decide it; dry runs decide nothing."""
     counted = [verdict for verdict in verdicts if not verdict.dry_run]
     for kind in ("worse", "inconclusive"):
         deciding = [_named(v) for v in counted if v.kind == kind and (kind == "worse" or v.waits)]

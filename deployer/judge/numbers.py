@@ -21,7 +21,7 @@ _MOST_KINDS = 5
 
 
 def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], config: Judge, unit: str) -> dict[str, Any]:
-    """Give the numbers of a comparison with stable; `unit` is what its proofs count."""
+    """Return the numbers of a comparison with stable; `unit` is what its proofs count."""
     low, high = comparison.errors.ratio.interval()
     return {
         **_side("candidate", seen.candidate),
@@ -38,7 +38,7 @@ def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], conf
 
 
 def against_limit(candidate: Counts, log_evidence: float, config: Judge) -> dict[str, Any]:
-    """Give the numbers of a release that stands alone."""
+    """Return the numbers of a release that stands alone."""
     return {
         **_side("candidate", candidate),
         "limit": config.errors.max,
@@ -67,7 +67,7 @@ def _bettor(bettor: Bettor) -> dict[str, float]:
 
 
 def _mix(seen: Totals, comparison: Comparison, config: Judge) -> Iterator[dict[str, Any]]:
-    """Give the kinds of responses of the whole service with the most evidence against the candidate."""
+    """Yield the kinds of responses of the whole service with the most evidence against the candidate."""
     bettors = [b for b in comparison.bettors if b.feature and not b.route]
     for bettor in sorted(bettors, key=lambda b: b.log_evidence, reverse=True)[:_MOST_KINDS]:
         if bettor.feature and config.responses:

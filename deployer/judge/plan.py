@@ -22,7 +22,7 @@ _LOWEST_RATE, _HIGHEST_RATE = 1e-6, 0.5
 
 
 def answers_needed(judge: Judge, share: int, following: int, error_rate: float) -> int:
-    """Give how many answers, of both sides, show at best that a candidate as good as stable may have `following`.
+    """Return how many answers, of both sides, show at best that a candidate as good as stable may have `following`.
 
     `share` and `following` in basis points; `error_rate` is stable's. Only errors are reckoned with: how many answers
     the quantiles take depends on how the times are spread. With all users or none on the candidate there is nothing to

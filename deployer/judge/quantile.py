@@ -48,13 +48,13 @@ class Threshold:
         return cls(edge, limit, upper_edge(at - 1) if at else 0.0, tied, slow, (quick, half_way))
 
     def stable_class(self, ms: float) -> int:
-        """Tell whether a time of stable is quick (0), tied (1) or slow (2)."""
+        """Return whether a time of stable is quick (0), tied (1) or slow (2)."""
         if ms > self.stable:
             return 2
         return 1 if self.tied and ms >= self.tie else 0
 
     def candidate_class(self, ms: float) -> int:
-        """Tell whether a time of the candidate is quick (3) or slow (4)."""
+        """Return whether a time of the candidate is quick (3) or slow (4)."""
         return 4 if ms > self.candidate else 3
 
     def classes(self, stable: Sequence[int], candidate: Sequence[int]) -> list[int]:
@@ -101,12 +101,12 @@ class QuantilePromote:
             self.threshold = Threshold.of(self.q, times, self.margin)
 
     def bets(self, p: float, threshold: Threshold) -> tuple[Bet, ...]:
-        """Give the bets in force where a coin with `p` sends."""
+        """Return the bets in force where a coin with `p` sends."""
         believed = threshold.believed
         return self._tables.at(p, lambda: tuple(on_every_answer(p, threshold.slow, part) for part in believed))
 
     def growth(self, p: float) -> float:
-        """Give what an answer of either side adds to the logarithm of the evidence if both are equally quick."""
+        """Return what an answer of either side adds to the logarithm of the evidence if both are equally quick."""
         return information(p, self.threshold.slow, self.threshold.believed[0]) if self.threshold else 0.0
 
     def score(self, p: float, classes: Sequence[int]) -> None:

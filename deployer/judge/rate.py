@@ -19,7 +19,7 @@ class Rate:
     errors: float = 0.0
 
     def learn(self, answers: int, errors: int) -> bool:
-        """Learn from answers that were already bet on; tell whether bets must be rewritten."""
+        """Learn from answers that were already bet on; return whether bets must be rewritten."""
         self.answers += answers
         self.errors += errors
         while self.answers > MEMORY:

@@ -32,7 +32,7 @@ class RatioSequence:
             )
 
     def interval(self) -> tuple[float, float]:
-        """Give the lowest and the highest ratio that fit; the ends of the grid (1/64, 1024) mean "or beyond"."""
+        """Return the lowest and the highest ratio that fit; the ends of the grid (1/64, 1024) mean "or beyond"."""
         cut = log_sum(self._logs) - math.log(len(_GRID)) + math.log(_LEVEL)
         inside = [ratio for ratio, log in zip(_GRID, self._logs, strict=True) if log > cut]
         return inside[0], inside[-1]

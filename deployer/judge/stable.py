@@ -55,14 +55,14 @@ class StableHealth:
 
     @property
     def worse(self) -> str:
-        """Say that stable became worse after a step; nothing while it is not shown."""
+        """Return a sentence if stable became worse after a step; "" while that is not shown."""
         if self._guard is None or self._guard.log_evidence < self._needed:
             return ""
         before = words.answered("before", self._before, " errors") if self._before.requests else "before: not known"
         return f"stable became worse after {self._step}: {words.answered('since', self._since, ' errors')}, {before}"
 
     def trouble(self, now: float) -> str:
-        """Say that much of what stable answered in the last minutes failed; nothing while it did not."""
+        """Return a sentence if much of what stable answered in the last minutes failed; "" while it did not."""
         seen = self._lately.all.stable
         allowed = self._limit * seen.requests
         if self._began is None or now - self._began < MINUTE or seen.requests < _LEAST:

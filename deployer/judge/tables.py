@@ -16,7 +16,7 @@ class Tables(Generic[Entry]):
         self._by_p: dict[float, tuple[Entry, ...]] = {}
 
     def at(self, p: float, make: Callable[[], tuple[Entry, ...]]) -> tuple[Entry, ...]:
-        """Give the bets for `p`, made if there are none yet."""
+        """Return the bets for `p`, made if there are none yet."""
         if p not in self._by_p:
             if len(self._by_p) >= _MOST:
                 self._by_p.clear()

@@ -103,7 +103,7 @@ class Rolling:
 
     @property
     def all(self) -> Totals:
-        """Give it in one."""
+        """Return all of it as one."""
         both = Totals()
         for part in (self._old, self.new):
             both.add(part.stable, part.candidate)

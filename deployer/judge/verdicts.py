@@ -129,7 +129,7 @@ class Verdicts:
         return self._beside_few(self._verdict(alone=sample.share >= FULL or (alone and not self._stable_ever)))
 
     def _beside_few(self, verdict: Verdict) -> Verdict:
-        """Say what the verdict does not rest on."""
+        """Return what the verdict does not rest on."""
         return replace(verdict, text=f"{verdict.text}; {words.few(self._few)}") if self._few else verdict
 
     @property
@@ -191,7 +191,7 @@ class Verdicts:
         return None
 
     def _shows(self, bettor: Bettor) -> Shows | None:
-        """Give what lies beyond the margin of what a bettor bets on; None if the margin covers what was seen."""
+        """Return what lies beyond the margin of what a bettor bets on; None if the margin covers what was seen."""
         watched = self._on_routes.get(bettor.route, self._watched)
         if bettor.name == "waiting":
             return Shows(self._seen, "rollout") if self._more and not self._sticky else None
@@ -279,7 +279,7 @@ class Verdicts:
 
 
 def _margins(config: Judge) -> tuple[Margin, Margin | None, Margin | None]:
-    """Give those of errors, of times (in ms) and of responses."""
+    """Return those of errors, of times (in ms) and of responses."""
     errors, latency, responses = config.errors, config.latency, config.responses
     return (
         Margin(errors.margin, errors.add),

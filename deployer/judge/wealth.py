@@ -18,18 +18,18 @@ _HALVING = 20.0  # restarts after which the reserve has shrunk by 1/sqrt(2)
 
 
 def reserve(restarts: int) -> float:
-    """Give the wealth that still waits after so many restarts."""
+    """Return the wealth that still waits after so many restarts."""
     return (1 - AT_ONCE) / math.sqrt(1 + restarts / _HALVING)
 
 
 def log_add(a: float, b: float) -> float:
-    """Give log(exp(a) + exp(b)) without overflow."""
+    """Return log(exp(a) + exp(b)) without overflow."""
     high, low = max(a, b), min(a, b)
     return high + math.log1p(math.exp(low - high))
 
 
 def log_sum(logs: Sequence[float]) -> float:
-    """Give the logarithm of the sum of numbers that are given as logarithms."""
+    """Return the logarithm of the sum of numbers that are given as logarithms."""
     high = max(logs)
     return high + math.log(sum(math.exp(log - high) for log in logs))
 

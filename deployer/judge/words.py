@@ -30,7 +30,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def answered(side: str, counts: Counts, what: str = "") -> str:
-    """Say how often a side failed: `candidate 18.2% errors (20 of 110)`."""
+    """Return how often a side failed: `candidate 18.2% errors (20 of 110)`."""
     if not counts.requests:
         return f"{side} has no responses"
     rate = percent(counts.errors / counts.requests)
@@ -38,36 +38,36 @@ def answered(side: str, counts: Counts, what: str = "") -> str:
 
 
 def both(seen: Totals) -> str:
-    """Say how often both sides failed."""
+    """Return how often both sides failed."""
     return f"{answered('candidate', seen.candidate, ' errors')}, {answered('stable', seen.stable)}"
 
 
 def both_failed(failed: tuple[int, int]) -> str:
-    """Say how many clients of both sides saw an error."""
+    """Return how many clients of both sides saw an error."""
     stable, candidate = failed
     return f"{candidate:,} client{'s' * (candidate != 1)} of the candidate saw an error, {stable:,} of stable"
 
 
 def few(failed: int) -> str:
-    """Say what is left out of the evidence."""
+    """Return what is left out of the evidence."""
     return f"{failed:,} more failed response{'s' * (failed != 1)} left out: a few addresses gave most of the failures"
 
 
 def unseen(unseen: Unseen) -> str:
-    """Say what may have gone unnoticed: `0 of 40 failed: a failure rate of up to 7.2% would not have been seen`."""
+    """Return what may have gone unnoticed: `0 of 40 failed: a failure rate of up to 7.2% would not have been seen`."""
     what = "clients saw a failure" if unseen.clients else "responses failed"
     rate = f"{100 * unseen.rate:.2g}%" if unseen.rate < 1 else "100%"
     return f"{unseen.failed:,} of {unseen.of:,} {what}: a rate of up to {rate} would not have been seen"
 
 
 def trouble(counts: Counts, limit: float) -> str:
-    """Say how much of the whole service failed."""
+    """Return how much of the whole service failed."""
     failed = f"{percent(counts.errors / counts.requests)} of all responses ({counts.errors:,} of {counts.requests:,})"
     return f"{failed} failed a moment ago, whichever side gave them: above {percent(limit)} no share grows"
 
 
 def both_times(seen: Totals, names: Sequence[str]) -> str:
-    """Say the quantile in which the candidate is worst beside stable; nothing while a side has no times."""
+    """Return the quantile in which the candidate is worst beside stable; nothing while a side has no times."""
     worst, ratio = "", 0.0
     for name in names:
         q = float(name[1:]) / 100
@@ -79,7 +79,7 @@ def both_times(seen: Totals, names: Sequence[str]) -> str:
 
 
 def mix(seen: Totals, feature: Feature, margin: Margin, *, first: bool = False) -> str:
-    """Say how many of both sides' responses have a feature: `status 404: 100% of the candidate's responses, …`."""
+    """Return how many of both sides' responses have a feature: `status 404: 100% of the candidate's responses, …`."""
     having = seen.having(feature)
     good = seen.stable.requests - seen.stable.errors
     stable = having.stable / good if good else 0.0
@@ -94,7 +94,7 @@ def mix(seen: Totals, feature: Feature, margin: Margin, *, first: bool = False) 
 
 
 def waiting(waiting: Waiting, allowed: float) -> str:
-    """Say how many requests wait for both sides."""
+    """Return how many requests wait for both sides."""
     return (
         f"{waiting.candidate:,} requests wait for the candidate and {waiting.stable:,} for stable, at a share of"
         f" {percent(waiting.p)}; limit {allowed:.3g}"
@@ -117,7 +117,7 @@ def unit(*, sticky: bool) -> str:
 
 
 def still_needed(answers: int, *, sticky: bool) -> str:
-    """Say how much more must be seen."""
+    """Return how much more must be seen."""
     whose = unit(sticky=sticky)
     if answers > TOO_MANY:
         return f": over {TOO_MANY:,} more {whose} needed, so rather a wider margin"

@@ -33,7 +33,7 @@ class Approval(Model):
     own: Switch = Field(False, description="The person who started the rollout may approve it, too.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from twice((name.casefold() for name in self.by), "by")
         if not self.by and not self.role:
             yield Conflict("by", "it could never be approved", "name people in `by`, or a `role`", ("by", "role"))

@@ -63,7 +63,7 @@ class Model(BaseModel):
         return self
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from ()
 
 
@@ -95,7 +95,7 @@ def _kept(section: Any, write: Callable[[Any], Any]) -> Any:
 
 
 def twice(values: Iterable[str], at: str) -> Iterator[Conflict]:
-    """Give a conflict for each value that came before."""
+    """Yield a conflict for each value that came before."""
     seen: set[str] = set()
     for index, value in enumerate(values):
         if value in seen:

@@ -33,7 +33,7 @@ class ChainSettings(Model):
         return {"name": data} if isinstance(data, str) else data
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from twice(self.callers, "callers")
         if self.without_side == "stable" and not self.callers:
             why = "without `callers` this service draws the side of every request"

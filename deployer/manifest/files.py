@@ -18,7 +18,7 @@ from deployer.manifest.sections import CosignKeys
 
 
 def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
-    """Give a conflict for each file that is missing or unfit; paths are relative to `folder`."""
+    """Yield a conflict for each file that is missing or unfit; paths are relative to `folder`."""
     if manifest.inventory and (trouble := _missing(folder / manifest.inventory)):
         yield Conflict("inventory", f"{manifest.inventory} {trouble}", f"paths are relative to {folder}")
     if manifest.verbs and (trouble := verbs.trouble(verbs.folder_of(manifest.verbs, folder))):
@@ -95,7 +95,7 @@ def _built_in(name: str) -> bool:
 
 
 def _missing(place: Path) -> str:
-    """Say why nothing is found at a path, whether a file or a folder is meant; "" when something is there."""
+    """Return why nothing is found at a path, whether a file or a folder is meant; "" when something is there."""
     try:
         return "" if place.exists() else "is not there"
     except OSError as error:
@@ -139,7 +139,7 @@ def _unnameable(file: Path) -> tuple[str, str] | None:
 
 
 def _certificate(file: Path) -> tuple[str, str]:
-    """Say what is wrong with a PEM file and what would be right; ("", "") when a TLS server can use it."""
+    """Return what is wrong with a PEM file and what would be right; ("", "") when a TLS server can use it."""
     trouble = _unreadable(file)
     if trouble:
         return trouble, "paths are relative to the manifest"

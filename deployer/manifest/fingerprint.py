@@ -9,7 +9,7 @@ from deployer.core.errors import Refused
 
 
 def fingerprint(path: Path, destination: str = "") -> str:
-    """Give the SHA-256 of a manifest's file, and of the overlay of its destination. Raises Refused."""
+    """Return the SHA-256 of a manifest's file, and of the overlay of its destination. Raises Refused."""
     digest = hashlib.sha256()
     above = path.with_name(f"{path.stem}.{destination}{path.suffix}")  # as `manifest.overlay`, without its imports
     for file in (path, above) if destination else (path,):

@@ -31,7 +31,7 @@ class Window:
     period: int
 
     def covers(self, local: datetime) -> bool:
-        """Tell whether the wall clock runs in the window."""
+        """Return whether the wall clock runs in the window."""
         minute = (local.weekday() * DAY + local.hour * 60 + local.minute) % self.period
         return (minute - self.start) % self.period < (self.end - self.start) % self.period
 
@@ -63,7 +63,7 @@ def _minute(day: str | None, hour: str, minute: str) -> int:
 
 
 def frozen_until(windows: Sequence[str], at: datetime) -> datetime | None:
-    """Give the first minute after `at` in which a rollout may start, None when it may start now.
+    """Return the first minute after `at` in which a rollout may start, None when it may start now.
 
     `at` must carry its time zone; the answer carries the same. Windows that touch count as one. When the windows leave
     no gap at all the answer is eight days away. Raises ValueError for a naive time or a bad window.
@@ -90,12 +90,12 @@ def frozen_until(windows: Sequence[str], at: datetime) -> datetime | None:
 
 
 def local_time(seconds: float) -> datetime:
-    """Give a Unix time as the wall clock of this host shows it, with a zone that knows its changes."""
+    """Return a Unix time as the wall clock of this host shows it, with a zone that knows its changes."""
     return datetime.fromtimestamp(seconds, local_zone())
 
 
 def local_zone(environ: Mapping[str, str] | None = None, file: Path = Path("/etc/localtime")) -> tzinfo:
-    """Give the time zone of this host: TZ (a name or a file), else /etc/localtime, else what the C library says."""
+    """Return the time zone of this host: TZ (a name or a file), else /etc/localtime, else what the C library says."""
     named = (os.environ if environ is None else environ).get("TZ", "").removeprefix(":")
     if named.startswith("/"):
         file = Path(named)
@@ -111,5 +111,5 @@ def local_zone(environ: Mapping[str, str] | None = None, file: Path = Path("/etc
 
 
 def _now_here() -> tzinfo:
-    """Give the offset that holds now; the C library tells no more."""
+    """Return the offset that holds now; the C library tells no more."""
     return datetime.now().astimezone().tzinfo or UTC

@@ -56,7 +56,7 @@ class RolloutHook(Model):
         return {"anyOf": [path, section]}
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if bool(self.playbook) == bool(self.run):
             wrong = "there is a `playbook` already" if self.playbook else "says nothing"
             example = "e.g. run: [bin/check], or the path of a playbook"

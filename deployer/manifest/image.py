@@ -11,7 +11,7 @@ _REFERENCE = re.compile(
 
 
 def is_reference(text: str) -> bool:
-    """Tell whether an engine can read this as the reference of an image."""
+    """Return whether an engine can read this as the reference of an image."""
     return bool(_REFERENCE.fullmatch(text))
 
 

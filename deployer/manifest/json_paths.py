@@ -11,7 +11,7 @@ from deployer.manifest.placeholders import fill
 
 
 def wrong(manifest: Manifest) -> Iterator[Conflict]:
-    """Give a conflict for each JSON path that cannot be read."""
+    """Yield a conflict for each JSON path that cannot be read."""
     for index, metric in enumerate(manifest.judge.metrics):
         reason = _reason(fill(metric.value, dict.fromkeys(KNOWN, "x"))) if metric.value else ""
         if reason:

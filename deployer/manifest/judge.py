@@ -45,7 +45,7 @@ class LatencyLimits(Model):
     warmup: WarmupSettings = Field(WarmupSettings(), description="What is tolerated of a cold start.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         return twice(self.quantiles, "quantiles")
 
 
@@ -93,5 +93,5 @@ class Judge(Model):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         return twice((metric.name for metric in self.metrics), "metrics")

@@ -32,7 +32,7 @@ class Loaded:
     tree: Table | None = field(default=None, repr=False, compare=False)
 
     def where(self, path: str) -> str:
-        """Say where a value stands, for messages: `traffic.lease` is at `deploy.yml:12`."""
+        """Return where a value stands, for messages: `traffic.lease` is at `deploy.yml:12`."""
         return str(place_of(self.tree, unspell(path))) if self.tree else FILE
 
 

@@ -40,7 +40,7 @@ class Auth(Model):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         kinds = ("bearer", "user", "header")
         given = [kind for kind in kinds if getattr(self, kind)]
         if self.password and not self.user:
@@ -54,7 +54,7 @@ class Auth(Model):
             yield Conflict("user", "has a colon in it", "basic authentication cannot send one", ("user",))
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """Give each key that names a secret, with the name."""
+        """Yield each key that names a secret, with the name."""
         yield from ((key, name) for key in ("bearer", "password") if (name := getattr(self, key)))
         yield from ((f"header.{header}", name) for header, name in self.header.items())
 
@@ -120,12 +120,12 @@ class Metric(Model):
 
     @property
     def compares(self) -> bool:
-        """Tell whether stable's value matters."""
+        """Return whether stable's value matters."""
         return self.margin is not None or self.add is not None
 
     @property
     def absolute(self) -> bool:
-        """Tell whether it has a limit that holds without stable."""
+        """Return whether it has a limit that holds without stable."""
         return self.max is not None or self.min is not None
 
     @property
@@ -134,7 +134,7 @@ class Metric(Model):
         return self.step or _STEP
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         given = [kind for kind in _SOURCES if getattr(self, kind)]
         if len(given) != 1:
             known = f"it comes from {' and '.join(given)}" if given else "nothing says where it comes from"

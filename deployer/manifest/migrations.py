@@ -80,7 +80,7 @@ class MigrateSettings(Model):
         return tuple(each for _, each in self.parts)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if not self.expand and not self.contract:
             yield Conflict("", "it changes nothing", "e.g. expand: [{run: [bin/migrate]}]", ("expand", "contract"))
         if self.backup and self.backup.playbook:

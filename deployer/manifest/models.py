@@ -242,7 +242,7 @@ class Manifest(Model):
         return single.with_strategy(data)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from self._image_conflicts()
         yield from self._build_conflicts()
         if self.port is None:
@@ -311,7 +311,7 @@ class Manifest(Model):
                 yield Conflict(at, unread, "choose another source", (at, "runtime", "log.driver"))
 
     def _ours(self) -> Iterator[tuple[str, str]]:
-        """Give each key that names a secret for ourselves, with the name."""
+        """Yield each key that names a secret for ourselves, with the name."""
         for index, name in enumerate(self.build.secrets if self.build else ()):
             yield f"build.secrets[{index}]", name
         for index, metric in enumerate(self.judge.metrics):
@@ -344,7 +344,7 @@ class Manifest(Model):
         return cls.model_validate(record)
 
     def record(self) -> dict[str, Any]:
-        """Give plain JSON data from which `from_record` makes the same manifest."""
+        """Return plain JSON data from which `from_record` makes the same manifest."""
         return self.model_dump(mode="json")
 
     @property

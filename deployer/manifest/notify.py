@@ -35,7 +35,7 @@ class Recipient(Model):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         kinds = ("apprise", "webhook")
         given = [kind for kind in kinds if getattr(self, kind)]
         if len(given) != 1:
@@ -50,7 +50,7 @@ class Recipient(Model):
         yield from twice(self.events, "events")
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """Give each key that names a secret, with the name."""
+        """Yield each key that names a secret, with the name."""
         yield from ((key, name) for key in ("apprise", "webhook", "key") if (name := getattr(self, key)))
 
 
@@ -64,7 +64,7 @@ class Notify(Model):
     to: tuple[Recipient, ...] = Field((), max_length=10, description="Recipients.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from twice((recipient.name for recipient in self.to), "to")
         for word in sorted(words_in(self.link) - set(LINKED)):
             known = ", ".join(f"{{{name}}}" for name in LINKED)

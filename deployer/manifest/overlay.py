@@ -20,14 +20,14 @@ def overlay_file(path: Path, destination: str) -> Path:
 
 
 def destinations(path: Path) -> tuple[str, ...]:
-    """Give the destinations for which overlays lie beside the manifest."""
+    """Return the destinations for which overlays lie beside the manifest."""
     names = (file.name for file in path.parent.glob("*") if file.is_file())
     pattern = re.compile(rf"{re.escape(path.stem)}\.({_DESTINATION.pattern}){re.escape(path.suffix)}")
     return tuple(sorted(match[1] for match in map(pattern.fullmatch, names) if match))
 
 
 def refuse_destination(path: Path, destination: str) -> Problem | None:
-    """Say why there is no such destination, None when there is."""
+    """Return why there is no such destination, None when there is."""
     known = destinations(path)
     if destination in known:
         return None
@@ -57,7 +57,7 @@ def _is_nothing(node: Node) -> bool:
 
 
 def rename(root: Table, destination: str) -> Table:
-    """Give the service its name at the destination: `shop` is `shop-staging` there."""
+    """Set the service's name at the destination: `shop` is `shop-staging` there."""
     service = root.entries.get("service")
     if not isinstance(service, Scalar) or not isinstance(service.value, str):
         return root

@@ -10,7 +10,7 @@ _MOST = 1024 * 1024  # bytes of a manifest
 
 
 def service_of(path: Path, destination: str = "") -> str:
-    """Give the name of the service, unchecked; nothing where there is no file, or no name in it.
+    """Return the name of the service, unchecked; nothing where there is no file, or no name in it.
 
     Raises Refused when it cannot be read.
     """
@@ -24,7 +24,7 @@ def service_of(path: Path, destination: str = "") -> str:
 
 
 def set_of(path: Path) -> str:
-    """Give the name of the set of a release file, unchecked; nothing where there is no file, or no name in it.
+    """Return the name of the set of a release file, unchecked; nothing where there is no file, or no name in it.
 
     Raises Refused when it cannot be read.
     """

@@ -101,7 +101,7 @@ _BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "l
 
 
 def reference() -> str:
-    """Give the page as Markdown."""
+    """Return the page as Markdown."""
     listed = "\n".join(line for line in (variables.__doc__ or "").splitlines() if line.startswith("|"))
     intro = _INTRO.replace("{variables}", listed).replace("{spellings}", "\n".join(_spellings()))
     return "\n".join((intro, "## Keys", "", *_tables())).rstrip() + "\n"
@@ -129,7 +129,7 @@ def _tables() -> Iterator[str]:
 
 
 def _places() -> dict[type[BaseModel], str]:
-    """Give each section with the first path at which it stands: it is described there."""
+    """Return each section with the first path at which it stands: it is described there."""
     found: dict[type[BaseModel], str] = {}
     for path, section in sections():
         found.setdefault(section, path)

@@ -45,7 +45,7 @@ class ReleaseFile(Model):
         return [[each] if isinstance(each, str) else each for each in given] if isinstance(given, list) else given
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         seen: dict[str, str] = {}
         for n, group in enumerate(self.order):
             for i, name in enumerate(group):

@@ -71,7 +71,7 @@ class AwakeHours(Model):
     timezone: Timezone = Field("UTC", description="Timezone of both.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if self.begins == self.ends:
             yield Conflict("to", "they end when they begin", "a later time, e.g. 0 18 * * mon-fri", ("from", "to"))
 
@@ -84,7 +84,7 @@ class AwakeHours(Model):
         return end <= begin, min(begin, end)
 
     def explain(self, now: float) -> str:
-        """Say what that means now, and until when."""
+        """Return what that means now, and until when."""
         within, at = self.change(now)
         if within:
             return f"it does not sleep before {stamp(at)} (`scale.hours`)"
@@ -129,7 +129,7 @@ class ScaleSettings(Model):
     wake: WakeSettings = Field(WakeSettings(), description="With `min: 0`: what does not wake it.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if self.min > self.max:
             yield Conflict("min", f"{self.min} is more than `max`, {self.max}", "min of at most max", ("min", "max"))
         if self.sleep == "pause" and self.min:

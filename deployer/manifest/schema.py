@@ -22,7 +22,7 @@ _NOTES = ("title", "description", "default", "examples")
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of a deploy.yml."""
+    """Return the JSON Schema (draft 2020-12) of a deploy.yml."""
     made = Manifest.model_json_schema()
     sections = made.pop("$defs")
     properties = made["properties"]
@@ -78,7 +78,7 @@ def _open(section: dict[str, Any]) -> None:
 
 
 def _opened(value: dict[str, Any], more: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    """Give a schema that takes a variable wherever it does not take every text, and what `more` takes."""
+    """Return a schema that takes a variable wherever it does not take every text, and what `more` takes."""
     notes = {key: value[key] for key in _NOTES if key in value}
     branches = [_inside(branch) for branch in _branches(value)]
     if any(_is_narrow(branch) for branch in branches):
@@ -107,6 +107,6 @@ def _inside(branch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_narrow(branch: dict[str, Any]) -> bool:
-    """Tell whether a single value takes less than every text."""
+    """Return whether a single value takes less than every text."""
     single = branch.get("type") in ("integer", "number", "boolean") or "enum" in branch or "const" in branch
     return single or "pattern" in branch

@@ -33,7 +33,7 @@ def resolve_secrets(
     seconds: float = COMMAND_SECONDS,
     inside: Mapping[str, SecretText] = MappingProxyType({}),
 ) -> dict[str, SecretText]:
-    """Give the value of each secret. Files and commands are relative to `folder`, the manifest's.
+    """Return the value of each secret. Files and commands are relative to `folder`, the manifest's.
 
     Those `inside` a bundle are taken from there.
 

@@ -68,7 +68,7 @@ class Health(Model):
     deadline: Wait = Field(30.0, gt=0, description="Time from start to healthy; then the release has failed.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         kinds = [k for k in HEALTH_KINDS if getattr(self, k)]
         if len(kinds) > 1:
             yield Conflict(
@@ -121,7 +121,7 @@ class Secret(Model):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         kinds = ("env", "file", "command")
         given = [k for k in kinds if getattr(self, k)]
         if len(given) != 1:
@@ -176,7 +176,7 @@ class Hooks(Model):
     on_needs_attention: tuple[RolloutHook, ...] = Field((), description="After a rollout that needs attention.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         for key in ("before", "on_failure", "on_reverted", "on_needs_attention"):
             for index, hook in enumerate(getattr(self, key)):
                 if hook.where == "instance":
@@ -202,7 +202,7 @@ class CosignKeys(Model):
     )
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if bool(self.key) == bool(self.keys):
             wrong = "there is `key` already" if self.key else "no key is named"
             yield Conflict("keys" if self.key else "", wrong, "e.g. key: cosign.pub", ("key", "keys"))

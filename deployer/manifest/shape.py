@@ -16,7 +16,7 @@ from deployer.manifest.units import Unit
 
 
 def bare(annotation: Any) -> Any:
-    """Give an annotation without Annotated and without `| None`."""
+    """Return an annotation without Annotated and without `| None`."""
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:
@@ -31,7 +31,7 @@ def bare(annotation: Any) -> Any:
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:
-    """Give the metadata of an annotation, inside `| None` too."""
+    """Return the metadata of an annotation, inside `| None` too."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return (*marks(args[0]), *args[1:])
@@ -41,13 +41,13 @@ def marks(annotation: Any) -> tuple[Any, ...]:
 
 
 def unit_of(field: FieldInfo) -> Unit | None:
-    """Give the unit of a field's value, None when it has none."""
+    """Return the unit of a field's value, None when it has none."""
     found = (mark for mark in (*field.metadata, *marks(field.annotation)) if isinstance(mark, Unit))
     return next(found, None)
 
 
 def spelt(model: Model) -> dict[str, Any]:
-    """Give a section as a manifest would have it: keys by their names there, values with their units, no empty ones."""
+    """Return a section as a manifest would have it: keys by their names there, values with units, no empty ones."""
     fields = type(model).model_fields.items()
     given = {field.alias or name: _spelt(field, getattr(model, name)) for name, field in fields}
     return {key: value for key, value in given.items() if value is not None}
@@ -65,7 +65,7 @@ def _spelt(field: FieldInfo, value: Any) -> Any:
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:
-    """Give the section that a field holds, itself or as list or mapping of it."""
+    """Return the section that a field holds, itself or as list or mapping of it."""
     kind = bare(annotation)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
@@ -74,7 +74,7 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def section_at(path: Path, root: type[BaseModel] = Manifest) -> type[BaseModel] | None:
-    """Give the section that stands at the path."""
+    """Return the section that stands at the path."""
     section: type[BaseModel] | None = root
     steps = list(path)
     while steps and section:
@@ -86,13 +86,13 @@ def section_at(path: Path, root: type[BaseModel] = Manifest) -> type[BaseModel] 
 
 
 def field_at(path: Path, root: type[BaseModel] = Manifest) -> FieldInfo | None:
-    """Give the field that stands at the path, None for an element of a list or mapping."""
+    """Return the field that stands at the path, None for an element of a list or mapping."""
     section = section_at(path[:-1], root) if path else None
     return _field(section, str(path[-1])) if section else None
 
 
 def keys_of(section: type[BaseModel]) -> tuple[str, ...]:
-    """Give the keys of a section as they are written in a manifest."""
+    """Return the keys of a section as they are written in a manifest."""
     return tuple(field.alias or name for name, field in section.model_fields.items())
 
 
@@ -101,7 +101,7 @@ def _field(section: type[BaseModel], key: str) -> FieldInfo | None:
 
 
 def sections(section: type[BaseModel] = Manifest, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Give each section with its path, outer ones first: ("", Manifest), ("health", Health) …."""
+    """Yield each section with its path, outer ones first: ("", Manifest), ("health", Health) …."""
     yield path, section
     for name, field in section.model_fields.items():
         inner = section_in(field.annotation)
@@ -112,5 +112,5 @@ def sections(section: type[BaseModel] = Manifest, path: str = "") -> Iterator[tu
 
 
 def homes(key: str) -> tuple[str, ...]:
-    """Give the sections that have a key, as paths."""
+    """Return the sections that have a key, as paths."""
     return tuple(path for path, section in sections() if path and key in section.model_fields)

@@ -54,7 +54,7 @@ def _project(folder: Path) -> str:
 
 
 def _exposed(dockerfile: str) -> int | None:
-    """Give the first TCP port that the last stage exposes."""
+    """Return the first TCP port that the last stage exposes."""
     last = re.split(r"(?im)^\s*FROM\s", dockerfile)[-1]
     found = re.search(r"(?im)^\s*EXPOSE\s+(?:\d+/udp\s+)*(\d{1,5})(?:/tcp)?(?:\s|$)", last)
     return _port(found[1]) if found else None
@@ -65,7 +65,7 @@ def _port(text: str) -> int | None:
 
 
 def _compose(folder: Path) -> dict[str, Any]:
-    """Give the service of the Compose file that users reach: the first with ports, else the first."""
+    """Return the service of the Compose file that users reach: the first with ports, else the first."""
     file = next((folder / name for name in _COMPOSE if (folder / name).is_file()), None)
     root = document.read(file).root if file else None
     services = data(root).get("services") if root else None
@@ -74,7 +74,7 @@ def _compose(folder: Path) -> dict[str, Any]:
 
 
 def _published(service: dict[str, Any]) -> int | None:
-    """Give the first port inside the container: `8080:80/tcp` and `{target: 80}` are both 80."""
+    """Return the first port inside the container: `8080:80/tcp` and `{target: 80}` are both 80."""
     for key in ("ports", "expose"):
         ports = service.get(key)
         for entry in ports if isinstance(ports, list) else ():

@@ -69,7 +69,7 @@ class TenantTerms(Model):
         return datetime(self.until.year, self.until.month, self.until.day, tzinfo=UTC).timestamp() + 86_400
 
     def refused_at(self, now: float) -> str:
-        """Say why nothing of the tenant may run at a moment; "" where it may."""
+        """Return why nothing of the tenant may run at a moment; "" where it may."""
         if self.ends and now >= self.ends:
             return f"its time was over on {stamp(self.ends)} (`until`)"
         if self.hours and not (change := self.hours.change(now))[0]:
@@ -87,7 +87,7 @@ class TenantsFile(Model):
     tenants: dict[TenantName, TenantTerms] = Field(min_length=1, description="The terms by tenant.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         for name, each in self.tenants.items():
             for key in ("memory", "cpus"):
                 whole, part = getattr(self.lent, key), getattr(each, key)

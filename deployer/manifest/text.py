@@ -74,7 +74,7 @@ class Spelt:
     check: Callable[[str], str] | None = None
 
     def read(self, value: str) -> str:
-        """Give the value if it is written right; raise Misspelt if not."""
+        """Return the value if it is written right; raise Misspelt if not."""
         if not re.fullmatch(self.pattern, value, re.ASCII):
             raise Misspelt(self.what, self.example)
         reason = self.check(value) if self.check else ""

@@ -60,7 +60,7 @@ class DnsChallenge(Model):
         return LEGO_SECONDS if self.lego else self.wait if self.run else 0.0
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         ways = [key for key in _WAYS if getattr(self, key)]
         if len(ways) != 1:
             known = f"has {' and '.join(ways) or 'none'} of {', '.join(_WAYS)}"
@@ -93,7 +93,7 @@ class AutoTls(Model):
     dns: DnsChallenge | None = Field(None, description="Prove the domains by DNS instead of HTTP.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if not self.directory.startswith("https://"):
             yield Conflict("directory", "ACME is spoken over HTTPS only", f"e.g. {LETS_ENCRYPT}", ("directory",))
         if self.ca and not self.ca.startswith("/"):
@@ -124,7 +124,7 @@ class Tls(Model):
         return {"anyOf": [{"const": "auto"}, handler(core)]}
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if self.auto and self.certificates:
             yield Conflict("certificates", "`auto` obtains them", "remove one of them", ("auto", "certificates"))
         if not self.auto and not self.certificates:

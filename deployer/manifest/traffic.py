@@ -36,7 +36,7 @@ class Force(Model):
     networks: tuple[Network, ...] = Field((), max_length=32, description="Clients that always get the candidate.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         return twice(self.networks, "networks")
 
 
@@ -143,7 +143,7 @@ class ProxyHosts(Model):
         return self.hosts == LOCAL
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if self.local and self.min is not None:
             yield Conflict("min", "`hosts` is this host, which has one proxy", "name a group", ("hosts", "min"))
 
@@ -231,7 +231,7 @@ class TrafficSettings(Model):
         return data
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from twice(self.domains, "domains")
         yield from twice(self.trusted_proxies, "trusted_proxies")
         if self.tls and self.tls.listen == self.listen:
@@ -251,7 +251,7 @@ class TrafficSettings(Model):
                     yield Conflict(at, why, "e.g. /etc/ssl/shop.pem", ("tls", "proxies"))
 
     def _unprovable(self, auto: AutoTls) -> Iterator[Conflict]:
-        """Give what no authority could prove, or sign."""
+        """Yield what no authority could prove, or sign."""
         needs = ("tls", "domains")
         if not self.domains:
             why = "a certificate is for a name, and the service has none"

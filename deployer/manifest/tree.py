@@ -60,11 +60,11 @@ class Table:
     keys: Mapping[str, Position]
 
     def put(self, key: str, node: Node, place: Position) -> Table:
-        """Give the same mapping with one key set."""
+        """Return the same mapping with one key set."""
         return replace(self, entries={**self.entries, key: node}, keys={**self.keys, key: place})
 
     def drop(self, key: str) -> Table:
-        """Give the same mapping without a key."""
+        """Return the same mapping without a key."""
         entries, keys = dict(self.entries), dict(self.keys)
         entries.pop(key, None)
         keys.pop(key, None)
@@ -86,7 +86,7 @@ def read_scalar(text: str) -> Any:
 
 
 def data(node: Node) -> Any:
-    """Give plain dicts, lists and values."""
+    """Return plain dicts, lists and values."""
     if isinstance(node, Scalar):
         return node.value
     if isinstance(node, Items):
@@ -108,7 +108,7 @@ def literal(value: Any, place: Position) -> Node:
 
 
 def place_of(root: Node, path: Path) -> Position:
-    """Give the place of the value at the path, or of the nearest thing around it that is written down."""
+    """Return the place of the value at the path, or of the nearest thing around it that is written down."""
     node, place = root, root.place
     for part in path:
         if isinstance(node, Table) and str(part) in node.entries:
@@ -123,7 +123,7 @@ def place_of(root: Node, path: Path) -> Position:
 
 
 def node_at(root: Node, path: Path) -> Node | None:
-    """Give the node at the path, None when nothing is written there."""
+    """Return the node at the path, None when nothing is written there."""
     node: Node | None = root
     for part in path:
         if isinstance(node, Table):

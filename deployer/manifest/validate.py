@@ -31,7 +31,7 @@ class Checked:
     taken_out: list[Path] = field(default_factory=list)
 
     def touches(self, path: Path) -> bool:
-        """Tell whether something that was wrong lies at, in or around the path."""
+        """Return whether something that was wrong lies at, in or around the path."""
         return any(path[: len(out)] == out[: len(path)] for out in self.taken_out)
 
 
@@ -50,7 +50,7 @@ def check(root: Table) -> Checked:
 
 
 def problems_of(root: Table, errors: ValidationError, model: type[Model]) -> Iterator[Problem]:
-    """Give what is wrong with a file that is no manifest, and has this model."""
+    """Yield what is wrong with a file that is no manifest, and has this model."""
     for error in errors.errors(include_url=False):
         path, context = tuple(part for part in error["loc"] if part != "[key]"), error.get("ctx", {})
         if isinstance(context.get("error"), Conflicts):
@@ -64,7 +64,7 @@ def problems_of(root: Table, errors: ValidationError, model: type[Model]) -> Ite
 
 
 def _take_out(checked: Checked, root: Table, values: dict[str, Any], errors: ValidationError) -> bool:
-    """Add the problems that are new, remove from `values` what is wrong; tell whether another look is worth it."""
+    """Add the problems that are new, remove from `values` what is wrong; return whether another look is worth it."""
     out: list[Path] = []
     # Unknown keys come first: one that is a misspelt key explains why that key is missing.
     for error in sorted(errors.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden"):

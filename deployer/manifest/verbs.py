@@ -10,18 +10,18 @@ REQUIRED = ("create", "update", "start", "stop", "destroy")
 
 
 def folder_of(name: str, folder: Path) -> Path:
-    """Give the folder of verbs: shipped ones by their name, else a folder beside the manifest."""
+    """Return the folder of verbs: shipped ones by their name, else a folder beside the manifest."""
     return shipped(name) or (folder / name).absolute()
 
 
 def shipped(name: str) -> Path | None:
-    """Give the folder of shipped verbs of this name; None for the path of somebody's own."""
+    """Return the folder of shipped verbs of this name; None for the path of somebody's own."""
     folder = builtin("playbooks") / "environments" / name
     return folder if Path(name).name == name and folder.is_dir() else None
 
 
 def trouble(folder: Path) -> str:
-    """Say what a folder lacks to be one of verbs; "" when it has all."""
+    """Return what a folder lacks to be one of verbs; "" when it has all."""
     if not folder.is_dir():
         known = " and ".join(sorted(path.name for path in (builtin("playbooks") / "environments").iterdir()))
         return f"there is no folder {folder}, and shipped are {known}"
@@ -29,6 +29,6 @@ def trouble(folder: Path) -> str:
 
 
 def lacking(folder: Path, *wanted: str) -> str:
-    """Say which of the wanted playbooks a folder has not; "" when it has all."""
+    """Return which of the wanted playbooks a folder has not; "" when it has all."""
     missing = [f"{verb}.yml" for verb in wanted if not (folder / f"{verb}.yml").is_file()]
     return f"{folder} has no {', '.join(missing)}" if missing else ""

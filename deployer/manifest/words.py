@@ -58,18 +58,18 @@ class Words:
 
 
 def explain(wrong: Wrong) -> Words:
-    """Say what is wrong and what would be right."""
+    """Return what is wrong and what would be right."""
     say = _SAY.get(wrong.kind) or _SAY_LENIENT.get(wrong.kind)
     return say(wrong) if say else Words(wrong.fallback)
 
 
 def close(word: str, known: Iterable[str]) -> str:
-    """Give the known word that was probably meant, "" when none is near."""
+    """Return the known word that was probably meant, "" when none is near."""
     return next(iter(get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)), "")
 
 
 def shown(wrong: Wrong) -> str:
-    """Give the value as it is written in the file; "" for what might be a secret or has no short form."""
+    """Return the value as it is written in the file; "" for what might be a secret or has no short form."""
     if wrong.path[:1] in (("env",), ("secrets",)) or not isinstance(wrong.node, Scalar):
         return ""
     if (wrong.path[:2] == ("notify", "to") and wrong.path[-1:] in _NAMES_OF_SECRETS) or "auth" in wrong.path:

@@ -35,11 +35,11 @@ class GuestTerms:
     file: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Give plain data that `read` reads."""
+        """Return plain data that `read` reads."""
         return asdict(self)
 
     def of_instances(self) -> dict[str, Any]:
-        """Give what an instance is made with; the rest is seen to beside it."""
+        """Return what an instance is made with; the rest is seen to beside it."""
         return {
             k: v for k, v in asdict(self).items() if k not in ("lent_cpus", "lent_memory", "reserve", "evict", "file")
         }

@@ -77,7 +77,7 @@ MOST_INSTANCES = 10_000  # of one release in one place, over all machines
 
 
 def indices(place: Place, instances: int, hosts: Sequence[str] = ()) -> range:
-    """Give the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are machines.
+    """Return the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are machines.
 
     A baseline runs beside instances of the same release, of which there are 100 at most on a machine: neither names
     nor addresses meet.
@@ -87,7 +87,7 @@ def indices(place: Place, instances: int, hosts: Sequence[str] = ()) -> range:
 
 
 def spread(place: Place, instances: int, hosts: Sequence[str]) -> dict[int, str]:
-    """Say on which machine each instance of a place stands: by turns, so that the first few are spread as all are."""
+    """Return on which host each instance of a place stands: by turns, so that the first few are spread as all are."""
     numbers = indices(place, instances, hosts)
     return {index: hosts[n % len(hosts)] if hosts else "" for n, index in enumerate(numbers)}
 
@@ -102,5 +102,5 @@ class Environment:
     instances: tuple[Instance, ...]
 
     def healthy(self) -> tuple[Instance, ...]:
-        """Give the instances that run and are not known to be ill."""
+        """Return the instances that run and are not known to be ill."""
         return tuple(i for i in self.instances if i.state == "running" and i.health != "unhealthy")

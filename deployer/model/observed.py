@@ -45,5 +45,5 @@ class Observed:
         return sum(i.state == "running" for e in there for i in e.instances)
 
     def environment(self, place: Place) -> Environment | None:
-        """Give the environment in a place, if one stands."""
+        """Return the environment in a place, if one stands."""
         return {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]

@@ -13,7 +13,7 @@ FULL = 10000  # all traffic, in basis points
 
 
 def other(colour: Colour) -> Colour:
-    """Give the other colour."""
+    """Return the other colour."""
     return "green" if colour == "blue" else "blue"
 
 

@@ -29,7 +29,7 @@ class Signature:
     logged: bool
 
     def explain(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         log = "" if self.logged else ", without a transparency log"
         return f"{self.image} is signed by {self.file} (sha256:{self.key[:16]}…){log}"
 
@@ -83,16 +83,16 @@ class Release:
 
     @property
     def fleet(self) -> tuple[Host, ...]:
-        """Give every machine on which it may stand, once each."""
+        """Return every machine on which it may stand, once each."""
         return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
 
     @property
     def served(self) -> bool:
-        """Tell whether users reach it: a worker has no port."""
+        """Return whether users reach it: a worker has no port."""
         return self.manifest.port is not None
 
     def may_run_beside(self, another: Release) -> bool:
-        """Tell whether both may run at the same time."""
+        """Return whether both may run at the same time."""
         return not (self.alone or another.alone)
 
     def hosts(self, colour: Colour) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class Release:
 
     @property
     def scale(self) -> ScaleSettings | None:
-        """Give the `scale` of its manifest, with what was learned in the place of `concurrency: auto`."""
+        """Return the `scale` of its manifest, with what was learned in the place of `concurrency: auto`."""
         scale = self.manifest.scale
         return scale.knowing(self.learned) if scale is not None else None
 
@@ -127,11 +127,11 @@ class Release:
         return replace(self, scaled=scaled, needed=0)
 
     def address(self, host: str, here: str = "127.0.0.1") -> str:
-        """Give the address of one of its machines; `here` is that of this one."""
+        """Return the address of one of its machines; `here` is that of this one."""
         return next((each.address for each in self.fleet if each.name == host), here)
 
     def machines_record(self) -> dict[str, Any]:
-        """Give its machines, and under which terms it is a guest there, as plain data that `read_machines` reads.
+        """Return its machines, and under which terms it is a guest there, as plain data that `read_machines` reads.
 
         Nothing for this host alone.
         """
@@ -156,5 +156,5 @@ def _host(data: Mapping[str, Any]) -> Host:
 
 
 def newest_good(releases: Sequence[Release], before: int) -> Release | None:
-    """Give the newest release below a number that users were well served by; `releases` are sorted newest first."""
+    """Return the newest release below a number that users were well served by; `releases` are sorted newest first."""
     return next((r for r in releases if r.number < before and r.status == "good"), None)

@@ -32,7 +32,7 @@ class Counts:
         )
 
     def quantile(self, q: float) -> float | None:
-        """Give the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""
+        """Return the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""
         fell = list(accumulate(self.latency))
         if not fell or not fell[-1]:
             return None
@@ -51,7 +51,7 @@ LATENCY_BOUNDS: tuple[float, ...] = tuple(2 ** (k / PER_OCTAVE) for k in range(P
 
 
 def latency_bucket(ms: float) -> int:
-    """Give the bucket of a latency in milliseconds."""
+    """Return the bucket of a latency in milliseconds."""
     return 0 if ms < 1 else min(PER_OCTAVE * OCTAVES, 1 + int(PER_OCTAVE * math.log2(ms)))
 
 

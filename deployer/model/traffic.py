@@ -56,7 +56,7 @@ class Live:
         return tuple(place for place, needed in parts if needed)
 
     def explain(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         share = f", {self.share} bp to {self.candidate}" if self.share else ""
         beside = f", {self.baseline} bp to the baseline" if self.baseline else ""
         return f"rollout {self.rollout}: stable is {self.stable}{share}{beside}"
@@ -116,7 +116,7 @@ INITIAL = Live(stable="green")
 
 
 def taken_back(given: Live | None, now: Live | None) -> bool:
-    """Tell whether somebody ended, at the proxy, the share that a rollout had given its candidate.
+    """Return whether somebody ended, at the proxy, the share that a rollout had given its candidate.
 
     A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not. After
     a promotion there is no share either, but stable is the other colour.
@@ -127,7 +127,7 @@ def taken_back(given: Live | None, now: Live | None) -> bool:
 
 
 def moved_at_proxy(before: Live, now: Live) -> bool:
-    """Tell whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
+    """Return whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
     warm = bool(before.warm) and not before.share and not before.baseline
     gone_back = replace(before, stable=before.candidate, lease=0, warm=0)
     return taken_back(before, now) or (warm and now == gone_back)

@@ -152,7 +152,7 @@ class AdjustmentPart:
     why: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to do."""
+        """Return whether there is anything to do."""
         return bool(self.way)
 
 

@@ -74,7 +74,7 @@ class OrderHistory:
 
 
 def renewal_at(facts: CertificateFacts, suggestion: Suggestion = Suggestion()) -> float:
-    """Return when a certificate is renewed: as the authority suggests, else with a third of its life left."""
+    """Return the time to renew a certificate: as the authority suggests, else with a third of its life left."""
     drawn = _drawn(facts.serial)
     if not suggestion.end:
         return facts.ends - facts.life / 3 - drawn * facts.life / 30
@@ -83,7 +83,7 @@ def renewal_at(facts: CertificateFacts, suggestion: Suggestion = Suggestion()) -
 
 
 def order_at(facts: CertificateFacts | None, history: OrderHistory) -> float:
-    """Return when the next order is due; 0 for at once. Without a certificate (a placeholder) it is due at once."""
+    """Return the time of the next order; 0 for at once. Without a certificate (a placeholder) it is due at once."""
     due = renewal_at(facts, history.suggestion) if facts else 0.0
     if not history.failures:
         return max(due, history.wait_until)

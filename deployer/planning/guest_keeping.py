@@ -50,7 +50,7 @@ def moves(guests: Sequence[SeenGuest], room: Mapping[str, int], now: float) -> t
 def leaving(
     guests: Sequence[SeenGuest], room: Mapping[str, int], need: Mapping[str, int], whose: str = "its owner"
 ) -> Iterator[GuestMove]:
-    """Give who has to go so that each host can give its owner what that needs, and the reserve beside it.
+    """Yield who has to go so that each host can give its owner what that needs, and the reserve beside it.
 
     Those who use most go first, no more of them than needed, with all services of their tenant there; who uses nothing
     stays, as nothing is won.
@@ -83,7 +83,7 @@ def _over(guests: Iterable[SeenGuest]) -> Iterator[GuestMove]:
 
 
 def _back(guests: Sequence[SeenGuest], room: Mapping[str, int], now: float) -> Iterator[GuestMove]:
-    """Give who may come back: one tenant after the other, as far as the room goes for all that each may use."""
+    """Yield who may come back: one tenant after the other, as far as the room goes for all that each may use."""
     left, counted = dict(room), set[tuple[str, str]]()
     for each in sorted(guests, key=lambda guest: guest.evicted):
         if not each.evicted or each.refused or now < each.not_before:

@@ -15,7 +15,7 @@ class Freeze(Step):
     colour: Colour
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"freeze r{self.release} ({self.colour}): its processors are free at once"
 
 
@@ -30,5 +30,5 @@ class Evict(Stop):
     until: float = 0.0
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"evict r{self.release} ({self.colour}); each instance has {span(self.grace)} to end, users get 503"

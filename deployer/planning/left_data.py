@@ -7,7 +7,7 @@ from deployer.planning.steps import named
 
 
 def left_behind(observed: Observed, release: Release) -> str:
-    """Say which volumes of the live release stay where it stands; "" where the release is on one of its hosts, too.
+    """Return which volumes of the live release stay where it stands; "" where the release is on one of its hosts, too.
 
     Folders are left out: they may be shared storage.
     """

@@ -35,7 +35,7 @@ class Meet(Step):
         return self.at == DECISION
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         if self.empty:
             return f"wait until no request is in progress on {self.empty}, {span(self.deadline)} at most"
         if self.at == SETTLED:

@@ -24,7 +24,7 @@ class Migrate(Play):
     within: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         what = f"`{self.what}`" if self.run else self.what
         where = f" in an instance of r{self.release} of its own" if self.inside else " on this host" if self.run else ""
         how = f"{what}{where}, {span(self.within)} at most"
@@ -44,5 +44,5 @@ class Discard(Step):
     release: int
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"remove the instances of r{self.release} that were started for commands of the migration"

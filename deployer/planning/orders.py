@@ -103,7 +103,7 @@ class Order:
         return f"the set {self.set_name}" if self.set_name else self.service
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
     @classmethod

@@ -108,7 +108,7 @@ class Plan:
         return any(isinstance(step, Meet) for step in self.forward)
 
     def problem(self) -> str:
-        """Say what is wrong with the plan, or nothing."""
+        """Return what is wrong with the plan, or nothing."""
         if self.origin == self.release:
             return f"the plan leads from r{self.origin} to itself"
         promotes = [n for n, step in enumerate(self.forward) if isinstance(step, Promote)]
@@ -144,7 +144,7 @@ class Plan:
         return ""
 
     def company(self, standing: Collection[Place]) -> str:
-        """Say where the plan runs two releases at once, or nothing; `standing` are the places that are taken now.
+        """Return where the plan runs two releases at once, or nothing; `standing` are the places that are taken now.
 
         On the way back everything may stand that was there, and the candidate.
         """
@@ -189,11 +189,11 @@ class Plan:
         return max((s.spare for s in self.forward if isinstance(s, Start) and s.release == release), default=0)
 
     def to_json(self) -> str:
-        """Give the plan as JSON, one key order for ever."""
+        """Return the plan as JSON, one key order for ever."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as plain data."""
+        """Return the plan as plain data."""
         return {
             "format": FORMAT,
             "service": self.service,

@@ -34,7 +34,7 @@ class UsualLoad:
 
     @property
     def text(self) -> str:
-        """Say how many, and when."""
+        """Return how many, and when."""
         when = datetime.fromtimestamp(self.at, cron.zone(self.timezone))
         return f"{counted(self.requests)} at once on {when:%A}s at {when:%H:%M} {self.timezone}"
 
@@ -65,14 +65,14 @@ def predicted(wanted: WantedSize, usual: UsualLoad | None, settings: ScaleSettin
 
 
 def _slots(now: float, lead: float) -> Iterator[float]:
-    """Give the beginnings of the five minutes that now is in, and of those until `lead` seconds later."""
+    """Yield the beginnings of the five minutes that now is in, and of those until `lead` seconds later."""
     begins = now // SLOT_SECONDS * SLOT_SECONDS
     for place in range(1 + math.ceil(lead / SLOT_SECONDS)):
         yield begins + place * SLOT_SECONDS
 
 
 def _former(at: float, timezone: str) -> Iterator[float]:
-    """Give the same moment of former weeks, whatever the clocks did in between."""
+    """Yield the same moment of former weeks, whatever the clocks did in between."""
     here = datetime.fromtimestamp(at, cron.zone(timezone))
     for week in range(1, WEEKS + 1):
         yield (here - timedelta(weeks=week)).timestamp()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def only_from_one(manifest: Manifest) -> str:
-    """Say why a service is reached from one control host alone; "" for one that every control host reaches."""
+    """Return why a service is reached from one control host alone; "" for one that every control host reaches."""
     if manifest.runtime not in ("docker", "swarm"):
         return f"runtime {manifest.runtime} keeps what it made in the state folder"
     if manifest.hosts == "local" and manifest.runtime == "swarm":

@@ -177,7 +177,7 @@ def twin(observed: Observed, release: Release, silent: Collection[str] = ()) -> 
 
 
 def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
-    """Give the candidate a part of the users, in basis points, and the baseline its own."""
+    """Return the step that sets the parts of the users, in basis points, of the candidate and of the baseline."""
     return Share(share=points, leased=leased, baseline=baseline, deadline=PROXY_SECONDS)
 
 
@@ -187,7 +187,7 @@ def baseline(observed: Observed, stable: Release, instances: int) -> tuple[Step,
 
 
 def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:
-    """Give everyone the candidate for so long before the promotion: until then all of it takes itself back.
+    """Return the steps in which everyone has the candidate before the promotion: until then it rolls back by itself.
 
     One without users has all of its instances by then.
     """
@@ -245,7 +245,7 @@ def with_consent(plan: Plan, asked: Approval | None) -> Plan:
 def replacement(
     observed: Observed, release: Release, former: Release | None = None
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-    """Stop what stands, then start a release that must not run beside it; give the way there, and the way back.
+    """Stop what stands, then start a release that must not run beside it; return the way there, and the way back.
 
     `former` is what the way back starts again: the stable release, unless said. Raises Refused while a machine is
     silent, as something may run there.
@@ -302,7 +302,7 @@ def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> 
 
 
 def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:
-    """Give all users to stable first, then drain and remove the candidate."""
+    """Return the steps that move all users to stable first, then drain and remove the candidate."""
     users: tuple[Step, ...] = ()
     if observed.stable and release.served:
         users = (share(0), *hand_over(release, observed.colour, release.number, back=True))

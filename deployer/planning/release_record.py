@@ -31,7 +31,7 @@ _PLAIN = {
 
 
 def home(state: Path) -> str:
-    """Say where a state folder is, as instances carry it: `web-1:/var/lib/deployer`."""
+    """Return where a state folder is, as instances carry it: `web-1:/var/lib/deployer`."""
     return f"{socket.gethostname()}:{state}"
 
 

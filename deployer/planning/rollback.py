@@ -144,7 +144,7 @@ def _resting(observed: Observed, target: Release) -> Environment | None:
 
 
 def _is_ready(observed: Observed, target: Release) -> bool:
-    """Tell whether everything of the target's environment runs that is on machines that answer.
+    """Return whether everything of the target's environment runs that is on machines that answer.
 
     What works without being asked is never kept for that: what still runs of it was told to end.
     """

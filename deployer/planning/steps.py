@@ -42,11 +42,11 @@ class Step:
         return type(self).__name__.lower()
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         raise NotImplementedError(self.kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data; `kinds.from_dict` reads it back."""
+        """Return plain data; `kinds.from_dict` reads it back."""
         return {"kind": self.kind, **asdict(self)}
 
 
@@ -65,7 +65,7 @@ class Start(Step):
     spare: int = 0
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         what = f"start {self.instances} instance{'s' * (self.instances > 1)} of r{self.release} as {self.colour}"
         used = self.hosts[: self.instances]
         if len(used) < 2:
@@ -95,7 +95,7 @@ class Play(Step):
         return " ".join(self.run) if self.run else ", ".join(self.playbooks)
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         if not self.run:
             return f"run {self.what} ({self.when}) on {self.colour}"
         where = f"in an instance of {self.colour}" if self.inside else "on this host"
@@ -110,7 +110,7 @@ class Healthy(Step):
     colour: Place
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"every instance of {self.colour} passes its health check within {span(self.deadline)}"
 
 
@@ -126,7 +126,7 @@ class Attach(Step):
     partial: bool = False
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"register {self.colour} in the proxy; its traffic does not change yet"
 
 
@@ -138,7 +138,7 @@ class Smoke(Step):
     colour: Colour
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"smoke tests of r{self.release} pass through the proxy, before any user"
 
 
@@ -154,7 +154,7 @@ class Share(Step):
     baseline: int = 0
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         if not self.share:
             return "all users are on the stable release"
         beside = f", {percent(self.baseline)} to the baseline" if self.baseline else ""
@@ -187,7 +187,7 @@ class Watch(Step):
         return self.early or not self.seconds
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
         with_whom = f"compared with {whom}" if self.share < 10000 else "against the absolute error limit"
         if self.seconds and not self.early:
@@ -217,7 +217,7 @@ class Observe(Step):
         return f"{self.instances} of {all_of_them}" if self.instances < self.of else all_of_them
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"watch {self.what} for {span(self.seconds)}: exits, restarts and metrics"
 
 
@@ -245,7 +245,7 @@ class Approve(Step):
         return self.instances or percent(self.share)
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         if not self.count:
             return f"hold at {self.where} until `deploy resume`, `deploy promote` or `deploy abort`"
         after = {"revert": "it is rolled back", "hold": "it is paused"}[self.expired]
@@ -253,7 +253,7 @@ class Approve(Step):
         return f"wait at {self.where} for the approval of {self.whose()}, {limit}"
 
     def whose(self, count: int = 0) -> str:
-        """Say whose approval it takes: `anna and ben`, `2 of anna, ben and carl`, `one of anna or an admin`."""
+        """Return whose approval it takes: `anna and ben`, `2 of anna, ben and carl`, `one of anna or an admin`."""
         count = count or self.count
         roles = {"operator": ("an operator", "operators"), "admin": ("an admin", "admins")}
         if not self.by:
@@ -266,7 +266,7 @@ class Approve(Step):
         return f"{count} of {_listed([*self.by, *([roles[self.role][1]] if self.role else [])], 'and')}"
 
     def allows(self, person: str, role: str, starter: str) -> str:
-        """Say why a person with a role ("" for none) may not approve; "" where they may."""
+        """Return why a person with a role ("" for none) may not approve; "" where they may."""
         known = {name.casefold() for name in self.by}
         if person.casefold() not in known and not (self.role and _ROLES.index(role) >= _ROLES.index(self.role)):
             return f"{person} is not asked: it needs the approval of {self.whose()}"
@@ -283,7 +283,7 @@ class Promote(Step):
     colour: Colour
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"promote: r{self.release} ({self.colour}) is the stable release from here on"
 
 
@@ -302,7 +302,7 @@ class Remove(Step):
     outage: bool = False
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         what = f"r{self.release} ({self.colour})" if self.release else f"everything in {self.colour}"
         left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
         gap = "; users get 503 until the other release takes over" if self.outage else ""
@@ -317,7 +317,7 @@ class Stop(Remove):
     grace: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         what = f"r{self.release} ({self.colour})" if self.release else f"everything in {self.colour}"
         left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
         gap = "; nothing runs until the other release is started" if self.outage else ""
@@ -337,7 +337,7 @@ class Sleep(Step):
     grace: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"r{self.release} ({self.colour}) sleeps: the next request starts it"
 
 
@@ -353,7 +353,7 @@ class Handover(Step):
     seconds: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         how = f"within {span(self.seconds)}, a few at a time" if self.seconds else "at once"
         return f"close WebSockets and tcp sessions on r{self.release} ({self.colour}) {how}"
 
@@ -367,7 +367,7 @@ class Warm(Step):
     seconds: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"keep r{self.release} ({self.colour}) running for {span(self.seconds)} for instant rollback"
 
 
@@ -383,7 +383,7 @@ class Pause(Step):
     drain: float
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"pause r{self.release} ({self.colour}): it keeps its memory, and a rollback has it go on first"
 
 
@@ -394,5 +394,5 @@ class Prune(Step):
     keep: int
 
     def explain(self) -> str:
-        """Say in one sentence what will be so afterwards."""
+        """Return in one sentence what will be so afterwards."""
         return f"prune images older than the last {self.keep} releases"

@@ -63,7 +63,7 @@ class Strategy:
         )
 
     def conflicts(self, given: dict[str, Any]) -> Iterator[Conflict]:
-        """Give what is wrong with options, each where a manifest has it, e.g. at `strategy.canary.steps[0]`."""
+        """Yield what is wrong with options, each where a manifest has it, e.g. at `strategy.canary.steps[0]`."""
         above = ("strategy", self.name)
         tree = literal({"strategy": {self.name: given}}, Position("command line"))
         try:
@@ -137,7 +137,7 @@ def own_root(manifest: Manifest, folder: Path) -> Path | None:
 
 
 def folders(root: Path | None) -> tuple[Path, ...]:
-    """Give the folders that are searched, the user's own first, where there may be some."""
+    """Return the folders that are searched, the user's own first, where there may be some."""
     own = (root / "strategies",) if root is not None else ()
     return (*own, builtin("strategies"))
 
@@ -186,7 +186,7 @@ def load(name: str, root: Path | None) -> Strategy:
 
 
 def of_manifest(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
-    """Give what is wrong with the strategy that a manifest names, and with its options there."""
+    """Yield what is wrong with the strategy that a manifest names, and with its options there."""
     name, root = manifest.strategy_name, own_root(manifest, folder)
     known = names(root)
     if name not in known:

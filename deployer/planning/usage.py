@@ -81,7 +81,7 @@ class _World:
 
 
 def running(steps: Iterable[SizingStep], emptied: Iterable[float], until: float) -> Iterator[InstanceSpan]:
-    """Give what ran, from the steps of a service; it was taken down at the moments of `emptied`."""
+    """Yield what ran, from the steps of a service; it was taken down at the moments of `emptied`."""
     moments: list[tuple[float, int, SizingStep | None]] = []
     for number, each in enumerate(steps):
         if at := each.began if isinstance(each.step, Start) else each.done:

@@ -13,7 +13,7 @@ from deployer.server.request_scope import client, named, route_of
 
 
 class Logged:
-    """Tells of each request when its answer has ended, whoever gave it."""
+    """Logs each request when its answer has ended, whoever gave it."""
 
     def __init__(self, app: ASGIApp, log: ServerLog) -> None:
         self._app, self._log = app, log
@@ -51,19 +51,19 @@ class Logged:
 
 
 class Lines(logging.Handler):
-    """Tells what libraries log."""
+    """Logs what libraries log."""
 
     def __init__(self, log: ServerLog) -> None:
         super().__init__()
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell one record, with the traceback it may have."""
+        """Write one record, with the traceback it may have."""
         self._log.say("log", level=record.levelname.lower(), name=record.name, text=self.format(record))
 
 
 def of_libraries(log: ServerLog) -> dict[str, Any]:
-    """Give uvicorn its configuration of `logging`: its own, unless there are lines of JSON."""
+    """Return the configuration of uvicorn's `logging`: its own, unless there are lines of JSON."""
     if not log.lines:
         return LOGGING_CONFIG
     own = {"handlers": ["lines"], "level": "WARNING", "propagate": False}

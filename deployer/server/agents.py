@@ -48,7 +48,7 @@ class Agents:
             self._branches[one.name] = _Branch(one, repository, Hook(*given, clock) if given else None)
 
     def hook(self, name: str) -> Hook | None:
-        """Give the webhook of a branch; None where it has none."""
+        """Return the webhook of a branch; None where it has none."""
         branch = self._branches.get(name)
         return branch.hook if branch else None
 

@@ -215,7 +215,7 @@ async def _wished(
 
 
 async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Given, rollout: int | None) -> RunAnswer:
-    """Give an order for a service; whoever names a `rollout` has decided about that one."""
+    """Submit an order for a service; a caller that names a `rollout` has decided about that one."""
 
     def allowed() -> None:
         if rollout is not None:
@@ -234,7 +234,7 @@ def limited(order: Order, caller: Caller) -> Order:
 async def ordered(
     desk: ServerContext, caller: Caller, order: Order, give: Given, allowed: Callable[[], None]
 ) -> RunAnswer:
-    """Give an order to the runner; tell its end, or how far it is when the wait is over.
+    """Submit an order to the runner; return its end, or how far it is when the wait is over.
 
     `allowed` raises ApiError where it must not be given; it is not asked about one that was given before.
     """

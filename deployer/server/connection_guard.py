@@ -38,7 +38,7 @@ class Room:
 
     @classmethod
     def within(cls, most: int) -> Room:
-        """Give as much room as there is, in the same proportions."""
+        """Return as much room as there is, in the same proportions."""
         return cls(most, max(1, most * 3 // 4), max(1, most // 32))
 
 
@@ -93,7 +93,7 @@ class ConnectionGuard:
             guest.door = None
 
     def guest(self, peer: Peer) -> Guest:
-        """Give the connection of this peer, whose headers have come."""
+        """Return the connection of this peer, whose headers have come."""
         guest = self._guests[peer][0] if peer in self._guests else Guest()
         guest.due = self._clock.monotonic() + ANSWER_SECONDS
         return guest
@@ -132,7 +132,7 @@ class ConnectionGuard:
 
 
 class AtDoor:
-    """Tells the door what becomes of the requests of each connection; `scope["guest"]` is the connection."""
+    """Reports to the door what becomes of the requests of each connection; `scope["guest"]` is the connection."""
 
     def __init__(self, app: ASGIApp, door: ConnectionGuard) -> None:
         self._app, self._door = app, door
@@ -156,7 +156,7 @@ class Listening(socket.socket):
     door: ConnectionGuard
 
     def accept(self) -> tuple[socket.socket, tuple[object, ...]]:
-        """Give the next connection. Raises ConnectionAbortedError for one that is not let in."""
+        """Return the next connection. Raises ConnectionAbortedError for one that is not let in."""
         connection, address = super().accept()
         made = _GuardedConnection(fileno=connection.detach())
         made.door, made.peer = self.door, (str(address[0]), int(address[1]))

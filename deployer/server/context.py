@@ -60,7 +60,7 @@ class Stores:
         self._opened: list[Store] = []
 
     def store(self) -> Store:
-        """Give the store as it lies there now. Raises StoreFailed."""
+        """Return the store as it lies there now. Raises StoreFailed."""
         with self._mutex:
             if self._opened:
                 with suppress(StoreFailed):
@@ -81,7 +81,7 @@ class Webhooks(Protocol):
     """The webhooks of branches that are followed."""
 
     def hook(self, name: str) -> Hook | None:
-        """Give the webhook of a branch; None where it has none."""
+        """Return the webhook of a branch; None where it has none."""
         ...
 
     def poke(self, name: str) -> None:
@@ -143,7 +143,7 @@ class ServerContext:
         return token.of_guests([release.service for release in live if release.manifest.tenant == token.tenant])
 
     def stands(self, caller: Caller) -> bool:
-        """Tell whether somebody who was let through would be let through again."""
+        """Return whether somebody who was let through would be let through again."""
         if caller.session:
             return self.sessions.standing(caller.session)
         return self.tokens.standing(caller.token)

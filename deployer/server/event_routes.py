@@ -89,7 +89,7 @@ class _StreamClient:
         self._look = Deadline.after(desk.clock, ALIVE_SECONDS)
 
     async def of_rollout(self, after: int) -> AsyncIterator[str]:
-        """Give the events of the rollout up to its end."""
+        """Yield the events of the rollout up to its end."""
         newest = await self._desk.hub.last()
         past = await _events(self._desk, self._rollout, after)
         self._sent = past[-1].id if past else min(after, newest)
@@ -100,7 +100,7 @@ class _StreamClient:
             yield text
 
     async def events(self, after: int, *, greeted: bool = False) -> AsyncIterator[str]:
-        """Give events as they come."""
+        """Yield events as they come."""
         if not greeted:
             yield f"retry: {RETRY_MS}\n\n"
         try:

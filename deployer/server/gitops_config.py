@@ -27,7 +27,7 @@ class Secrets(Model):
     generic: EnvName | None = Field(None, description="Signed with its time, as our own webhooks are.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if len(list(self._given())) != 1:
             yield Conflict("", "names no Git host, or several", "exactly one of github, gitlab, generic")
 
@@ -37,7 +37,7 @@ class Secrets(Model):
 
     @property
     def forge(self) -> tuple[Forge, str]:
-        """Give the forge and the name of the variable."""
+        """Return the forge and the name of the variable."""
         return next(self._given())
 
 
@@ -63,7 +63,7 @@ class Followed(Model):
     webhook: Secrets | None = Field(None, description="Who may make it look at once.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         if not self.keys and (self.since or self.allow_rewind):
             yield Conflict("", "has since or allow_rewind without keys", "name the keys that sign, or remove it")
 
@@ -74,7 +74,7 @@ class Follows(Model):
     follow: tuple[Followed, ...] = Field(min_length=1, max_length=100, description="The branches.")
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Give the keys that do not go together."""
+        """Yield the keys that do not go together."""
         yield from twice((one.name for one in self.follow), "follow")
 
 
@@ -95,7 +95,7 @@ def read(file: Path) -> Follows:
 
 
 def secret_of(followed: Followed, environ: Mapping[str, str]) -> tuple[Forge, SecretText] | None:
-    """Give the forge and the secret of a webhook; None without one. Raises Refused when the variable is not set."""
+    """Return the forge and the secret of a webhook; None without one. Raises Refused when the variable is not set."""
     if followed.webhook is None:
         return None
     forge, name = followed.webhook.forge

@@ -83,7 +83,7 @@ class Buckets:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """Take one; give 0, or the seconds after which there is one again."""
+        """Take one; return 0, or the seconds after which there is one again."""
         now = self._clock.monotonic()
         left, at = self._left.pop(client, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
@@ -191,7 +191,7 @@ class Guard:
         return Caller(token, f"{way}, from {address}, token {token.id}", session)
 
     def _refusing(self, scope: Scope, door: str) -> Callable[[], None]:
-        """Give what is called for a request that proves nothing; it raises Answer (429) where there were too many.
+        """Return what is called for a request that proves nothing; it raises Answer (429) where there were too many.
 
         What proves itself takes nothing and waits for nobody: strangers who share its address cannot keep it out.
         """

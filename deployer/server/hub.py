@@ -41,11 +41,11 @@ class Hub:
         self._changed.set()
 
     async def last(self) -> int:
-        """Give the id of the newest event in the store."""
+        """Return the id of the newest event in the store."""
         return await asyncio.to_thread(self._last)
 
     async def follow(self, after: int, every: float) -> AsyncIterator[tuple[list[Event], dict[int, Event]]]:
-        """Give the events after an id, as they come, and the newest samples, all of whose past was given.
+        """Yield the events after an id, as they come, and the newest samples, all of whose past was given.
 
         No events are given where only samples came, or nothing has come for `every` seconds. Raises what reading the
         store raises.

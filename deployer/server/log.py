@@ -32,7 +32,7 @@ class ServerLog:
             self.say(event.kind, f"{event.service}: {sentence(event)}", service=event.service, **event.data)
 
     def say(self, event: str, words: str = "", **fields: Any) -> None:
-        """Tell what happened: as an object, or in words where there are any."""
+        """Log what happened: as an object, or in words where there are any."""
         what = {"event": event, "at": self.clock.now(), **fields}
         line = json.dumps(hide_in(what)) if self.lines else hide(words)
         if line:

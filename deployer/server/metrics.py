@@ -42,7 +42,7 @@ class ServerMetrics:
         self._text, self._until = b"", -1.0
 
     def exposition(self) -> tuple[bytes, str]:
-        """Give the text and its media type. Raises StoreFailed."""
+        """Return the text and its media type. Raises StoreFailed."""
         seen, clock = self._sight.newest(), self._desk.clock
         with self._mutex:  # who comes meanwhile gets the same
             began = clock.monotonic()
@@ -149,7 +149,7 @@ class Endings:
         self._seconds: dict[tuple[str, ...], float] = {}
 
     def families(self, store: Store) -> Iterator[Metric]:
-        """Give the counters, after reading what has ended since."""
+        """Yield the counters, after reading what has ended since."""
         if store is not self._store:  # it was rebuilt: other numbers
             self._forget()
             self._store = store
@@ -192,5 +192,5 @@ class _Made(Collector):
         self._families = families
 
     def collect(self) -> list[Metric]:
-        """Give them."""
+        """Return them."""
         return self._families

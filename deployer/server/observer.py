@@ -48,7 +48,7 @@ class Observer:
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def newest(self) -> tuple[ServiceObservation, ...]:
-        """Give the newest look, waiting a little for one that is in progress. Raises what looking raised."""
+        """Return the newest look, waiting a little for one that is in progress. Raises what looking raised."""
         with self._mutex:
             if self._reading is None and (self._until is None or self.clock.monotonic() >= self._until):
                 self._reading = threading.Event()

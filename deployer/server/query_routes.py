@@ -42,7 +42,7 @@ public = APIRouter(tags=["look"])
 
 @public.get("/health")
 def health(desk: AtDesk) -> HealthAnswer:
-    """Tell that the server answers and reads its store; the one question that needs no token."""
+    """Return that the server answers and reads its store; the one question that needs no token."""
     desk.stores.store().events.last_id()
     return HealthAnswer()
 
@@ -55,7 +55,7 @@ def services(desk: AtDesk, caller: By) -> ServicesAnswer:
 
 
 def row_of(store: Store, service: Record) -> ServiceRow:
-    """Tell of a service what the store has."""
+    """Return what the store has of a service."""
     live = store.releases.get(service.name, service.stable) if service.stable else None
     tenant = (live.manifest.tenant or "") if live else ""
     found = eviction(store, service.name) if tenant else None
@@ -94,7 +94,7 @@ def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> Hist
 
 @router.get("/services/{service}/cost")
 def cost(desk: AtDesk, _: Viewer, service: Known, since: Since = None, until: Until = None) -> CostView:
-    """Tell what a service cost in instance-hours by release, and what scaling and sleep saved; of the last 30 days."""
+    """Return what a service cost in instance-hours by release, and what scaling and sleep saved; the last 30 days."""
     ended = desk.clock.now() if until is None else until
     with desk.app() as app:
         return app.cost(service, ended - COST_SECONDS if since is None else since, ended)
@@ -116,7 +116,7 @@ def audit_of_service(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20)
 
 @router.get("/services/{service}/runs/{run}")
 def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
-    """Tell how far an order is that was given by this API."""
+    """Return how far an order is that was given by this API."""
     found = desk.runner.read(service, run)
     if found is None:
         raise missing(f"there is no run {run[:40]!a} of {service}")
@@ -132,14 +132,14 @@ def logs(
     colour: Colour | None = None,
     job: Annotated[str | None, Query(pattern=f"^{SERVICE}$", description="Of its newest run that has ended.")] = None,
 ) -> LogsView:
-    """Give the last lines that each instance (or a run of a job) wrote, without the values of its secrets."""
+    """Return the last lines that each instance (or a run of a job) wrote, without the values of its secrets."""
     with desk.app() as app:
         return app.logs(service, lines, colour or "", job or "")
 
 
 @router.get("/rollouts/{number}/state")
 def state(desk: AtDesk, rollout: Seen) -> RolloutState:
-    """Tell how far a rollout is, from the store alone: whoever follows one may ask it often."""
+    """Return how far a rollout is, from the store alone: whoever follows one may ask it often."""
     store = desk.stores.store()
     last = store.events.last_id_of(rollout.number)
     return RolloutState(
@@ -168,7 +168,7 @@ def rollout(desk: AtDesk, rollout: Seen) -> RolloutView:
 def report(
     desk: AtDesk, rollout: Seen, form: Annotated[Form, Query(alias="format", description="What it is for.")] = "html"
 ) -> Response:
-    """Give the report of a rollout: a page with plots for people, JUnit, JSON or Markdown for pipelines."""
+    """Return the report of a rollout: a page with plots for people, JUnit, JSON or Markdown for pipelines."""
     with desk.app() as app:
         text = render(app.report(rollout.number), form)
     headers = {"content-security-policy": _REPORT} if form == "html" else {}
@@ -191,7 +191,7 @@ metrics_router = APIRouter(tags=["look"])
     responses={200: {"content": {"text/plain": {}}, "description": "Metrics as Prometheus reads them."}},
 )
 def metrics(request: Request, _: Overseer) -> Response:
-    """Give numbers for Prometheus: rollouts by outcome, what is in progress and live, requests of this API."""
+    """Return numbers for Prometheus: rollouts by outcome, what is in progress and live, requests of this API."""
     shown: ServerMetrics = request.app.state.metrics
     text, media_type = shown.exposition()
     return Response(text, media_type=media_type)

@@ -89,7 +89,7 @@ class Reconciler(Loop):
 
 
 def undriven(store: Store) -> Iterator[Rollout]:
-    """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person.
+    """Yield what is in progress and driven by nobody who lives; what is held or stuck waits for a person.
 
     Adjustments between rollouts are the keeper's. Of a set one is given: who resumes it resumes all of them.
     """
@@ -107,7 +107,7 @@ def undriven(store: Store) -> Iterator[Rollout]:
 
 
 def _was_left(store: Store, rollout: Rollout) -> bool:
-    """Tell whether its process was told to leave it."""
+    """Return whether its process was told to leave it."""
     last = store.events.last_id_of(rollout.number)
     return any(event.kind == "rollout.detached" for event in store.events.of(rollout.number, last - 1))
 

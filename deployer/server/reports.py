@@ -33,7 +33,7 @@ class ReportCache:
         self._made: OrderedDict[int, _CachedReport] = OrderedDict()
 
     def of(self, house: AppContext, told: RolloutView) -> ReportView:
-        """Give the report of a rollout."""
+        """Return the report of a rollout."""
         number = told.rollout.number
         with self._mutex:
             made = self._made.setdefault(number, _CachedReport())

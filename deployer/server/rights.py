@@ -26,12 +26,12 @@ Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The number of a 
 
 
 def desk_of(request: Request) -> ServerContext:
-    """Give what the routes share."""
+    """Return what the routes share."""
     return cast(ServerContext, request.app.state.desk)
 
 
 def caller_of(request: Request) -> Caller:
-    """Give who asks."""
+    """Return who asks."""
     return cast(Caller, request.scope["caller"])
 
 
@@ -92,7 +92,7 @@ def auditor(caller: By) -> Caller:
 
 
 def rollout_of(number: Number, caller: By, desk: AtDesk) -> Rollout:
-    """Give a rollout that the caller may see; one of another service is as good as none."""
+    """Return a rollout that the caller may see; one of another service is as good as none."""
     try:
         rollout = desk.stores.store().rollouts.get(number)
     except Refused as error:
@@ -103,7 +103,7 @@ def rollout_of(number: Number, caller: By, desk: AtDesk) -> Rollout:
 
 
 def known(service: Service, desk: AtDesk) -> str:
-    """Give the name of a service that was deployed before."""
+    """Return the name of a service that was deployed before."""
     if not desk.stores.store().releases.of(service):
         raise missing(f"{service} was never deployed", "GET /api/v1/services lists what was")
     return service

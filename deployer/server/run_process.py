@@ -28,7 +28,7 @@ from deployer.supervisor.proc import Process
 
 
 def main(arguments: list[str]) -> int:
-    """Carry a run out; give its exit code."""
+    """Carry a run out; return its exit code."""
     state, number = Path(arguments[0]), arguments[1]
     path = file_of(state, number)
     run = Run.from_json(path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
-    """Do the order under a house; give the run with its end, whatever that is."""
+    """Do the order under a house; return the run with its end, whatever that is."""
     known = [run]
 
     def begun(number: int) -> None:
@@ -75,7 +75,7 @@ def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
 
 
 def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutResult, dict[str, Any] | None]:
-    """Do it; give how it ended, and the plan that was asked for."""
+    """Do it; return how it ended, and the plan that was asked for."""
     order = run.order
     moved = _ahead(state, run)
     if moved.startswith(TRIED):

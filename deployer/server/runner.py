@@ -56,7 +56,7 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Tell whether only this host can reach it."""
+        """Return whether only this host can reach it."""
         if self.host == "localhost":
             return True
         try:
@@ -66,7 +66,7 @@ class Address:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Give the host names under which it may be asked, as the Host header has them."""
+        """Return the host names under which it may be asked, as the Host header has them."""
         own = f"[{self.host}]" if ":" in self.host else self.host
         anywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
         return (*(() if anywhere else (own,)), *(("localhost", "127.0.0.1", "[::1]") if self.local else ()))
@@ -180,7 +180,7 @@ def listening(address: Address, door: ConnectionGuard) -> tuple[Listening, ...]:
 
 
 def _allow_files() -> int:
-    """Let as many connections be open at once as clients may come; give how many the system's hard limit lets us."""
+    """Let as many connections be open at once as clients may come; return how many the system's hard limit lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CLIENTS + OTHER_FILES
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -58,11 +58,11 @@ class Run:
 
     @property
     def open(self) -> bool:
-        """Tell whether it has no end yet."""
+        """Return whether it has no end yet."""
         return not self.ended_at
 
     def to_json(self) -> str:
-        """Give it as its file has it."""
+        """Return it as its file has it."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -83,7 +83,7 @@ class Runner(Protocol):
         ...
 
     def read(self, service: str, run: str) -> Run | None:
-        """Give a run of a service, or with "" of a set; None when there is none of that id."""
+        """Return a run of a service, or with "" of a set; None when there is none of that id."""
         ...
 
 
@@ -93,7 +93,7 @@ def run_of(token: str, key: str) -> str:
 
 
 def same_order(found: Run, order: Order) -> Run:
-    """Give a run that was begun before. Raises Refused when it is another order."""
+    """Return a run that was begun before. Raises Refused when it is another order."""
     if replace(found.order, allowed=[]) != replace(order, allowed=[]):  # who may: not what is asked
         raise Refused("this Idempotency-Key was used for another order", "a new order needs a new key")
     return found
@@ -137,7 +137,7 @@ class Processes:
         return run
 
     def read(self, service: str, run: str) -> Run | None:
-        """Give a run of a service, or with "" of a set; None when there is none of that id."""
+        """Return a run of a service, or with "" of a set; None when there is none of that id."""
         if not _ID.fullmatch(run):
             return None
         mine = run in self._mine  # asked first: one that ends meanwhile has written it

@@ -37,7 +37,7 @@ class Sessions:
         self._open: OrderedDict[str, Session] = OrderedDict()  # the one used last at the end
 
     def begin(self, text: str) -> str | None:
-        """Give the cookie of a new session, for the text of a token; None when that is none that stands."""
+        """Return the cookie of a new session, for the text of a token; None when that is none that stands."""
         token = self._tokens.find(text)
         if token is None:
             return None
@@ -49,7 +49,7 @@ class Sessions:
         return cookie
 
     def find(self, cookie: str) -> Session | None:
-        """Give the session of a cookie, which is used by this; None when it is over. Raises what tokens raise."""
+        """Return the session of a cookie, which is used by this; None when it is over. Raises what tokens raise."""
         session = self._open.get(_hash(cookie))
         if session is None or not self.standing(session):
             return None
@@ -58,7 +58,7 @@ class Sessions:
         return session
 
     def standing(self, session: Session) -> bool:
-        """Tell whether a session that was found before is still open."""
+        """Return whether a session that was found before is still open."""
         now = self._clock.monotonic()
         if now < min(session.ends, session.used + IDLE_SECONDS) and self._tokens.standing(session.token):
             return session.id in self._open

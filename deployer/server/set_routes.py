@@ -72,14 +72,14 @@ def history(desk: AtDesk, members: SeenSet, limit: Limit = 20) -> SetsView:
 
 @look.get("/sets/{set}/state")
 def state(desk: AtDesk, members: SeenSet) -> SetState:
-    """Tell how far the newest release of a set is, from the store alone: whoever follows one may ask it often."""
+    """Return how far the newest release of a set is, from the store alone: whoever follows one may ask it often."""
     with desk.app() as app:
         return sets.state(app.context, released(members))
 
 
 @look.get("/sets/{set}/runs/{run}")
 def run(desk: AtDesk, members: SeenSet, run: str) -> RunAnswer:
-    """Tell how far an order for a set is that was given by this API."""
+    """Return how far an order for a set is that was given by this API."""
     found = desk.runner.read("", run)
     if found is None or found.order.set_name != members.name:
         raise missing(f"there is no run {run[:40]!a} of the set {members.name}")
@@ -166,7 +166,7 @@ async def _wished(
 
 
 async def _ordered(desk: ServerContext, caller: Caller, order: Order, wanted: int | None, give: Giving) -> RunAnswer:
-    """Give an order for a set; whoever names one that is in progress has decided about that one."""
+    """Submit an order for a set; a caller that names one that is in progress has decided about that one."""
 
     def allowed() -> None:
         if wanted is not None:

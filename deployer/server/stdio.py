@@ -103,7 +103,7 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
 
 
 def _peeked(name_in: Callable[[Path], str], file: Path) -> tuple[str, str]:
-    """Peek at a name in a file; give why it is not known. A broken file must not stop an emergency command."""
+    """Peek at a name in a file; return why it is not known. A broken file must not stop an emergency command."""
     try:
         return name_in(file), ""
     except Refused as error:

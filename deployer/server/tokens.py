@@ -69,15 +69,15 @@ class Token:
         return named or "all services"
 
     def stands(self, now: float) -> bool:
-        """Tell whether it opens anything now."""
+        """Return whether it opens anything now."""
         return not self.revoked_at and (not self.expires_at or now < self.expires_at)
 
     def may(self, role: Role) -> bool:
-        """Tell whether it has a role, or one above."""
+        """Return whether it has a role, or one above."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
     def sees(self, service: str) -> bool:
-        """Tell whether a service is in its scope."""
+        """Return whether a service is in its scope."""
         return service in self.services if self.services else not self.tenant
 
 
@@ -92,7 +92,7 @@ class Tokens:
     def create(
         self, name: str, role: Role, services: tuple[str, ...], lasts: float, by: str, tenant: str = ""
     ) -> tuple[Token, str]:
-        """Make a token that `lasts` so many seconds (0: for good); give it with its text, which is kept nowhere.
+        """Make a token that `lasts` so many seconds (0: for good); return it with its text, which is kept nowhere.
 
         Raises Refused for a name that is none, or that a token has which is still running.
         """
@@ -125,7 +125,7 @@ class Tokens:
         return tuple(self._tokens().values())
 
     def find(self, text: str) -> Token | None:
-        """Give the token of this text, if it stands. Raises Refused when the file cannot be read."""
+        """Return the token of this text, if it stands. Raises Refused when the file cannot be read."""
         match = _TOKEN.fullmatch(text)
         token = self._tokens().get(match[1]) if match else None
         if match is None or token is None or not hmac.compare_digest(token.hash, _hash(match[2])):
@@ -133,7 +133,7 @@ class Tokens:
         return token if token.stands(self._clock.now()) else None
 
     def standing(self, token: Token) -> bool:
-        """Tell whether a token that was found before still opens what it did."""
+        """Return whether a token that was found before still opens what it did."""
         now = self._tokens().get(token.id)
         return now is not None and now.hash == token.hash and now.stands(self._clock.now())
 

@@ -30,7 +30,7 @@ class Hook:
         self._mutex = threading.Lock()
 
     def problem(self, headers: Mapping[str, str], body: bytes) -> str:
-        """Say why a request is not believed; "" when it is genuine. `headers` are found in any case."""
+        """Return why a request is not believed; "" when it is genuine. `headers` are found in any case."""
         key = self._secret.reveal().encode()
         match self._forge:
             case "github":

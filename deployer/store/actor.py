@@ -39,7 +39,7 @@ class Actor:
 
 
 def origin(environ: Mapping[str, str]) -> str:
-    """Say from where this process was started: CI jobs by their address, people by terminal and ssh connection.
+    """Return from where this process was started: CI jobs by their address, people by terminal and ssh connection.
 
     Where the server started it, `DEPLOYER_ORIGIN` names the client.
     """
@@ -47,14 +47,14 @@ def origin(environ: Mapping[str, str]) -> str:
 
 
 def place(environ: Mapping[str, str]) -> str:
-    """Say from where this process was started: over ssh, at a terminal; else what its parent is."""
+    """Return from where this process was started: over ssh, at a terminal; else what its parent is."""
     places = [environ["SSH_CONNECTION"].split(" ")[0]] if environ.get("SSH_CONNECTION") else []
     places = [f"ssh from {at}" for at in places] + _terminal()
     return ", ".join(places) or _parent()
 
 
 def _job(environ: Mapping[str, str]) -> str:
-    """Give the address of the CI job, without a password that may be in it."""
+    """Return the address of the CI job, without a password that may be in it."""
     run = environ.get("GITHUB_RUN_ID")
     if run:
         server = environ.get("GITHUB_SERVER_URL", "https://github.com")

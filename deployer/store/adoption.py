@@ -98,7 +98,7 @@ def adopted(store: Store, service: str) -> Adopted | None:
 
 
 def is_blank(store: Store) -> bool:
-    """Tell whether a store has no record at all, as a new one has none."""
+    """Return whether a store has no record at all, as a new one has none."""
     with store.database.reading() as db:
         found = db.execute("select 1 from releases union all select 1 from rollouts limit 1").fetchone()
     return found is None

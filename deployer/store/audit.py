@@ -77,7 +77,7 @@ COLUMNS = tuple(field.name for field in fields(AuditRecord))
 
 
 def seal(record: Mapping[str, Any]) -> str:
-    """Give the hash of a record: of all its fields but `hash`, as JSON with sorted keys, no blanks and ASCII only."""
+    """Return the hash of a record: of all its fields but `hash`, as JSON with sorted keys, no blanks and ASCII only."""
     content = {key: value for key, value in record.items() if key != "hash"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr)
     return sha256(text.encode("ascii"))

@@ -82,14 +82,14 @@ class AuditLog:
         self._database = database
 
     def newest(self, limit: int, service: str = "") -> tuple[AuditRecord, ...]:
-        """Give the newest records (of a service), the newest first."""
+        """Return the newest records (of a service), the newest first."""
         where, values = ("where service = ?", (service,)) if service else ("", ())
         query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - constant names
         with self._database.moment() as db:
             return tuple(AuditRecord(**dict(row)) for row in db.execute(query, (*values, limit)))
 
     def moments(self, service: str, action: str) -> tuple[float, ...]:
-        """Return when an action of a service was recorded, Unix seconds."""
+        """Return the time at which an action of a service was recorded, Unix seconds."""
         with self._database.moment() as db:
             rows = db.execute("select at from audit where service = ? and action = ? order by n", (service, action))
             return tuple(datetime.fromisoformat(row["at"]).timestamp() for row in rows)
@@ -105,7 +105,7 @@ class AuditLog:
         return chain
 
     def export(self) -> Iterator[str]:
-        """Give the log as JSON lines: what it belongs to and how long it is, then each record."""
+        """Yield the log as JSON lines: what it belongs to and how long it is, then each record."""
         with self._database.moment() as db:
             last = db.execute("select n, hash from audit order by n desc limit 1").fetchone()
             head = {

@@ -14,7 +14,7 @@ from deployer.core.undo import afterwards
 
 @contextmanager
 def place_beside(folder: Path, prefix: str) -> Iterator[Path]:
-    """Give a new folder in a state folder, and remove it afterwards; what a killed command left there goes first.
+    """Yield a new folder in a state folder, and remove it afterwards; what a killed command left there goes first.
 
     The caller is the only one that uses the prefix at a time. Raise StoreFailed.
     """

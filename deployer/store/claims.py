@@ -33,7 +33,7 @@ class Claim(Protocol):
         ...
 
     def let_go(self) -> None:
-        """Give it back; one that is not held is no error."""
+        """Release it; one that is not held is no error."""
         ...
 
 
@@ -59,7 +59,7 @@ class Claims(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up what this process holds by itself."""
+        """Release what this process holds by itself."""
         ...
 
 

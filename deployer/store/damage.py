@@ -70,7 +70,7 @@ def refuse_shortened(path: Path) -> None:
 
 
 def traces(folder: Path) -> Iterator[Path]:
-    """Give what tells that a store was once at work in a state folder, other than the store itself."""
+    """Yield what tells that a store was once at work in a state folder, other than the store itself."""
     for pattern in _TRACES:
         yield from folder.glob(pattern)
 

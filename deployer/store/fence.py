@@ -39,7 +39,7 @@ def last_token(db: Connection, service: str) -> int:
 
 
 def outlive(db: Connection, service: str, token: int) -> None:
-    """Give each later owner of a service a greater token than this."""
+    """Ensure that each later owner of a service has a greater token than this."""
     meta.put(db, f"token:{service}", str(max(token, last_token(db, service))))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def holders(store: Path) -> tuple[int, ...]:
-    """Give the processes of this host that have a file open that was the store `store` and is not any more.
+    """Return the processes of this host that have a file open that was the store `store` and is not any more.
 
     Only those that this user may look at; this process is left out.
     """

@@ -57,7 +57,7 @@ class Locks:
         return lock
 
     def is_free(self, service: str) -> bool:
-        """Tell whether nobody who lives holds the service, be it one who gives no sign of life."""
+        """Return whether nobody who lives holds the service, be it one who gives no sign of life."""
         with self._database.reading() as db:
             lock = fence.read(db, service)
         return lock is None or not self._alive(lock)
@@ -85,7 +85,7 @@ class Locks:
         return lock
 
     def renew(self, lock: Lock) -> None:
-        """Give a sign of life. Raises LockLost when somebody else took the lock meanwhile."""
+        """Record a sign of life. Raises LockLost when somebody else took the lock meanwhile."""
         with self._database.transaction() as db:
             fence.check(db, lock)
             db.execute("update locks set beat = ? where service = ?", (self._clock.monotonic(), lock.service))
@@ -118,13 +118,13 @@ class Locks:
             change.let_go()
 
     def outlive(self, lock: Lock, token: int) -> None:
-        """Give later owners greater tokens than this one, which a proxy has. Raise LockLost without the lock."""
+        """Ensure that later owners have greater tokens than this one, which a proxy has. Raise LockLost."""
         with self._database.transaction() as db:
             fence.check(db, lock)
             fence.outlive(db, lock.service, token)
 
     def release(self, lock: Lock) -> None:
-        """Give the lock back; one that was lost is no error."""
+        """Release the lock; one that was lost is no error."""
         try:
             # What cannot be written down is so all the same: without its life the lock is a dead owner's.
             with suppress(StoreFailed), self._database.transaction() as db:
@@ -145,7 +145,7 @@ class Locks:
         return held
 
     def is_changing(self, lock: Lock) -> bool:
-        """Tell whether its owner, or one before, is in the middle of a change."""
+        """Return whether its owner, or one before, is in the middle of a change."""
         with self._files(lock.service):
             return self._claims.is_held(_name(lock.service), CHANGES, CHANGES + lock.token + 1)
 
@@ -165,7 +165,7 @@ class Locks:
             return self._claims.is_held(_name(lock.service), lock.token)
 
     def _overtaken(self, held: Lock) -> str:
-        """Say why a living owner is overtaken; empty for a dead one. Raises Locked for one that answers."""
+        """Return why a living owner is overtaken; empty for a dead one. Raises Locked for one that answers."""
         if not self._alive(held):
             gone = f"no sign of life for {self._claims.lapse:g} s"
             return "" if self._claims.certain else f"{held.owner} ({held.where}) is gone, stopped or cut off: {gone}"

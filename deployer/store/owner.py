@@ -39,7 +39,7 @@ class Lock:
         return cls(service, token, *who, purpose, now, boot_id(), monotonic)
 
     def silent(self, monotonic: float) -> float:
-        """Give the seconds since the last beat; none where they cannot be known: its clock is that of another boot."""
+        """Return the seconds since the last beat; 0 where they cannot be known: its clock is that of another boot."""
         return monotonic - self.beat if self.boot == boot_id() else 0.0
 
     # -- in words
@@ -50,14 +50,14 @@ class Lock:
         return f"pid {self.pid} on {self.host}"
 
     def explain(self, now: float) -> str:
-        """Say who changes the service since when, what for, from where, with which version."""
+        """Return who changes the service since when, what for, from where, with which version."""
         return (
             f"{self.service} is being changed by {self.owner} since {_moment(self.since, now)}: {self.purpose}"
             f" ({self.where}, {self.origin}, deployer {self.version})"
         )
 
     def how_to_end(self) -> str:
-        """Say how the process is let go on, or ended, where its pid means anything."""
+        """Return how to let the process go on, or end it, where its pid means anything."""
         if Process(self.pid, self.pid_started).alive():
             return f"let it go on (kill -CONT {self.pid}) or end it (kill -9 {self.pid}): nothing is lost by that"
         return f"let it go on, or end it, where it runs: {self.where}; nothing is lost by that"

@@ -13,7 +13,7 @@ from deployer.store.records import Port
 
 
 class Ports:
-    """Gives ports to instances and takes them back.
+    """Assigns ports to instances and frees them.
 
     Each `installation` begins its search elsewhere, so that two of them on one host seldom want the same port.
     """
@@ -71,7 +71,7 @@ class Ports:
         return bool(self._database.rows("select 1 from ports where port = ? and freed_at is null", port))
 
     def free(self, lock: Lock, release: int, index: int) -> None:
-        """Give a port back after its instance is gone and the proxy has forgotten it."""
+        """Free a port after its instance is gone and the proxy has forgotten it."""
         with self._database.transaction() as db:
             check(db, lock)
             db.execute(
@@ -80,7 +80,7 @@ class Ports:
             )
 
     def free_others(self, lock: Lock, here: Collection[tuple[int, int]], silent: Collection[str] = ()) -> None:
-        """Give back the ports of a service but those of the instances that are left: `here`, by release and index.
+        """Free the ports of a service but those of the instances that are left: `here`, by release and index.
 
         Also those that were handed out for an instance which was never started, its maker having died before. What
         is on a `silent` host may be left: it keeps its port.

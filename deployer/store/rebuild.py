@@ -30,7 +30,7 @@ class Rebuilding:
     why: str
 
     def put_in_place(self) -> tuple[Path, ...]:
-        """Put the new store where the old one was; give where the parts of that one are now. Closes the store.
+        """Put the new store where the old one was; return where the parts of that one are now. Closes the store.
 
         A good store is in its place already, and so is one in a database. Raises Locked while somebody works with the
         old one.

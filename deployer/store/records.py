@@ -26,7 +26,7 @@ WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no
 
 
 def person_of(who: str) -> str:
-    """Give the name of a person of `ann@build-3`, who is the same on every machine."""
+    """Return the name of a person of `ann@build-3`, who is the same on every machine."""
     return who.rpartition("@")[0] or who
 
 
@@ -69,7 +69,7 @@ class Rollout:
 
     @property
     def open(self) -> bool:
-        """Tell whether it still waits for its end."""
+        """Return whether it still waits for its end."""
         return self.ended_at is None
 
     @property

@@ -39,7 +39,7 @@ class Recordings(Protocol):
         ...
 
     def read(self, rollout: int, at: int) -> Iterator[str]:
-        """Give the lines from a byte on."""
+        """Yield the lines from a byte on."""
         ...
 
     def prune(self, keep: int) -> None:

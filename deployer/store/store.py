@@ -86,7 +86,7 @@ class Store:
         self.jobs = later.made(lambda: jobs.Jobs(database, clock, audit, claims))
 
     def close(self) -> None:
-        """Give up what this process holds, and close the connection."""
+        """Release what this process holds, and close the connection."""
         self.locks.close()
         self.claims.close()
         self.database.close()

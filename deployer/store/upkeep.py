@@ -11,7 +11,7 @@ from deployer.store.store import Store
 
 
 def latest(store: Store) -> float:
-    """Give the moment of what was recorded last, Unix seconds; 0 in a new store."""
+    """Return the moment of what was recorded last, Unix seconds; 0 in a new store."""
     with store.database.reading() as db:
         row = db.execute(
             "select max(at) as last from (select max(at) as at from events"
@@ -21,7 +21,7 @@ def latest(store: Store) -> float:
 
 
 def last_rollout(store: Store) -> int:
-    """Give the highest number that a rollout was ever given."""
+    """Return the highest number that a rollout was ever given."""
     with store.database.reading() as db:
         return db.last_number("rollouts")
 

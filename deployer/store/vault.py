@@ -51,12 +51,12 @@ class Vault:
         return {name: SecretText(values[name]) for name in names}
 
     def kept(self, service: str) -> frozenset[int]:
-        """Give the numbers of the releases of which values are kept."""
+        """Return the numbers of the releases of which values are kept."""
         names = (path.name for path in (self._folder / service).glob("r*.json"))
         return frozenset(int(name[1:-5]) for name in names if re.fullmatch("[0-9]{1,18}", name[1:-5]))
 
     def services(self) -> tuple[str, ...]:
-        """Give the services of which values are kept."""
+        """Return the services of which values are kept."""
         return tuple(sorted(path.name for path in self._folder.glob("*") if path.is_dir()))
 
     def keep_key(self, key: str) -> None:
@@ -100,7 +100,7 @@ class Vault:
         return self._path(service, release).read_text(encoding="utf-8")
 
     def _place(self, service: str, release: int) -> str:
-        """Say where the values of a release are."""
+        """Return where the values of a release are."""
         return str(self._path(service, release))
 
 

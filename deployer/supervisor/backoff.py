@@ -13,7 +13,7 @@ class Backoff:
         self._next = 0.0
 
     def after(self, lived: float) -> float:
-        """Give the wait after a life of `lived` seconds."""
+        """Return the wait after a life of `lived` seconds."""
         if lived >= STEADY:
             self._next = 0.0
         wait = self._next

@@ -26,7 +26,7 @@ KILL_WAIT = 2.0  # seconds that the kernel gets to end a killed process, even wh
 
 
 def read_status(folder: Path) -> ProcessStatus | None:
-    """Tell what runs, by the report of the supervisor and by /proc; None when nothing was ever started here."""
+    """Return what runs, by the report of the supervisor and by /proc; None when nothing was ever started here."""
     status = reports.load(folder)
     return None if status is None else reports.checked(status)
 
@@ -96,7 +96,7 @@ def _locked(folder: Path, deadline: Deadline) -> Iterator[None]:
 
 
 def _settled(folder: Path, deadline: Deadline) -> ProcessStatus | None:
-    """Wait until a supervisor that is only just starting has reported itself, and what it starts runs; give the status.
+    """Wait until a supervisor that is only just starting has reported, and what it starts runs; return the status.
 
     It is the one that was seen then: what cannot run is started again a moment later.
     """
@@ -123,7 +123,7 @@ def _resumed(folder: Path, status: ProcessStatus, deadline: Deadline) -> Process
 
 
 def _supervised(folder: Path) -> bool:
-    """Tell whether a supervisor lives: it holds its lock from before its first instruction to its end."""
+    """Return whether a supervisor lives: it holds its lock from before its first instruction to its end."""
     fd = locks.open_lock(folder / SUPERVISOR_LOCK)
     try:
         return not locks.try_lock(fd)

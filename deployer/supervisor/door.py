@@ -24,7 +24,7 @@ class UserGate:
         self._wait = SOON
 
     def shut(self) -> str:
-        """Keep the address, and tell the proxy that nobody is there; give what is in the way, or nothing."""
+        """Keep the address, and tell the proxy that nobody is there; return what is in the way, or nothing."""
         if not self._spec.address:
             return ""
         self._held = self._held or port.keep(self._spec.address)
@@ -45,14 +45,14 @@ class UserGate:
             self._tell("enable health {0}")
 
     def patience(self) -> float:
-        """Give the seconds until it is worth another look."""
+        """Return the seconds until it is worth another look."""
         if not (self._shut and self._spec.address):
             return LATER
         self._wait, wait = min(LATER, self._wait * 2), self._wait
         return wait
 
     def _tell(self, *commands: str) -> None:
-        """Say it to every worker of the proxy; one that does not respond sends nobody, and checks when it begins."""
+        """Send it to every worker of the proxy; one that does not respond sends nobody, and checks when it begins."""
         where = Path(self._spec.card)
         known = endpoint.read(str(where.parent.parent), where.name) if self._spec.card else None
         if known is None:

@@ -13,7 +13,7 @@ from deployer.supervisor.spec import ProcessSpec
 
 
 def launch(spec: ProcessSpec, record: Callable[[Process], None]) -> tuple[Process, str]:
-    """Start the program; give its process and, if it could not be executed, why.
+    """Start the program; return its process and, if it could not be executed, why.
 
     The new process waits until `record` has returned. If we die before, it ends without having run anything, so no
     program ever runs that the status file does not know.
@@ -61,7 +61,7 @@ def _become(spec: ProcessSpec, log: int, go: int, errors: int) -> None:
 
 
 def _reset_signals() -> None:
-    """Give the program the signal dispositions that a shell would give it."""
+    """Set the signal dispositions that a shell would give the program."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

@@ -22,7 +22,7 @@ def open_for_child(path: Path) -> int:
 
 
 def rotate(path: Path, limit: int = LIMIT) -> bool:
-    """Move the content to PATH.1 once it is larger than `limit` bytes; tell whether that happened."""
+    """Move the content to PATH.1 once it is larger than `limit` bytes; return whether that happened."""
     try:
         if path.stat().st_size <= limit:
             return False
@@ -40,7 +40,7 @@ def rotate(path: Path, limit: int = LIMIT) -> bool:
 
 
 def tail(path: Path, lines: int, most: int = 256 * 1024) -> tuple[str, ...]:
-    """Give the last lines, looking at no more than `most` bytes of the file and of the one before it."""
+    """Return the last lines, looking at no more than `most` bytes of the file and of the one before it."""
     found: list[str] = []
     for part in (path, path.with_name(f"{path.name}.1")):
         if len(found) >= lines:

@@ -35,7 +35,7 @@ def keep(address: str) -> socket.socket | None:
 
 
 def taken(address: str) -> str:
-    """Say that `keep` found another program there."""
+    """Return the sentence that `keep` found another program there."""
     return f"another program listens on {address}"
 
 
@@ -56,7 +56,7 @@ def split(address: str) -> tuple[str, int]:
 
 
 def _listeners(address: str) -> Iterator[tuple[str, int]]:
-    """Give inode and user of each socket that gets connections to the address."""
+    """Yield inode and user of each socket that gets connections to the address."""
     host, port = split(address)
     ours = {ipaddress.ip_address(host), ipaddress.ip_address("::"), ipaddress.ip_address("0.0.0.0")}  # noqa: S104
     for table in ("tcp", "tcp6"):
@@ -77,7 +77,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _sockets(session: int) -> set[str]:
-    """Give the inodes of the sockets that processes of a session have open."""
+    """Return the inodes of the sockets that processes of a session have open."""
     found: set[str] = set()
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

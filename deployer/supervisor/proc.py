@@ -35,23 +35,23 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """Give the living process with this pid; a zombie does not live."""
+        """Return the living process with this pid; a zombie does not live."""
         fields = _stat(pid)
         if fields is None or fields[0] in "ZX":
             return None
         return cls(pid, int(fields[19]))
 
     def alive(self) -> bool:
-        """Tell whether exactly this process lives."""
+        """Return whether exactly this process lives."""
         return Process.of(self.pid) == self
 
     def paused(self) -> bool:
-        """Tell whether a signal has stopped it where it is, until another one has it go on."""
+        """Return whether a signal has stopped it where it is, until another one has it go on."""
         fields = _stat(self.pid)
         return fields is not None and fields[0] == "T" and int(fields[19]) == self.started
 
     def age(self) -> float:
-        """Give the seconds since its start, whether or not it still lives."""
+        """Return the seconds since its start, whether or not it still lives."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
 
     @contextmanager
@@ -85,7 +85,7 @@ def send(pidfd: int, number: signal.Signals) -> None:
 
 
 def wait(pidfd: int, seconds: float) -> bool:
-    """Wait until the process has ended; tell whether it has. Works for processes that are not our children."""
+    """Wait until the process has ended; return whether it has. Works for processes that are not our children."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(max(0, int(seconds * 1000 + 0.999))))

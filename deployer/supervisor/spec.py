@@ -43,7 +43,7 @@ class ProcessSpec:
             raise Refused(f"{self.stop_signal!r} is not a signal of this host", "write it like SIGTERM or SIGINT")
 
     def to_json(self) -> str:
-        """Give the text of `spec.json`; equal specs give equal text."""
+        """Return the text of `spec.json`; equal specs give equal text."""
         return json.dumps({**asdict(self), "env": dict(self.env)}, sort_keys=True, indent=1)
 
     @classmethod

@@ -50,7 +50,7 @@ class ProcessStatus:
         return Process(self.supervisor_pid, self.supervisor_started) if self.supervisor_pid else None
 
     def without_program(self) -> ProcessStatus:
-        """Give the same report once the program is gone."""
+        """Return the same report once the program is gone."""
         return replace(self, pid=0, pid_started=0)
 
 

@@ -153,7 +153,7 @@ class SupervisorLoop:
         )
 
     def _pause(self, seconds: float) -> bool:
-        """Wait before a restart; tell whether we are to end instead."""
+        """Wait before a restart; return whether we are to end instead."""
         end = time.monotonic() + seconds
         while not self._ending and (left := end - time.monotonic()) > 0:
             self._poll(left)

@@ -57,7 +57,7 @@ class Certificates:
         return self.folder / KEY
 
     def troubles(self) -> Iterator[Trouble]:
-        """Give what is wrong with the files themselves; nothing is connected to."""
+        """Yield what is wrong with the files themselves; nothing is connected to."""
         unread = [path for path in (self.ca, self.cert, self.key) if not os.access(path, os.R_OK)]
         for path in unread:
             why = "cannot be read" if path.exists() else "is not there"
@@ -82,14 +82,14 @@ class Certificates:
             yield Trouble(text, "they must be PEM, the key without a password and the one of the certificate")
 
     def context(self) -> ssl.SSLContext:
-        """Give a context that believes `ca.pem` and nobody else, checks names, and shows our certificate."""
+        """Return a context that believes `ca.pem` and nobody else, checks names, and shows our certificate."""
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca))
         # A password is never asked for: whoever runs this may have no terminal.
         context.load_cert_chain(self.cert, self.key, password=lambda: "")
         return context
 
     def ends(self) -> dict[str, datetime]:
-        """Give when our own certificates end, by file. Needs the library that comes with Ansible."""
+        """Return the dates on which deployer's certificates end, by file. Needs the library that comes with Ansible."""
         from cryptography import x509
 
         return {
@@ -138,7 +138,7 @@ def greet(address: str, certificates: Certificates, seconds: float) -> Greeted:
 
 
 def said(error: BaseException, address: str, certificates: Certificates) -> Trouble:
-    """Say why there is no connection to an engine, from whatever of the libraries' errors tells it best."""
+    """Return why there is no connection to an engine, from whatever of the libraries' errors tells it best."""
     causes = tuple(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -191,12 +191,12 @@ def _unfit(error: ssl.SSLError, address: str, certificates: Certificates) -> Tro
 
 
 def _hung_up(address: str, certificates: Certificates) -> Trouble:
-    """Say why it went away without an answer: what it says of a certificate is lost when we are still talking."""
+    """Return why it went away without an answer: what it says of a certificate is lost when we are still talking."""
     return Trouble(f"{address}: it refuses {certificates.cert}, or no engine is behind it: it hung up", _PROVE)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and all that lies below it; libraries keep it in very different places."""
+    """Yield an error and all that lies below it; libraries keep it in very different places."""
     seen: list[BaseException] = []
     wait: list[object] = [error]
     while wait:

@@ -74,7 +74,7 @@ def connect(address: str, seconds: float) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Say in a few words what a failed connection met."""
+    """Return in a few words what a failed connection met."""
     match error:
         case ConnectionRefusedError():
             return "connection refused"

@@ -124,7 +124,7 @@ _SAYINGS = (
 
 
 def unreached(failed: CommandFailed, host: Host) -> SshFailure | None:
-    """Say why a command did not get to a host; None where it did, and failed there."""
+    """Return why a command did not get to a host; None where it did, and failed there."""
     if host.connection == "local" or failed.code not in (0, FAILED):
         return None
     found = explain(failed.message, host)
@@ -132,7 +132,7 @@ def unreached(failed: CommandFailed, host: Host) -> SshFailure | None:
 
 
 def explain(said: str, host: Host) -> SshFailure:
-    """Say what the last words of an ssh that failed mean."""
+    """Return what the last words of an ssh that failed mean."""
     parts, ssh = said.split(" / "), by_hand(host)
     for saying, text, remedy in _SAYINGS:
         if found := [part for part in parts if saying in part]:

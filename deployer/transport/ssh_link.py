@@ -46,7 +46,7 @@ class SshLink:
         self._process.close()
 
     def lost(self) -> str:
-        """Say why there is no connection any more."""
+        """Return why there is no connection any more."""
         return self._process.lost()
 
     def _answer(self, host: Host, command: FarCommand, deadline: Deadline) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class SshProcess:
         self._said.close()
 
     def runs(self) -> bool:
-        """Tell whether it has not ended."""
+        """Return whether it has not ended."""
         return self._process.poll() is None
 
     def said(self) -> list[str]:
@@ -86,7 +86,7 @@ class SshProcess:
         return [line.removeprefix("error: ") for line in lines if line][-_LINES:]
 
     def lost(self) -> str:
-        """Say why there is no connection any more."""
+        """Return why there is no connection any more."""
         self._ended()
         said = self.said()
         return f"the connection broke: {said[-1].removeprefix('ssh: ')}" if said else "the connection broke"

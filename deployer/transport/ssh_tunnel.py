@@ -55,7 +55,7 @@ class SshTunnel:
                 raise
 
     def refused(self) -> str:
-        """Say why the other end could not connect to its socket, where ssh said so last."""
+        """Return why the other end could not connect to its socket, where ssh said so last."""
         process = self._process
         said = process.said()[-1:] if process is not None else []
         return f"{said[0]} ({self._there} on {self._host.name})" if said and "open failed" in said[0] else ""
@@ -90,7 +90,7 @@ class SshTunnel:
 
 
 def _listens(path: Path) -> bool:
-    """Tell whether ssh takes connections: its file is there a moment before it does."""
+    """Return whether ssh takes connections: its file is there a moment before it does."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(OPEN_SECONDS)
         try:

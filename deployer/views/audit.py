@@ -43,7 +43,7 @@ def _local(at: str) -> str:
 
 
 def chain(view: ChainView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
-    """Say whether the chain holds, how long it is, and the hash to keep."""
+    """Return whether the chain holds, how long it is, and the hash to keep."""
     where = one_line(view.file) if view.file else "the audit log"
     if view.broken:
         lines = [f"{ink('broken', 'red')}: {where}: {one_line(view.problem)}"]

@@ -38,7 +38,7 @@ class CheckedMachine(View):
 
     @property
     def unfit(self) -> bool:
-        """Tell whether something must be done about it."""
+        """Return whether something must be done about it."""
         return any(finding.level == "bad" for finding in self.findings)
 
 

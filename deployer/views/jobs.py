@@ -40,7 +40,7 @@ def line(job: JobView, now: float, ink: Ink) -> str:
 
 
 def last_outcome(run: JobRunView, now: float, ink: Ink) -> str:
-    """Say how the last run ended, and when."""
+    """Return how the last run ended, and when."""
     if not run.outcome:
         return ink(f"running for {duration(run.seconds)} ({release(run.release, run.version)})", "cyan")
     ago = duration(max(0.0, now - run.started_at - run.seconds))

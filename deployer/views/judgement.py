@@ -14,7 +14,7 @@ DECISIONS = {"worse": ("✗", "red"), "passes": ("✓", "green"), "inconclusive"
 
 
 def judgement(view: JudgementView, _: float, ink: Ink) -> list[str]:
-    """Give the decision first, then what led to it."""
+    """Return the decision first, then what led to it."""
     sign, style = DECISIONS[view.decision]
     of = f", rollout {view.rollout}" if view.rollout else ""
     out = [f"{ink(f'{sign} {view.decision}', style)}  {one_line(view.text)}", f"  {_where(view)}", ""]

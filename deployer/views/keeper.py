@@ -47,7 +47,7 @@ def scale(view: ScaleView, now: float, ink: Ink) -> list[str]:
 
 
 def wanted(size: SizeView) -> str:
-    """Say how many instances are wanted, and why."""
+    """Return how many instances are wanted, and why."""
     if size.asleep:
         kept = " (paused: it keeps its memory)" if size.paused else ""
         return f"asleep since {moment(size.asleep)}{kept}, wakes with the next request"
@@ -66,18 +66,18 @@ def wanted(size: SizeView) -> str:
 
 
 def load(view: LoadView) -> str:
-    """Say how many requests there are now, and what there is room for."""
+    """Return how many requests there are now, and what there is room for."""
     waiting = f", and {view.waiting} {'wait' if view.waiting != 1 else 'waits'}" if view.waiting else ""
     return f"{plural(view.running, 'request')} at once{waiting}; at most {view.concurrency} for each instance"
 
 
 def usual(view: LoadView) -> str:
-    """Say how many requests are usual soon, and what is there for them."""
+    """Return how many requests are usual soon, and what is there for them."""
     return f"{one_line(view.usual)}, so at least {plural(view.usual_size, 'instance')}"
 
 
 def concurrency(view: LoadView) -> str:
-    """Say how many requests at once an instance gets, and from what that was learned."""
+    """Return how many requests at once an instance gets, and from what that was learned."""
     text = f"{view.concurrency} for each instance"
     if not view.learned_at:
         return f"{text}, until something is learned"
@@ -85,7 +85,7 @@ def concurrency(view: LoadView) -> str:
 
 
 def following(keeper: KeeperView, now: float) -> str:
-    """Say what the keeper does next, and when; or that there is none."""
+    """Return what the keeper does next, and when; or that there is none."""
     text = one_line(keeper.next)
     if not keeper.runs:
         return f"none runs (`deploy serve` or `deploy keep`); it would see to this: {text}"

@@ -88,7 +88,7 @@ def _facts(state: ViewState, now: float) -> RenderableType | None:
 
 
 def _said_above(state: ViewState, verdict: VerdictView) -> bool:
-    """Tell whether the step that failed has said it already."""
+    """Return whether the step that failed has said it already."""
     return state.failure is not None and bool(verdict.text) and verdict.text in state.failure.error
 
 
@@ -105,7 +105,7 @@ def _verdict(verdict: VerdictView) -> Text:
 
 
 def next_text(state: ViewState, now: float) -> Text | None:
-    """Say what happens next and when, or what a person has to do; nothing once the rollout has ended."""
+    """Return what happens next and when, or what a person has to do; nothing once the rollout has ended."""
     if state.ending:
         if state.ending.outcome != "paused":
             return None
@@ -118,7 +118,7 @@ def next_text(state: ViewState, now: float) -> Text | None:
 
 
 def _when(running: StepLine | None, now: float) -> str:
-    """Say when the step in progress is over: a time, or what has to be shown."""
+    """Return the end of the step in progress: a time, or what has to be shown."""
     if running is None or not running.until:
         return ""
     overdue = running.kind == "watch" and bool(running.progress)

@@ -73,7 +73,7 @@ def _add(grid: Table, steps: list[StepLine], state: ViewState, now: float, compa
 
 
 def _add_failure(grid: Table, state: ViewState, *, back: bool) -> None:
-    """Say under its way what went wrong and what to do about it."""
+    """Add below its rollback what went wrong and what to do about it."""
     failure = state.failure
     if failure is None or failure.back != back or not failure.error:
         return

@@ -38,7 +38,7 @@ class Number:
 
 
 def numbers(values: Mapping[str, Any]) -> tuple[Number, ...]:
-    """Give the values of a verdict; fields that this version does not know come last, as they are."""
+    """Return the values of a verdict; fields that this version does not know come last, as they are."""
     return (*_sides(values), *_responses(values), *_worse(values), *_proofs(values), *_step(values), *_rest(values))
 
 
@@ -56,7 +56,7 @@ def _sides(values: Mapping[str, Any]) -> Iterator[Number]:
 
 
 def _responses(values: Mapping[str, Any]) -> Iterator[Number]:
-    """Give the kinds of responses of which the candidate has more than stable."""
+    """Yield the kinds of responses of which the candidate has more than stable."""
     for mix in values.get("responses") or ():
         candidate, stable = float(mix["candidate_part"]), float(mix["stable_part"])
         if candidate > stable:
@@ -73,7 +73,7 @@ def _worse(values: Mapping[str, Any]) -> Iterator[Number]:
 
 
 def _needed(evidence: Any) -> str:
-    """Say from where on it is worse, and how many releases that are as good as stable ever get there."""
+    """Return from where on it is worse, and how many releases that are as good as stable ever get there."""
     if not evidence:
         return ""
     return f"worse at {float(evidence):,.0f} (at most 1 in {float(evidence):,.0f} good ones)"

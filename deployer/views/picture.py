@@ -42,7 +42,7 @@ NIGHT = TerminalTheme(
 
 
 def picture(events: Iterable[Event], at: float, *, width: int = 92, title: str = "deploy") -> str:
-    """Give the page as SVG, `at` seconds after the first event."""
+    """Return the page as SVG, `at` seconds after the first event."""
     recorded = list(events)
     now = recorded[0].at + at
     state = reduce_all(event for event in recorded if event.at <= now)
@@ -56,7 +56,7 @@ def picture(events: Iterable[Event], at: float, *, width: int = 92, title: str =
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw a picture; give an exit code."""
+    """Draw a picture; return an exit code."""
     parser = argparse.ArgumentParser(prog="python -m deployer.views.picture", description=__doc__.splitlines()[0])
     parser.add_argument("events", type=Path)
     parser.add_argument("out", type=Path)

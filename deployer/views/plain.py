@@ -41,7 +41,7 @@ class PlainLines:
 
 
 def _news(event: Event) -> object:
-    """Give what a reader should hear of at once when it changes: not numbers that grow with every request."""
+    """Return what a reader should hear of at once when it changes: not numbers that grow with every request."""
     d = event.data
     if event.kind != "sample":
         return d.get("n"), re.sub(r"\d+", "", str(d.get("text", "")))
@@ -50,7 +50,7 @@ def _news(event: Event) -> object:
 
 
 def lines(event: Event) -> str:
-    """Give the line of an event; a failed step with a log has one more line for each of its lines."""
+    """Return the line of an event; a failed step with a log has one more line for each of its lines."""
     number = f" #{event.rollout}" if event.rollout else ""  # what comes before the rollout has no number
     at, service = time.strftime("%H:%M:%S", time.localtime(event.at)), one_line(event.service)
     head = f"{at} {service}{number}" if service else f"{at}{number}"  # what is about several services names none
@@ -59,12 +59,12 @@ def lines(event: Event) -> str:
 
 
 def sentence(event: Event) -> str:
-    """Give what an event says, without when and where."""
+    """Return what an event says, without when and where."""
     return _worded(event) or f"{event.kind}: {_rest(event.data)}"
 
 
 def _worded(event: Event) -> str:
-    """Give the sentence of an event, or nothing for a kind or a field that this version cannot read."""
+    """Return the sentence of an event, or nothing for a kind or a field that this version cannot read."""
     try:
         return _WRITERS[event.kind](event.data)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):

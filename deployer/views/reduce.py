@@ -35,7 +35,7 @@ KEPT_LOG = 15
 
 
 def reduce(state: ViewState, event: Event) -> ViewState:
-    """Give the state after the event."""
+    """Return the state after the event."""
     handler = _HANDLERS.get(event.kind)
     if handler is not None:
         state = handler(state, event)
@@ -49,7 +49,7 @@ def reduce(state: ViewState, event: Event) -> ViewState:
 
 
 def reduce_all(events: Iterable[Event], state: ViewState | None = None) -> ViewState:
-    """Give the state after all events."""
+    """Return the state after all events."""
     state = state or ViewState()
     for event in events:
         state = reduce(state, event)
@@ -227,7 +227,7 @@ def _given(state: ViewState, event: Event) -> ViewState:
 
 
 def _spoken(state: ViewState) -> ViewState:
-    """Say at the step that waits how many have approved."""
+    """Note at the step that waits how many have approved."""
     running, who = state.running, ", ".join(state.approved)
     if running is None or running.kind != "approve" or not state.needed:
         return state

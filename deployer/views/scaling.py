@@ -11,7 +11,7 @@ Ink = Callable[[str, str], str]
 
 
 def replay(view: ScalingReplayView, _: float, ink: Ink) -> list[str]:
-    """Give the traffic first, then a line for each policy, its oracle and the fixed size."""
+    """Return the traffic first, then a line for each policy, its oracle and the fixed size."""
     name = f"{ink(one_line(view.service), 'bold')}  " if view.service else ""
     traffic = f"{plural(view.requests, 'request')} in {duration(view.seconds)}, at most {count(view.at_once)} at once"
     heads = ("", "instances", "hours", "to oracle", "waited", "longest", "503", "changes")

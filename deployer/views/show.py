@@ -22,7 +22,7 @@ VERDICTS = {"worse": "red", "inconclusive": "yellow", "no worse": "green"}
 
 
 def show(view: RolloutView, ink: Ink) -> list[str]:
-    """Give what stands below the line of the rollout."""
+    """Return what stands below the line of the rollout."""
     found = why(view.events)
     blocks = (
         _cause(found, view, ink),
@@ -54,7 +54,7 @@ def _cost(found: Why, view: RolloutView) -> list[list[str]]:
 
 
 def _watches(view: RolloutView, ink: Ink) -> list[str]:
-    """Give what both sides answered in each watch."""
+    """Return what both sides answered in each watch."""
     rows = [["", *(ink(head, "dim") for head in ("share", "took", *HEADS, "verdict"))]]
     for watch in watches(view.events):
         word = verdict(one_line(watch.verdict), watch.enough)
@@ -105,7 +105,7 @@ def _verdict(event: Mapping[str, Any], ink: Ink) -> list[str]:
 
 
 def _timeline(view: RolloutView, ink: Ink) -> list[str]:
-    """Give the events with the share that was in force after each."""
+    """Return the events with the share that was in force after each."""
     if not view.events:
         return [ink("timeline", "bold"), f"  {FORGOTTEN}"] if view.rollout.outcome in ENDED else []
     rows = []

@@ -38,7 +38,7 @@ def uncoloured(text: str, style: str) -> str:  # noqa: ARG001 - the same shape a
 
 
 def render(view: View, now: float, ink: Ink = uncoloured) -> str:
-    """Give the view as text, without the last line break. `now` is Unix seconds."""
+    """Return the view as text, without the last line break. `now` is Unix seconds."""
     kind = type(view).__name__
     if kind in _ELSEWHERE:
         module, function = _ELSEWHERE[kind]

@@ -24,7 +24,7 @@ _ASCII = str.maketrans(
 
 
 def clean(text: object) -> str:
-    """Give text without escape sequences and control characters; line breaks stay, tabs become spaces.
+    """Return text without escape sequences and control characters; line breaks stay, tabs become spaces.
 
     Characters that are not seen, but change how others are, stand as they are written in code: `\\u202e`.
     """
@@ -38,7 +38,7 @@ def _seen(found: re.Match[str]) -> str:
 
 
 def one_line(text: object) -> str:
-    """Give cleaned text with its line breaks and indents folded into single spaces."""
+    """Return cleaned text with its line breaks and indents folded into single spaces."""
     return " ".join(clean(text).split())
 
 
@@ -156,7 +156,7 @@ def shielded(responses: int) -> str:
 
 
 def users_on(stable: str, candidate: str, share: int) -> str:
-    """Say where users are: `50% on r6 (2.0)` while a candidate has some, else `r5 (1.0) is live`."""
+    """Return where users are: `50% on r6 (2.0)` while a candidate has some, else `r5 (1.0) is live`."""
     return f"{percent(share)} on {candidate}" if share else f"{stable} is live"
 
 

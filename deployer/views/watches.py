@@ -30,7 +30,7 @@ def watches(events: Iterable[Mapping[str, Any]]) -> tuple[WatchView, ...]:
 
 
 def bill(events: Sequence[Mapping[str, Any]]) -> Bill | None:
-    """Say what a rollout has cost; None when nobody watched it.
+    """Return what a rollout has cost; None when nobody watched it.
 
     The proxy counts what its users saw, the stream what was answered: neither may miss what the other has.
     """
@@ -45,7 +45,7 @@ def bill(events: Sequence[Mapping[str, Any]]) -> Bill | None:
 
 
 def budget(events: Iterable[Mapping[str, Any]]) -> int:
-    """Give the highest limit that was told of failed responses: it grows with what the margin allows; 0 for none."""
+    """Return the highest limit that was told of failed responses: it grows with what the margin allows; 0 for none."""
     limits = [0]
     for event in events:
         match event.get("event"):
@@ -59,7 +59,7 @@ def budget(events: Iterable[Mapping[str, Any]]) -> int:
 
 
 def with_shares(events: Iterable[Event]) -> Iterator[tuple[Event, int]]:
-    """Give each event with the candidate's share after it; a promoted one has everybody."""
+    """Yield each event with the candidate's share after it; a promoted one has everybody."""
     share, step = 0, ""
     for event in events:
         if event.kind == "step.began":

@@ -46,7 +46,7 @@ def why(events: Iterable[Mapping[str, Any]]) -> Why:
 
 
 def unopposed(verdict: Mapping[str, Any]) -> str:
-    """Say of a candidate that went on what was seen of it; "no worse" only where that was shown."""
+    """Return what was seen of a candidate that went on; "no worse" only where that was shown."""
     if verdict.get("verdict") == "no worse" or "stable_requests" not in verdict:
         proven = "proven no worse" if verdict.get("verdict") == "no worse" else "no regression found"
         return f"{proven}: {one_line(verdict.get('text', ''))}"

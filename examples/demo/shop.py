@@ -29,7 +29,7 @@ GOODBYE_MS = "3000"  # what running requests and WebSockets get when an instance
 
 
 def engine() -> docker.DockerClient | None:
-    """Give a client of the Docker engine; None when none answers."""
+    """Return a client of the Docker engine; None when none answers."""
     with suppress(docker.errors.DockerException, requests.RequestException):
         client = docker.from_env(timeout=10)
         client.ping()

@@ -20,17 +20,17 @@ _SECONDS = 1800
 
 
 def lower(ours: list[str], theirs: Iterable[list[str]]) -> int:
-    """Give how many of our layers, from the lowest up, are there."""
+    """Return how many of our layers, from the lowest up, are there."""
     return max((sum(1 for _ in takewhile(same, zip(ours, other, strict=False))) for other in theirs), default=0)
 
 
 def same(pair: tuple[str, str]) -> bool:
-    """Tell whether two layers are one."""
+    """Return whether two layers are one."""
     return pair[0] == pair[1]
 
 
 def unneeded(archive: tarfile.TarFile, theirs: list[list[str]]) -> set[str]:
-    """Give the members of an archive that need not be sent."""
+    """Return the members of an archive that need not be sent."""
     (image,) = json.load(member(archive, "manifest.json"))
     there = lower(json.load(member(archive, image["Config"]))["rootfs"]["diff_ids"], theirs)
     return set(image["Layers"][:there]) - set(image["Layers"][there:])
@@ -45,7 +45,7 @@ def member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 
 def reduced(whole: Path, theirs: list[list[str]]) -> Path:
-    """Write the archive without what is known there, unless that was done for another machine; give its path."""
+    """Write the archive without what is known there, unless that was done for another machine; return its path."""
     with tarfile.open(whole) as archive:
         left_out = unneeded(archive, theirs)
         part = whole.with_name(f"without-{len(left_out)}.tar")

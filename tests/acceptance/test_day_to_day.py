@@ -30,7 +30,7 @@ def test_users_come_the_moment_that_the_first_deploy_is_live(make_shop: Make) ->
 
 @pytest.fixture
 def told(process_shop: Shop) -> Shop:
-    """Give a service whose version says what it was given: a setting, and the text of a secret."""
+    """Return a service whose version says what it was given: a setting, and the text of a secret."""
     shop = process_shop
     folder = shop.folder / "releases" / "2.0"
     shop.version("2.0")

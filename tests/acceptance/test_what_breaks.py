@@ -48,7 +48,7 @@ def kill_one(shop: Shop) -> None:
 
 @pytest.fixture
 def on_a_disk(make_shop: Make) -> Iterator[Shop]:
-    """Give a service whose state folder is a small disk, with 2.0 live and 1.0 warm."""
+    """Yield a service whose state folder is a small disk, with 2.0 live and 1.0 warm."""
     shop = make_shop("process")
     shop.state.mkdir(mode=0o700)
     with mounted(shop.state, SIZE):

@@ -30,5 +30,5 @@ def more(load: Load, requests: int = SEEN) -> None:
 
 
 def met(load: Load, since: str) -> set[str]:
-    """Give the versions that users without a cookie met whose requests began after a mark."""
+    """Return the versions that users without a cookie met whose requests began after a mark."""
     return set(load.report().only(*PLAIN).after(since).by_version)

@@ -92,13 +92,13 @@ class Tab:
         return told["result"].get("value")
 
     def picture(self, *, whole: bool = True, form: str = "png") -> bytes:
-        """Give a picture of the page, or only of what the window shows of it."""
+        """Return a picture of the page, or only of what the window shows of it."""
         quality = {} if form == "png" else {"quality": 75}
         taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole, format=form, **quality)
         return base64.b64decode(taken["data"])
 
     def paper(self) -> bytes:
-        """Give the page as it is printed, as PDF."""
+        """Return the page as it is printed, as PDF."""
         return base64.b64decode(self.call("Page.printToPDF", printBackground=False)["data"])
 
     def _receive(self) -> dict[str, Any]:

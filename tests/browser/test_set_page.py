@@ -24,7 +24,7 @@ PROBLEM = "document.querySelector('dialog[open] [role=alert]')"
 
 @pytest.fixture
 def home(state: Path) -> Iterator[Shop]:
-    """Give the service beside whose manifest the release file is."""
+    """Yield the service beside whose manifest the release file is."""
     require("chromium", "haproxy")
     with paired(state) as shops:
         yield shops[0]

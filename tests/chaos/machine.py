@@ -59,7 +59,7 @@ class WallClock:
         subprocess.run(["mount", "--bind", str(script), str(haproxy)], check=True, timeout=10)
 
     def environment(self) -> dict[str, str]:
-        """Give what programs need to see it."""
+        """Return what programs need to see it."""
         return {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._file)}
 
     def set(self, seconds: int) -> None:
@@ -88,7 +88,7 @@ class Disk:
                     size //= 2
 
     def free(self) -> None:
-        """Give back what was filled."""
+        """Free what was filled."""
         self._ballast.unlink()
 
     def close(self) -> None:
@@ -190,7 +190,7 @@ class Machine:
         self.engine = Engine(folder / "engine", plain=plain) if engine else None
 
     def environment(self) -> dict[str, str]:
-        """Give what the programs of the run need to be on this host."""
+        """Return what the programs of the run need to be on this host."""
         host = {"DOCKER_HOST": self.engine.host} if self.engine else {}
         return {**self.clock.environment(), **host}
 

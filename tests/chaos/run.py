@@ -173,7 +173,7 @@ def _sleep(tool: subprocess.Popen[str], seconds: float) -> None:
 
 
 def _scar(failure: Request, scars: Iterable[Scar]) -> str:
-    """Tell by which fault a request was lost: it was on what was killed, or came before that was replaced."""
+    """Return the fault by which a request was lost: it was on what was killed, or came before that was replaced."""
     return next((s.why for s in scars if failure.end >= s.since and failure.start <= s.until), "")
 
 

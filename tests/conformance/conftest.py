@@ -13,7 +13,7 @@ from tests.swarm import OwnEngine, one_node
 
 @pytest.fixture(scope="session")
 def incus() -> Iterator[Mapping[str, str]]:
-    """Run an Incus for all tests of this process; give the variables by which its clients find it."""
+    """Run an Incus for all tests of this process; yield the variables by which its clients find it."""
     require("incus", "root")
     with lab.incusd() as environ:
         yield environ
@@ -21,7 +21,7 @@ def incus() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture(scope="session")
 def incus_machines(incus: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-    """Give the variables of a project of that Incus with virtual machines, where there are any."""
+    """Yield the variables of a project of that Incus with virtual machines, where there are any."""
     require("qemu")
     if lacking := lab.lacking_for_machines(incus):
         pytest.skip(f"Incus runs no virtual machines here: {lacking}")
@@ -39,6 +39,6 @@ def swarm_of_one() -> Iterator[OwnEngine]:
 
 @pytest.fixture
 def swarm_node(swarm_of_one: OwnEngine) -> Iterator[str]:
-    """Give the socket of that Swarm to a test, which stands where its instances are reached."""
+    """Yield the socket of that Swarm to a test, which stands where its instances are reached."""
     with swarm_of_one.entered():
         yield swarm_of_one.socket

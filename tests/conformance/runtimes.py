@@ -70,15 +70,15 @@ class Bench(ABC):
 
     @abstractmethod
     def another(self, installation: str) -> RuntimeCare:
-        """Give a runtime as another state folder on this host would have it."""
+        """Return a runtime as another state folder on this host would have it."""
 
     @abstractmethod
     def reference(self, version: str) -> str:
-        """Make the test app with this version; give the image reference."""
+        """Make the test app with this version; return the image reference."""
 
     @abstractmethod
     def program(self) -> tuple[str, ...]:
-        """Give the command that runs the test app inside an instance."""
+        """Return the command that runs the test app inside an instance."""
 
     @abstractmethod
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Bench(ABC):
         return InstanceSpec(release, "blue", index, rollout=7, address=self.own_address(), secrets=values)
 
     def own_address(self) -> str:
-        """Give an address that is free for an instance."""
+        """Return an address that is free for an instance."""
         return free_address()
 
     def reached(self, spec: InstanceSpec, _made: Instance) -> str:
@@ -129,7 +129,7 @@ class Bench(ABC):
 
     @contextmanager
     def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
-        """Let somebody make copies of an instance; give their names."""
+        """Let somebody make copies of an instance; yield their names."""
         raise NotImplementedError
 
     def remove_all(self, runtime: RuntimeCare) -> None:
@@ -172,7 +172,7 @@ class DockerBench(Bench):
             image.remove(tagged, engine)
 
     def client_of(self, _instance: Instance) -> docker.DockerClient:
-        """Give the engine on which an instance runs."""
+        """Return the engine on which an instance runs."""
         return self.engine
 
     def close(self) -> None:

@@ -77,12 +77,12 @@ class Told:
 
 
 def deploy(bench: AppBench, version: str) -> Order:
-    """Give the order for a deploy that takes no time."""
+    """Return the order for a deploy that takes no time."""
     return Order("start", manifest=str(bench.manifest), version=version, strategy="bluegreen", options={"bake": "0s"})
 
 
 def trial(bench: AppBench, version: str, **more: Any) -> Order:
-    """Give the order for a deploy that stays at a share until somebody does something."""
+    """Return the order for a deploy that stays at a share until somebody does something."""
     options = {"percent": 10, "for": "60s", **more}
     return Order("start", manifest=str(bench.manifest), version=version, strategy="canary", options=options)
 

@@ -52,7 +52,7 @@ class JobBench:
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.live)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[JobBench]:
-    """Give every implementation in turn."""
+    """Yield every implementation in turn."""
     docker = request.param == "docker"
     made: Bench = DockerBench(request.getfixturevalue("engine")) if docker else ProcessBench(tmp_path)
     bench = JobBench(made)

@@ -44,7 +44,7 @@ not_incus = pytest.mark.parametrize("bench", ["process", LIVE, SWARM], indirect=
 
 @pytest.fixture(params=["process", LIVE, LONG, SWARM, MACHINE])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """Give every implementation in turn."""
+    """Yield every implementation in turn."""
     made: Bench
     match request.param:
         case "docker":
@@ -275,7 +275,7 @@ def _env(bench: Bench, instance: Instance, name: str) -> str:
 
 @pytest.fixture
 def secretive(bench: Bench) -> Instance:
-    """Give an instance with one secret of each kind."""
+    """Return an instance with one secret of each kind."""
     secrets = {"PASSWORD": {"env": "X"}, "TOKEN": {"env": "Y", "deliver": "env"}}
     release = bench.release(secrets=secrets)
     instance = bench.runtime.ensure(bench.spec(release, PASSWORD="hunter2", TOKEN="swordfish"), within())

@@ -85,7 +85,7 @@ def variant(version: str) -> archive.Image:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with key pairs."""
+    """Return a folder with key pairs."""
     require("cosign")
     folder = tmp_path_factory.mktemp("keys")
     for name in KEYS:

@@ -42,7 +42,7 @@ def world() -> World:
 
 @pytest.fixture
 def folder(state: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a state folder with records of every kind."""
+    """Return a state folder with records of every kind."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     jobs = {"schedule": {"nightly": {"cron": "0 3 * * *", "command": ["bin/nightly"]}}}

@@ -42,7 +42,7 @@ def _nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def address(postgres: Server) -> str:
-    """Give an empty schema; the server lets everybody in, whatever their password."""
+    """Return an empty schema; the server lets everybody in, whatever their password."""
     return postgres.schema().replace("postgres@", f"postgres:{PASSWORD}@")
 
 

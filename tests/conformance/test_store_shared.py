@@ -64,7 +64,7 @@ def address(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def hosts(address: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Store]]:
-    """Give a store for one more host each time: another state folder, the same database."""
+    """Yield a store for one more host each time: another state folder, the same database."""
     monkeypatch.setattr(claims, "LAPSE_SECONDS", 600.0)  # nothing lapses by itself on a busy machine
     with ExitStack() as undo:
 
@@ -85,11 +85,11 @@ def owner(hosts: Callable[[], Store], address: str, state: Path) -> Iterator[sub
 
 
 def say(service: str, text: str, ended: RolloutResult | None) -> None:
-    """Say nothing."""
+    """Write nothing."""
 
 
 def opener(house: AppContext) -> Opener:
-    """Give a house that stays open."""
+    """Return a house that stays open."""
 
     @contextmanager
     def opened(_stop: StopRequest) -> Iterator[AppContext]:

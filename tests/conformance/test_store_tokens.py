@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("postgres")
 
 @pytest.fixture
 def pair(state: Path, postgres: Server) -> Iterator[tuple[Store, Store]]:
-    """Give a store as two control hosts have it, with one key."""
+    """Yield a store as two control hosts have it, with one key."""
     clock, address = SystemClock(), postgres.schema()
     folders = state / "one", state / "two"
     for folder in folders:

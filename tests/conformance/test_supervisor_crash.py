@@ -30,7 +30,7 @@ SECONDS = f"9{os.getpid()}"  # an argument that no other program on this host ha
 
 
 def processes(*arguments: str) -> list[int]:
-    """Give all living processes with these arguments in a row, however they came to be."""
+    """Return all living processes with these arguments in a row, however they came to be."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -40,7 +40,7 @@ def processes(*arguments: str) -> list[int]:
 
 
 def programs() -> list[int]:
-    """Give all living programs of this test."""
+    """Return all living programs of this test."""
     return processes("sleep", SECONDS)
 
 

@@ -43,14 +43,14 @@ def made_by(make: Make, folder: Path) -> Iterator[TrafficBench]:
 
 @pytest.fixture(params=MAKERS)
 def bench(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
-    """Give every proxy in turn."""
+    """Yield every proxy in turn."""
     with made_by(request.param, state) as made:
         yield made
 
 
 @pytest.fixture(params=[*MAKERS, pytest.param(ProxylessBench, id="proxyless")])
 def layer(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
-    """Give every traffic layer in turn: that without a proxy, too, which attaches nothing and gets no requests."""
+    """Yield every traffic layer in turn: that without a proxy, too, which attaches nothing and gets no requests."""
     with made_by(request.param, state) as made:
         yield made
 

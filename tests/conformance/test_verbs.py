@@ -75,7 +75,7 @@ class ChrootBench(Bench):
 
 
 def patient(seconds: float = 20.0) -> Deadline:
-    """Give playbooks the time that they take where much else is done."""
+    """Return a deadline that leaves playbooks the time that they take where much else is done."""
     return within(4 * seconds)
 
 

@@ -149,7 +149,7 @@ class Fault:
 
 
 def kinds(call: Call) -> tuple[str, ...]:
-    """Tell what can go wrong with a call: only one that changes something, or judges, can lie about it."""
+    """Return what can go wrong with a call: only one that changes something, or judges, can lie about it."""
     if call.changes:
         return KINDS
     return (FAILS, HANGS, LIES, LATE) if call.method in _LIES else (FAILS, HANGS, LATE)

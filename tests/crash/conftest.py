@@ -13,7 +13,7 @@ from tests.crash.work import shared
 
 @pytest.fixture(scope="session")
 def found(request: pytest.FixtureRequest) -> Iterator[Callable[[str, str], Found]]:
-    """Give what a piece of work found; `piece` names it among the parameters of a test."""
+    """Yield what a piece of work found; `piece` names it among the parameters of a test."""
     chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     pieces = dict.fromkeys(params["piece"] for params in chosen if "piece" in params)
     with shared(pieces) as futures:

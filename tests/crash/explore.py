@@ -135,7 +135,7 @@ class Picture:
         return self.outcome in ("open", "paused", "needs-attention")
 
     def within(self, right: tuple[Picture, ...], *, again: bool) -> bool:
-        """Tell whether this is one of the pictures; who asked again may have left one more failed release behind."""
+        """Return whether this is one of the pictures; who asked again may have left one more failed release behind."""
         return any(self == (replace(p, standings=p.standings | self.standings) if again else p) for p in right)
 
     def of_stable(self) -> Picture:
@@ -146,7 +146,7 @@ class Picture:
         return replace(self, running=running, servers=servers)
 
     def unlike(self, *others: Picture) -> str:
-        """Say in what this one differs from each of the others."""
+        """Return in what this one differs from each of the others."""
         return " or ".join(dict.fromkeys(self._unlike(other) for other in others))
 
     def _unlike(self, other: Picture) -> str:
@@ -244,7 +244,7 @@ class Explorer:
         self._back = self._taken_back(base)
 
     def _ended_otherwise(self) -> str:
-        """Say how what came of it is not what the scenario is about, or nothing."""
+        """Return how what came of it is not what the scenario is about, or nothing."""
         ends = "done" if self.scenario.ends == "down" else self.scenario.ends
         if self.wanted.outcome != ends:
             return f"{self.wanted.outcome} with exit {self.wanted.exit}, not {ends}"
@@ -298,7 +298,7 @@ class Explorer:
 
     @property
     def enough(self) -> bool:
-        """Tell whether so much is wrong that it need not be looked for any longer."""
+        """Return whether so much is wrong that it need not be looked for any longer."""
         return len(self.found.wrong) >= self.much
 
     # -- what is right
@@ -331,7 +331,7 @@ class Explorer:
         self.scenario.deploy(process, "2.0", replace=True)
 
     def _is_left_over(self, then: Picture) -> bool:
-        """Tell whether a turn left a part of what had been warm: nobody goes back to it, the next deploy clears it."""
+        """Return whether a turn left a part of what had been warm: nobody returns to it, the next deploy clears it."""
         right = (*self._back, self.wanted) if self.scenario.what in ADJUSTMENTS else self._back
         if "None warm" not in then.books or not (right != self._back or then.outcome == "reverted") or not self._back:
             return False
@@ -370,7 +370,7 @@ class Explorer:
             self.found.wrong.append(f"{where}: {wrong}")
 
     def _wrong_with(self, then: Picture, attempt: Try) -> str:
-        """Say what is wrong with what stands at the end, or nothing."""
+        """Return what is wrong with what stands at the end, or nothing."""
         if _impossible(then):
             return f"outcome {then.outcome} with exit {then.exit}"
         right = tuple(replace(p, exit=then.exit) for p in attempt.right) if attempt.mended else attempt.right
@@ -385,7 +385,7 @@ def look(stage: Stage) -> Picture:
 
 
 def _impossible(picture: Picture) -> bool:
-    """Tell whether outcome and exit code contradict each other (docs/exit-codes.md)."""
+    """Return whether outcome and exit code contradict each other (docs/exit-codes.md)."""
     reverted = picture.outcome == "reverted" and picture.exit not in (1, 3, 4, 6, 7)
     return reverted or (picture.outcome == "done" and picture.exit != 0)
 

@@ -255,7 +255,7 @@ class Histories(RuleBasedStateMachine):
         return self._run(strategy, act, trouble)
 
     def _run(self, name: str, act: Callable[[Process], Any], trouble: Trouble) -> str:
-        """Run one process; give its outcome, or the name of its error."""
+        """Run one process; return its outcome, or the name of its error."""
         witness, outcome = Witness(self._stage, trouble, gap=self._gap(name)), ""
         try:
             with self._stage.process(witness) as process:
@@ -279,7 +279,7 @@ class Histories(RuleBasedStateMachine):
         return outcome
 
     def _gap(self, name: str) -> bool:
-        """Tell whether users may be without a release for a while: they are, with some strategies."""
+        """Return whether users may be without a release for a while: they are, with some strategies."""
         if name in ("recreate", "down"):
             return True
         with self._stage.process() as process:

@@ -20,7 +20,7 @@ TABLES = ("journal", "rollouts", "services", "releases", "audit")
 
 
 class Overtaken(Eye):
-    """Gives the lock to somebody else when the process has told so many things; 0 for never."""
+    """Hands the lock to somebody else when the process has told so many things; 0 for never."""
 
     def __init__(self, stage: Stage, scenario: Scenario, at: int) -> None:
         super().__init__(stage, scenario)
@@ -41,7 +41,7 @@ class Overtaken(Eye):
 
 
 def books(stage: Stage) -> Any:
-    """Give what the store says of rollouts, releases and deeds."""
+    """Return what the store says of rollouts, releases and deeds."""
     with closing(sqlite3.connect(stage.folder / STORE)) as store:
         return [store.execute(f"select * from {table}").fetchall() for table in TABLES]
 

@@ -210,7 +210,7 @@ class Promises:
                 self._done.add(key)
 
     def missing(self, process: Process, step: Step) -> str:
-        """Say what of a step is not so in the world, or nothing."""
+        """Return what of a step is not so in the world, or nothing."""
         world, live = self.world, self.world.live.get(SERVICE)
         match step:
             case Start():

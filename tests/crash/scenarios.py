@@ -49,7 +49,7 @@ class Scenario:
         return process.deploy(version, self.strategy, manifest=self.manifest, options=self.options, **more)
 
     def command(self, process: Process) -> RolloutResult | None:
-        """Give the command that the scenario is about."""
+        """Run the command that the scenario is about."""
         return self.act(process) if self.act else self.deploy(process, "2.0")
 
 

@@ -149,7 +149,7 @@ class Stage:
         return Moment(n, what, bytes(image), files, self.world.copy())
 
     def signature(self) -> object:
-        """Give what two moments must differ in to be two: all but what was told, and to whom."""
+        """Return what two moments must differ in to be two: all but what was told, and to whom."""
         world = self.world
         with closing(sqlite3.connect(self.folder / STORE)) as store:
             tables = [row[0] for row in store.execute("select name from sqlite_master where type = 'table'")]
@@ -158,7 +158,7 @@ class Stage:
         return repr((rows, world.clock.at, sorted(world.instances.items()), sorted(world.live.items()), servers))
 
     def texts(self) -> Iterator[tuple[str, bytes]]:
-        """Give all that is written down in the state folder, but for the vault."""
+        """Yield all that is written down in the state folder, but for the vault."""
         for path in self.folder.rglob("*"):
             if path.is_file() and "secrets" not in path.parts:
                 yield path.name, path.read_bytes()
@@ -195,7 +195,7 @@ def _taking(real: Callable[..., Any], process: Process, eye: Watcher) -> Callabl
 
 @contextmanager
 def fresh(world: World) -> Iterator[Stage]:
-    """Give a stage with nothing in its state folder."""
+    """Yield a stage with nothing in its state folder."""
     folder = Path(tempfile.mkdtemp(prefix="dp", dir=FAST))
     try:
         yield Stage(folder, world)
@@ -205,7 +205,7 @@ def fresh(world: World) -> Iterator[Stage]:
 
 @contextmanager
 def restored(moment: Moment) -> Iterator[Stage]:
-    """Give the stage as it was at a moment, its process dead."""
+    """Yield the stage as it was at a moment, its process dead."""
     with fresh(moment.world.copy()) as stage:
         (stage.folder / STORE).write_bytes(moment.store)
         for name, content in moment.files.items():

@@ -127,7 +127,7 @@ class Trouble(Watcher):
 
 @contextmanager
 def stage(server: Server, scenario: Scenario) -> Iterator[SharedStage]:
-    """Give the scenario as it begins."""
+    """Yield the scenario as it begins."""
     role = Role(server)
     try:
         folder = Path(tempfile.mkdtemp(prefix="dp", dir=FAST))

@@ -66,7 +66,7 @@ class Scene:
             raise Crash(what)
 
     def deploy(self, at: int) -> bool:
-        """Deploy 2.0, dying at an instant of the world; tell whether it died."""
+        """Deploy 2.0, dying at an instant of the world; return whether it died."""
         self.at, self.count = at, 0
         try:
             operations.deploy(self.house, self._request("2.0"))

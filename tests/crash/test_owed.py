@@ -35,7 +35,7 @@ class Recorder(Watcher):
 
 
 def moments(fault: str) -> list[Moment]:
-    """Deploy a second version, of which nothing is sent before its process ends; give every moment of it."""
+    """Deploy a second version, of which nothing is sent before its process ends; return every moment of it."""
     sends = threading.Event()
     world = World()
     world.broken |= {"2.0"} if fault else set()
@@ -75,7 +75,7 @@ def test_an_ending_that_nobody_owes_is_missed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def ending_of(moment: Moment) -> list[str]:
-    """Let the next process come after a death; give what is told then of the rollout, if it had begun."""
+    """Let the next process come after a death; return what is told then of the rollout, if it had begun."""
     with restored(moment) as stage, stage.process() as process:
         with suppress(Refused):  # there was nothing left to do, or nothing begun
             operations.resume(process.house, SERVICE)

@@ -77,7 +77,7 @@ class Trials(Explorer):
         return Explorer(replace(self.scenario, world={}, ends="done")).wanted
 
     def faults(self) -> Iterator[Fault]:
-        """Give every fault that is another one: of a method in a step only the first calls."""
+        """Yield every fault that is another one: of a method in a step only the first calls."""
         with restored(self._start) as stage:
             eye = Listing(stage, self.scenario)
             with stage.process(eye) as process:

@@ -100,7 +100,7 @@ def _fuzzed(wanted: Target, runs: int, seed: int, findings: Path) -> Result:
 
 
 def _known(finding: str, findings: list[str]) -> bool:
-    """Tell whether the same was found before: what is said of it, without the numbers in it, is the same."""
+    """Return whether the same was found before: what is said of it, without the numbers in it, is the same."""
     told = {re.sub("[0-9]+", "", known.partition(": ")[2]) for known in findings}
     return re.sub("[0-9]+", "", finding.partition(": ")[2]) in told
 
@@ -151,7 +151,7 @@ def _escaped(word: bytes) -> str:
 
 
 def _noted(said: str) -> str:
-    """Give what a target counted itself: its last line that begins with `note: `."""
+    """Return what a target counted itself: its last line that begins with `note: `."""
     notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
     return notes[-1] if notes else ""
 

@@ -33,7 +33,7 @@ _CONTROL = re.compile(r"[^\x20-\x7e\n]")
 
 
 def spec_of(manifest: Manifest) -> Spec:
-    """Give the service as the proxy would know it in the middle of a rollout: with servers and a baseline."""
+    """Return the service as the proxy would know it in the middle of a rollout: with servers and a baseline."""
     plain = configured(None, manifest.service, manifest, None)
     servers = [Server(f"{manifest.service}-r1-1", "127.0.0.1:21001"), Server(f"{manifest.service}-r1-2", "[::1]:1")]
     busy = plain.with_side("blue", plain.blue.having(servers)).with_side("baseline", plain.green.having(servers))
@@ -41,7 +41,7 @@ def spec_of(manifest: Manifest) -> Spec:
 
 
 def check_everything(manifest: Manifest) -> Spec:
-    """Take an accepted manifest through all that a deploy writes of it; give what the proxy would know."""
+    """Take an accepted manifest through all that a deploy writes of it; return what the proxy would know."""
     _check_record(manifest)
     spec = spec_of(manifest)
     check_text(spec)
@@ -88,7 +88,7 @@ def words(line: str) -> list[str]:
 
 
 def harmless(spec: Spec) -> Spec:
-    """Give the same service with all texts replaced that a manifest may choose freely."""
+    """Return the same service with all texts replaced that a manifest may choose freely."""
     entry = spec.entry
     force = entry.force.model_copy(
         update={
@@ -183,7 +183,7 @@ class Proxy:
         self.services = 0
 
     def refused(self, specs: Sequence[Spec]) -> Iterator[tuple[int, str]]:
-        """Give the services that HAProxy does not take, by their places, with its words."""
+        """Yield the services that HAProxy does not take, by their places, with its words."""
         self.services += len(specs)
         yield from self._refused([(n, self._numbered(n, spec)) for n, spec in enumerate(specs)])
 
@@ -207,7 +207,7 @@ class Proxy:
 
     @staticmethod
     def _numbered(number: int, spec: Spec) -> Spec:
-        """Give a service a name and addresses of its own; hosts stay as they are drawn."""
+        """Return the service with a name and addresses of its own; hosts stay as they are drawn."""
         entry = spec.entry
         port = 2000 + 2 * number
         changed: dict[str, object] = {"listen": f"{entry.listen.rpartition(':')[0]}:{port}"}

@@ -58,7 +58,7 @@ class Target:
 
 
 def names() -> tuple[str, ...]:
-    """Give the names of all targets."""
+    """Return the names of all targets."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)))
 
 

@@ -36,7 +36,7 @@ def plain() -> Spec:
 
 
 def with_path(text: str) -> Spec:
-    """Give a spec whose health path was never checked."""
+    """Return a spec whose health path was never checked."""
     spec = plain()
     for place in spec.places:
         never_checked = spec.side(place).model_copy(update={"health": Health.model_construct(http=text)})
@@ -45,7 +45,7 @@ def with_path(text: str) -> Spec:
 
 
 def with_cookie(text: str) -> Spec:
-    """Give a spec whose cookie was never checked."""
+    """Return a spec whose cookie was never checked."""
     spec = plain()
     force = Force.model_construct(header=None, cookie=text, networks=())
     return spec.model_copy(update={"entry": spec.entry.model_copy(update={"force": force})})

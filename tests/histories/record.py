@@ -59,7 +59,7 @@ Event = dict[str, Any]
 
 
 def service(folder: Path, name: str, **manifest: Any) -> Shop:
-    """Give a service of the one state folder with versions 1.0 and 2.0."""
+    """Return a service of the one state folder with versions 1.0 and 2.0."""
     shop = Shop(folder / name, "process", None)
     shop.folder.mkdir()
     shop.state, shop.name = folder / "state", name
@@ -237,7 +237,7 @@ def write(state: Path, target: Path, told: list[Any], world: dict[str, Any]) -> 
 
 
 def to_present(state: Path, empty: Path) -> None:
-    """Give a store the tables and columns that its schema got since: it is edited in place until the first release."""
+    """Add to a store the tables and columns that its schema has now: it is edited in place until the first release."""
     Store(empty, SystemClock()).close()
     with closing(sqlite3.connect(state / "deployer.db")) as db, closing(sqlite3.connect(empty / "deployer.db")) as new:
         there = {name for (name,) in db.execute("select name from sqlite_master")}

@@ -94,7 +94,7 @@ class Faults:
         return False
 
     def delay(self, number: int) -> float:
-        """Give the ms that the request of this number takes longer."""
+        """Return the ms that the request of this number takes longer."""
         cold = self.cold_ms if number <= self.cold else 0
         return cold + (self.tail_ms if random.random() < self.tail else 0)
 
@@ -255,7 +255,7 @@ def frame(first: int, payload: bytes) -> bytes:
 
 
 def parse_frame(data: bytes) -> tuple[int, bytes, int] | None:
-    """Give first byte, unmasked payload and length of the first frame; None while it is incomplete."""
+    """Return first byte, unmasked payload and length of the first frame; None while it is incomplete."""
     if len(data) < 6:
         return None
     size, at = data[1] & 127, 2

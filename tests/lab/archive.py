@@ -34,7 +34,7 @@ class Image:
     architecture: str = ARCHITECTURES[platform.machine()]
 
     def config(self) -> bytes:
-        """Give the config, whose hash is the image's id."""
+        """Return the config, whose hash is the image's id."""
         settings: dict[str, object] = {
             "Entrypoint": list(self.entrypoint),
             "Env": [f"{key}={value}" for key, value in sorted(self.env.items())],
@@ -62,7 +62,7 @@ class Image:
         return json.dumps(config, sort_keys=True).encode()
 
     def archive(self, reference: str) -> bytes:
-        """Give what `docker load` reads."""
+        """Return what `docker load` reads."""
         config = self.config()
         names = [f"{_digest(data)}/layer.tar" for data in self.layers]
         manifest = [{"Config": f"{_digest(config)}.json", "RepoTags": [reference], "Layers": names}]
@@ -79,7 +79,7 @@ class Image:
 
 
 def layer(files: Iterable[tuple[Path, str]]) -> bytes:
-    """Give a layer of files of this host, each at a path in the image; owners and times are dropped."""
+    """Return a layer of files of this host, each at a path in the image; owners and times are dropped."""
     out = io.BytesIO()
     folders: set[str] = set()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:

@@ -36,7 +36,7 @@ class _Package(NamedTuple):
 
 
 def missing(*packages: str) -> str:
-    """Say what an image of these packages cannot be made of; empty when nothing is missing."""
+    """Return what an image of these packages cannot be made of; empty when nothing is missing."""
     if not STATUS.exists():
         return "this is no Debian: dpkg has no list of packages"
     absent = sorted({*packages, *ALWAYS} - _installed().keys())

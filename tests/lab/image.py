@@ -70,7 +70,7 @@ def built(reference: str, client: docker.DockerClient, **options: object) -> Ite
 
 
 def named(client: docker.DockerClient, **filters: bool) -> dict[str, tuple[str, ...]]:
-    """Give the names of all images by id: tags, and those with a digest.
+    """Return the names of all images by id: tags, and those with a digest.
 
     `client.images.list()` asks for each one again, and fails when another test has removed it meanwhile.
     """
@@ -88,7 +88,7 @@ def remove(identity: str, client: docker.DockerClient) -> None:
 
 @functools.cache
 def base() -> tuple[tuple[bytes, ...], tuple[str, ...]]:
-    """Give the layers of the test app and the command that starts it: the C program if it can be built, else Python."""
+    """Return the layers of the test app and the command that starts it: a C program if it can be built, else Python."""
     program = binary()
     if program is not None:
         return (layer([(program, "/app")]),), ("/app",)
@@ -97,7 +97,7 @@ def base() -> tuple[tuple[bytes, ...], tuple[str, ...]]:
 
 
 def binary(name: str = "app") -> Path | None:
-    """Give a compiled test app, made once for all test runs of this user; None without a C compiler."""
+    """Return a compiled test app, made once for all test runs of this user; None without a C compiler."""
     if shutil.which(COMPILE[0]) is None:
         return None
     source = HERE / f"{name}.c"
@@ -126,7 +126,7 @@ def directory(target: Path, program: str = "python") -> tuple[str, ...]:
 
 
 def _python(python: Path) -> Iterator[tuple[Path, str]]:
-    """Give the files of a bare interpreter: the program, its libraries, a trimmed standard library; same places."""
+    """Yield the files of a bare interpreter: the program, its libraries, a trimmed standard library; same places."""
     standard = Path(sysconfig.get_path("stdlib"))
     yield python, str(python)
     binaries = [python]

@@ -35,7 +35,7 @@ class Registry:
         self.faults: list[int] = []  # how the next requests for a manifest fail: a status, or 0 for a connection cut
 
     def publish(self, name: str, tag: str, image: Image) -> str:
-        """Make a tag point to an image; give the digest of its manifest."""
+        """Make a tag point to an image; return the digest of its manifest."""
         config = image.config()
         layers = [gzip.compress(data, mtime=0) for data in image.layers]
         manifest = {
@@ -47,7 +47,7 @@ class Registry:
         return self.put(name, tag, json.dumps(manifest).encode(), MANIFEST)
 
     def publish_index(self, name: str, tag: str, image: Image) -> str:
-        """Make a tag point to a list of one image, as one of several platforms is; give the digest of the list."""
+        """Make a tag point to a list of one image, as one of several platforms is; return the digest of the list."""
         digest = self.publish(name, f"{tag}-one", image)
         config = json.loads(image.config())
         entry = {
@@ -60,7 +60,7 @@ class Registry:
         return self.put(name, tag, json.dumps(index).encode(), INDEX)
 
     def put(self, name: str, tag: str, manifest: bytes, kind: str) -> str:
-        """Make a tag point to a manifest; give its digest."""
+        """Make a tag point to a manifest; return its digest."""
         digest = str(self.add(manifest, kind)["digest"])
         self.kinds[digest] = kind
         self.tags[f"{name}:{tag}"] = digest
@@ -72,13 +72,13 @@ class Registry:
         (folder / "config.json").write_text(json.dumps({"auths": {self.host: {"auth": secret}}}))
 
     def find(self, path: str) -> tuple[str, bytes] | None:
-        """Give media type and content of /v2/NAME/(manifests|blobs)/REFERENCE."""
+        """Return media type and content of /v2/NAME/(manifests|blobs)/REFERENCE."""
         name, _, rest = path.removeprefix("/v2/").rpartition("/manifests/")
         digest = self.tags.get(f"{name}:{rest}", rest) if name else path.rpartition("/blobs/")[2]
         return (self.kinds.get(digest, BLOB), self.blobs[digest]) if digest in self.blobs else None
 
     def add(self, data: bytes, media_type: str) -> dict[str, object]:
-        """Keep a blob; give its descriptor."""
+        """Keep a blob; return its descriptor."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.blobs[digest] = data
         return {"mediaType": media_type, "size": len(data), "digest": digest}
@@ -173,4 +173,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Write nothing."""

@@ -19,7 +19,7 @@ WITHIN = 60  # seconds for cosign to make keys or to sign
 
 
 def public_key() -> str:
-    """Give the PEM of a new public key."""
+    """Return the PEM of a new public key."""
     return _pem(ec.generate_private_key(ec.SECP256R1()))
 
 
@@ -56,7 +56,7 @@ def _pem(private: ec.EllipticCurvePrivateKey) -> str:
 
 
 def log(registry: Registry, name: str, digest: str, key: Path, folder: Path) -> Path:
-    """Put the signature of an image into a transparency log of our own; give the log's public key.
+    """Put the signature of an image into a transparency log of our own; return the log's public key.
 
     What the log Rekor answers to an upload (its signed promise of the entry) is put beside the signature, as
     `cosign sign` does (https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md).

@@ -48,7 +48,7 @@ INSTALL_WITHIN = 180  # seconds
 
 
 def application(version: str) -> Path:
-    """Give the folder of the installed application, made once; skips the test (in CI: fails it) when pip cannot."""
+    """Return the folder of the installed application, made once; skips the test (in CI: fails it) when pip cannot."""
     recipe = hashlib.sha256("".join((sys.version, START, *PACKAGES)).encode()).hexdigest()[:12]
     target = CACHE / f"{version}-{recipe}"
     if target.exists():

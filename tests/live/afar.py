@@ -98,6 +98,6 @@ def kinds(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
 
 
 def recorded(shop: Shop, rollout: int) -> list[dict[str, Any]]:
-    """Give the events of a rollout as the store has them."""
+    """Return the events of a rollout as the store has them."""
     events: list[dict[str, Any]] = shop.events("show", str(rollout))[0]["events"]
     return events

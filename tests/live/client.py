@@ -45,7 +45,7 @@ def get(
 
 
 def burst(port: int, count: int, *, host: str = "x", pipeline: int = 50) -> Counter[str]:
-    """Send requests as fast as one connection takes them; give how many each upstream answered.
+    """Send requests as fast as one connection takes them; return how many each upstream answered.
 
     Each answer must be a 200; anything else counts under its status line.
     """

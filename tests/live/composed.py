@@ -147,7 +147,7 @@ class Composed:
                 process.kill()
 
     def status(self) -> dict[str, Any]:
-        """Give `deploy status` as data."""
+        """Return `deploy status` as data."""
         found: dict[str, Any] = json.loads(self.deploy("status", "--output", "json").stdout)
         return found
 
@@ -162,7 +162,7 @@ class Composed:
         return self._asked(f"http://127.0.0.1:{self.team_port}", within).text.strip()
 
     def logs(self) -> str:
-        """Give what the containers of the project wrote."""
+        """Return what the containers of the project wrote."""
         command = ["docker", "compose", "logs", "--no-color", "--tail", "100"]
         done = subprocess.run(command, **self._options(self.compose, self.environ), timeout=60, check=False)
         return str(done.stdout)
@@ -178,7 +178,7 @@ class Composed:
         self.client.api.start(container)
 
     def process(self, service: str) -> int:
-        """Give the process of a container of the project, 0 for one that does not run."""
+        """Return the process of a container of the project, 0 for one that does not run."""
         (container,) = self._containers(service)
         return int(self.client.api.inspect_container(container)["State"]["Pid"])
 
@@ -250,6 +250,6 @@ class Composed:
 
 
 def _python() -> str:
-    """Give the version of the Python that the image gets."""
+    """Return the version of the Python that the image gets."""
     command = ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()

@@ -38,7 +38,7 @@ def make_shop(state: Path, request: pytest.FixtureRequest) -> Iterator[Make]:
 
 @pytest.fixture(params=["docker", "process"])
 def shop(request: pytest.FixtureRequest, make_shop: Make) -> Shop:
-    """Give a service on each runtime, with version 1.0 live."""
+    """Return a service on each runtime, with version 1.0 live."""
     shop = make_shop(request.param)
     shop.version("1.0")
     shop.deploy("up", "--version", "1.0")
@@ -47,7 +47,7 @@ def shop(request: pytest.FixtureRequest, make_shop: Make) -> Shop:
 
 @pytest.fixture
 def docker_shop(make_shop: Make) -> Shop:
-    """Give a service on Docker, with version 1.0 live."""
+    """Return a service on Docker, with version 1.0 live."""
     shop = make_shop("docker")
     shop.version("1.0")
     shop.deploy("up", "--version", "1.0")
@@ -56,7 +56,7 @@ def docker_shop(make_shop: Make) -> Shop:
 
 @pytest.fixture
 def process_shop(make_shop: Make) -> Shop:
-    """Give a service of processes, with version 1.0 live."""
+    """Return a service of processes, with version 1.0 live."""
     shop = make_shop("process")
     shop.version("1.0")
     shop.deploy("up", "--version", "1.0")
@@ -73,5 +73,5 @@ def way(process_shop: Shop) -> Iterator[Sshd]:
 
 @pytest.fixture
 def laptop(process_shop: Shop, way: Sshd) -> Laptop:
-    """Give somebody with a key for that host, and nothing else."""
+    """Return somebody with a key for that host, and nothing else."""
     return Laptop(process_shop, way)

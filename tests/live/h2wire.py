@@ -78,7 +78,7 @@ class H2Client:
         return [(":method", method), (":scheme", "http"), (":authority", self._name), (":path", path)]
 
     def call(self, path: str = "/shop.Shop/Buy", message: bytes = b"\x00\x00\x00\x00\x00") -> tuple[str, str, str]:
-        """Give status, body and the trailer grpc-status."""
+        """Return status, body and the trailer grpc-status."""
         stream = self._h2.get_next_available_stream_id()
         head = [*self._head("POST", path), ("te", "trailers"), ("content-length", str(len(message)))]
         self._h2.send_headers(stream, head)

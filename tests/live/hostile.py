@@ -77,7 +77,7 @@ def terms(tenant: str, **changes: Any) -> GuestTerms:
 
 @contextmanager
 def tenants(engine: docker.DockerClient, number: int, *, starved: bool = False) -> Iterator[list[str]]:
-    """Give names of tenants that nobody else has, and remove what hosts keep for them.
+    """Yield names of tenants that nobody else has, and remove what hosts keep for them.
 
     On a host that tests load, guests would get no processor: they get their part, unless they are to be `starved`.
     """
@@ -122,7 +122,7 @@ def remove_group(driver: str, tenant: str) -> None:
 
 @contextmanager
 def bench(engine: docker.DockerClient) -> Iterator[HostileBench]:
-    """Give a service on the engine."""
+    """Yield a service on the engine."""
     made = HostileBench(engine)
     assert isinstance(made.runtime, DockerRuntime)
     try:

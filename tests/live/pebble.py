@@ -29,11 +29,11 @@ class Pebble:
     log: Path
 
     def auto(self, **more: Any) -> dict[str, Any]:
-        """Give `tls.auto` of a manifest; this host cannot resolve what only the authority's name server knows."""
+        """Return `tls.auto` of a manifest; this host cannot resolve what only the authority's name server knows."""
         return {"directory": self.directory, "ca": str(self.ca), "probe": False, **more}
 
     def name(self, way: str, **of: Any) -> None:
-        """Tell the name server something: `add-a`, `set-servfail`, `set-txt`, `add-caa` …"""
+        """Send the name server something: `add-a`, `set-servfail`, `set-txt`, `add-caa` …"""
         requests.post(f"{self.names}/{way}", json=of, timeout=10).raise_for_status()
 
 

@@ -67,7 +67,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage whose private folders are counted: none may be left."""
+    """Yield a stage whose private folders are counted: none may be left."""
     require("ansible")
     memory = tmp_path / "m"
     memory.mkdir()

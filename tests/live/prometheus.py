@@ -36,7 +36,7 @@ class Numbers:
 
 @contextmanager
 def exporter(numbers: Numbers) -> Iterator[int]:
-    """Serve the numbers; give the port."""
+    """Serve the numbers; yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -25,7 +25,7 @@ _numbers = itertools.count(1)
 
 
 def programs() -> list[Path]:
-    """Give every haproxy of this host that is new enough: normally the system's and the wheel's."""
+    """Return every haproxy of this host that is new enough: normally the system's and the wheel's."""
     return [p for p in binary.candidates() if binary.version_of(p)[:2] >= binary.OLDEST]
 
 

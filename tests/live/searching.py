@@ -24,7 +24,7 @@ def needle(name: str) -> str:
 
 
 def forms(value: str) -> tuple[bytes, ...]:
-    """Give what a value may look like: as it is, quoted, and within anything in base64."""
+    """Return what a value may look like: as it is, quoted, and within anything in base64."""
     raw = value.encode()
     quoted = (
         json.dumps(value)[1:-1].encode(),
@@ -79,7 +79,7 @@ class Search:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Give the plain files below a folder, while others may be changing it."""
+    """Yield the plain files below a folder, while others may be changing it."""
     with suppress(FileNotFoundError):
         for path in folder.iterdir():
             if path.is_symlink() or path.name.startswith("pytest-of-"):  # unit tests beside this one write there

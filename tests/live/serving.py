@@ -53,7 +53,7 @@ class Api:
         raise AssertionError(f"not within {SECONDS} s: {told}")
 
     def listen(self, path: str, until: str, last: int = 0) -> list[tuple[int, dict[str, Any]]]:
-        """Read events up to a kind, then leave without a word; give them with their ids."""
+        """Read events up to a kind, then leave without a word; return them with their ids."""
         headers = {**self.headers, **({"Last-Event-ID": str(last)} if last else {})}
         events: list[tuple[int, dict[str, Any]]] = []
         with requests.get(self.base + path, headers=headers, stream=True, timeout=SECONDS) as answer:

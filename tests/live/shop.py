@@ -143,7 +143,7 @@ class Shop:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """Give `deploy status` as data."""
+        """Return `deploy status` as data."""
         return self.events("status")[0]
 
     def wait(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: float = 60.0) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Shop:
             time.sleep(0.1)
 
     def _look(self) -> dict[str, Any]:
-        """Give what `status` does, without a process where nothing depends on the environment of the command."""
+        """Return what `status` does, without a process where nothing depends on the environment of the command."""
         if self.environ or "hosts" in self.manifest:
             return self.status()
         with LocalApp(at(self.state)) as app:

@@ -10,7 +10,7 @@ from tests.live.test_protocols import run as bring_out
 
 
 def sleepy(make: Make, kind: str, idle: str = "1s", **more: Any) -> Shop:
-    """Give a service that sleeps after so long, live."""
+    """Return a service that sleeps after so long, live."""
     shop = make(kind)
     del shop.manifest["replicas"]
     shop.write(scale={"min": 0, "max": 2, "concurrency": 50, "idle": idle, **more})
@@ -19,7 +19,7 @@ def sleepy(make: Make, kind: str, idle: str = "1s", **more: Any) -> Shop:
 
 
 def of_grpc(make: Make, **more: Any) -> Shop:
-    """Give a service of gRPC that sleeps, live."""
+    """Return a service of gRPC that sleeps, live."""
     shop = make("process")
     del shop.manifest["replicas"]
     shop.manifest["traffic"] |= {"protocol": "h2", "sticky": False}

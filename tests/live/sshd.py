@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 
 def args(keys: Path) -> str:
-    """Give what ssh needs besides the address, where the keys lie in this folder."""
+    """Return what ssh needs besides the address, where the keys lie in this folder."""
     known = f"-o UserKnownHostsFile={keys}/known_hosts -o GlobalKnownHostsFile=/dev/null"
     return f"-F none -i {keys}/user {known} -o StrictHostKeyChecking=yes"
 
@@ -34,7 +34,7 @@ class Sshd:
 
     @property
     def args(self) -> str:
-        """Give what ssh needs besides the address."""
+        """Return what ssh needs besides the address."""
         return args(self.keys)
 
     @property
@@ -42,7 +42,7 @@ class Sshd:
         return f"ssh://{getpass.getuser()}@{self.host}:{self.port}"
 
     def sessions(self) -> list[int]:
-        """Give the processes of the connections that are open now; of some versions it is several for each."""
+        """Return the processes of the connections that are open now; of some versions it is several for each."""
         found, looked = [], [self.pid]
         while looked:
             for child in _children(looked.pop()):
@@ -52,7 +52,7 @@ class Sshd:
         return found
 
     def kill_sessions(self) -> list[int]:
-        """End every connection without a word; give its processes."""
+        """End every connection without a word; return its processes."""
         found = self.sessions()
         for session in found:
             os.kill(session, signal.SIGKILL)

@@ -52,7 +52,7 @@ class Team:
         self.main.write_text(MAIN.format(port=self.port, upstream=upstream))
 
     def traffic(self) -> dict[str, object]:
-        """Give what a manifest says under `traffic.haproxy`."""
+        """Return what a manifest says under `traffic.haproxy`."""
         return {
             "config": str(self.config),
             "socket": str(self.socket),
@@ -69,7 +69,7 @@ class Team:
         self.worker()
 
     def worker(self) -> int:
-        """Give the process that serves; a master that has none yet is asked again."""
+        """Return the process that serves; a master that has none yet is asked again."""
         deadline = self._deadline()
         while True:
             try:

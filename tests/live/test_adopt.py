@@ -28,7 +28,7 @@ def adopted(shop: Shop, *arguments: str) -> dict[str, Any]:
 
 @pytest.fixture
 def twice(shop: Shop) -> Shop:
-    """Give a service on which 2.0 is live and 1.0 warm."""
+    """Return a service on which 2.0 is live and 1.0 warm."""
     shop.version("2.0")
     shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     return shop

@@ -30,7 +30,7 @@ SQL_SECONDS = 30
 
 @pytest.fixture
 def database(make_shop: Make) -> Shop:
-    """Give a PostgreSQL of one data folder, with version 1.0 live by recreate."""
+    """Return a PostgreSQL of one data folder, with version 1.0 live by recreate."""
     require("postgres")
     shop = make_shop("process")
     # A stop of PostgreSQL waits for its clients unless it is told not to: SIGINT is its fast shutdown.
@@ -93,7 +93,7 @@ def sql(shop: Shop, text: str) -> str:
 
 
 def visit(shop: Shop) -> str:
-    """Write into the table; give which version does it."""
+    """Write into the table; return which version does it."""
     sql(shop, "insert into visits values (current_setting('cluster_name'))")
     return sql(shop, "show cluster_name")
 
@@ -134,7 +134,7 @@ def test_a_canary_of_a_database_is_refused(database: Shop) -> None:
 
 @pytest.fixture
 def worker(make_shop: Make) -> Shop:
-    """Give a worker that writes into one file, with version 2.0 live by recreate, and 1.0 before it."""
+    """Return a worker that writes into one file, with version 2.0 live by recreate, and 1.0 before it."""
     shop = make_shop("process")
     shop.write(replicas=1, stop={"drain": "1s", "grace": "5s"})
     for version in ("1.0", "2.0", "3.0"):

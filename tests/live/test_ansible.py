@@ -176,7 +176,7 @@ def running(pid: int) -> bool:
 
 
 def of_session(word: str) -> list[int]:
-    """Give the pids of processes whose environment holds the word."""
+    """Return the pids of processes whose environment holds the word."""
     found = []
     for entry in Path("/proc").iterdir():
         try:

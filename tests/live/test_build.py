@@ -36,7 +36,7 @@ RUN --mount=type=secret,id=TOKEN ["/app", "cat", "/run/secrets/TOKEN"]
 
 @pytest.fixture
 def shop(make_shop: Make, engine: docker.DockerClient) -> Iterator[Shop]:
-    """Give a service in a Git work tree, of which nothing was built yet."""
+    """Yield a service in a Git work tree, of which nothing was built yet."""
     require("buildx", "gcc")
     program = image.binary()
     assert program is not None

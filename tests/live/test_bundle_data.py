@@ -36,7 +36,7 @@ TARGET = "/var/lib/shop"
 
 @pytest.fixture
 def moving(make_shop: Make, engine: docker.DockerClient) -> Iterator[tuple[Shop, Shop, Volume, Volume]]:
-    """Give a service that keeps data in a volume, and the host it moves to, where another volume is for it."""
+    """Yield a service that keeps data in a volume, and the host it moves to, where another volume is for it."""
     here, there = hosts(make_shop, "docker")
     here.version("1.0")
     known = next(k for k, names in image.named(engine).items() if f"{here.name}:1.0" in names)

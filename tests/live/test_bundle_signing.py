@@ -39,7 +39,7 @@ class Keys:
 
 @pytest.fixture(scope="module", params=PROGRAMS)
 def keys(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Keys, Keys]:
-    """Give two pairs of keys of a program."""
+    """Return two pairs of keys of a program."""
     if request.param != "openssh":
         require(request.param)
     folder = tmp_path_factory.mktemp(request.param)
@@ -48,7 +48,7 @@ def keys(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def signature(keys: tuple[Keys, Keys]) -> str:
-    """Give ann's signature."""
+    """Return ann's signature."""
     return signing.sign(CONTENTS, keys[0].secret)
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(params=["docker", "process"])
 def pair(request: pytest.FixtureRequest, make_shop: Make) -> tuple[Shop, Shop]:
-    """Give a service where it is made, and the host on which it is to run."""
+    """Return a service where it is made, and the host on which it is to run."""
     return hosts(make_shop, request.param)
 
 
@@ -260,7 +260,7 @@ def test_secrets_go_along_for_who_has_the_key(processes: tuple[Shop, Shop]) -> N
 
 @pytest.fixture
 def asking(processes: tuple[Shop, Shop]) -> tuple[Shop, Shop, Path]:
-    """Give a bundle whose release wants two secrets."""
+    """Return a bundle whose release wants two secrets."""
     here, there = processes
     here.write(secrets={"TOKEN": {"file": "private/token"}, "KEY": {"env": "SHOP_KEY", "deliver": "env"}})
     return here, there, bundle(here, "1.0")

@@ -41,7 +41,7 @@ def probe(address: str, **health: Any) -> str:
 
 @pytest.fixture(scope="module")
 def container(engine: docker.DockerClient) -> Iterator[Any]:
-    """Give a container of the test app with two published ports; it listens on 8080 and not on 9."""
+    """Yield a container of the test app with two published ports; it listens on 8080 and not on 9."""
     require("gcc")
     with image.built(f"dp-checks:{os.getpid()}", engine, version="7") as identity:
         made = engine.containers.run(  # type: ignore[call-overload]

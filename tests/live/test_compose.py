@@ -26,7 +26,7 @@ TEAM = Options(rate=20, kinds=("fresh",), version_pattern="(the team)")
 
 @pytest.fixture(scope="module")
 def stack(engine: docker.DockerClient) -> Iterator[Composed]:
-    """Give the running project, with version 1.0 of its service live."""
+    """Yield the running project, with version 1.0 of its service live."""
     require("compose", "debian", "haproxy")
     with state_folder(Path("/tmp")) as folder:
         composed = Composed(folder, engine)
@@ -43,7 +43,7 @@ def stack(engine: docker.DockerClient) -> Iterator[Composed]:
 
 @pytest.fixture
 def live(stack: Composed) -> Composed:
-    """Give the project with version 1.0 live for everyone, and a short canary in its manifest."""
+    """Return the project with version 1.0 live for everyone, and a short canary in its manifest."""
     stack.manifest(
         strategy={"canary": {"steps": [{"share": 10, "for": "2s"}, {"share": 50, "for": "2s"}], "bake": "0s"}}
     )

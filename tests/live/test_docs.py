@@ -39,7 +39,7 @@ def typed(document: str) -> list[Command]:
 
 @contextmanager
 def environment(folder: Path) -> Iterator[dict[str, str]]:
-    """Give an environment with a state folder of its own; take every service of it down afterwards."""
+    """Yield an environment with a state folder of its own; take every service of it down afterwards."""
     try:
         yield {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "DEPLOYER_STATE": str(folder / "state")}
     finally:
@@ -50,7 +50,7 @@ def environment(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def run(script: list[str], folder: Path, env: dict[str, str]) -> list[str]:
-    """Run the commands in one shell; give what each printed."""
+    """Run the commands in one shell; return what each printed."""
     mark = f"--{secrets.token_hex(8)}--"
     text = "".join(f"{command}\nprintf '%s\\n' '{mark}'\n" for command in script)
     shell = subprocess.Popen(
@@ -81,7 +81,7 @@ def run(script: list[str], folder: Path, env: dict[str, str]) -> list[str]:
 
 
 def missing(promised: tuple[str, ...], printed: str) -> str | None:
-    """Give the first promised line that does not appear after those before it."""
+    """Return the first promised line that does not appear after those before it."""
     lines = iter(printed.splitlines())
     for line in promised:
         pieces = (re.escape(p.strip()) for p in re.split(r"…|\s{2,}", line))

@@ -36,7 +36,7 @@ def wrong(findings: list[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture
 def twice(shop: Shop) -> Shop:
-    """Give a service on which 2.0 is live (green) and 1.0 warm (blue)."""
+    """Return a service on which 2.0 is live (green) and 1.0 warm (blue)."""
     shop.version("2.0")
     shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     assert wrong(doctor(shop)) == []

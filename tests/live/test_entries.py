@@ -48,7 +48,7 @@ def test_tls_with_a_certificate_of_the_user(make_shop: Make) -> None:
 
 
 def over_http2(port: int, pem: str) -> tuple[str, str]:
-    """Ask over HTTP/2, chosen by ALPN; give status and version."""
+    """Ask over HTTP/2, chosen by ALPN; return status and version."""
     context = ssl.create_default_context(cafile=pem)
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (

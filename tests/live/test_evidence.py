@@ -46,7 +46,7 @@ COLD = {"COLD": "120", "COLD_MS": "90"}
 
 @pytest.fixture
 def cold_shop(process_shop: Shop) -> Shop:
-    """Give a service whose instances are slow at first, which the manifest does not forgive."""
+    """Return a service whose instances are slow at first, which the manifest does not forgive."""
     shop = process_shop
     shop.live("1.1", COLD)
     shop.version("2.0", COLD)

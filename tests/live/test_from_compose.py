@@ -73,7 +73,7 @@ class Project:
         self.run(f"git add -A && git -c user.name=a -c user.email=a@example.com commit -q -m {version}")
 
     def typed(self, text: str) -> str:
-        """Give commands of the page for this project: its ports, its names, its state folder."""
+        """Return commands of the page for this project: its ports, its names, its state folder."""
         for old, new in (
             ("18080", str(self.bridge)),
             ("--dport 8080", f"--dport {self.port}"),

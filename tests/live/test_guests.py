@@ -86,7 +86,7 @@ ISOLATIONS = ["container", pytest.param("gvisor", marks=pytest.mark.long("a sand
 
 @pytest.fixture(params=ISOLATIONS)
 def isolation(request: pytest.FixtureRequest) -> Isolation:
-    """Give each way in which guests are kept apart from their host."""
+    """Return each way in which guests are kept apart from their host."""
     if request.param == "gvisor":
         require("gvisor")
     chosen: Isolation = request.param
@@ -102,7 +102,7 @@ def service(engine: docker.DockerClient) -> Iterator[HostileBench]:
 
 @contextmanager
 def listening() -> Iterator[int]:
-    """Have a program of the owner listen on every address of the host; give its port."""
+    """Have a program of the owner listen on every address of the host; yield its port."""
     server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.SimpleHTTPRequestHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -31,7 +31,7 @@ def client_of(shop: Shop) -> docker.DockerClient:
 
 
 def inspected(shop: Shop) -> list[dict[str, Any]]:
-    """Give what `docker inspect` says about each container of the service."""
+    """Return what `docker inspect` says about each container of the service."""
     return [client_of(shop).containers.get(name).attrs for name in shop.containers()]
 
 
@@ -197,7 +197,7 @@ def test_old_images_go_and_rollback_targets_stay(make_shop: Make) -> None:
 
 
 def ours(shop: Shop) -> set[str]:
-    """Give the ids of the images of the service that a tag of ours keeps."""
+    """Return the ids of the images of the service that a tag of ours keeps."""
     return {
         identity
         for identity, names in image.named(client_of(shop)).items()

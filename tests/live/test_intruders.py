@@ -79,7 +79,7 @@ while True:
 
 
 def intrude(paths: list[Path]) -> list[str]:
-    """Try everything as nobody; give what worked."""
+    """Try everything as nobody; return what worked."""
     done = subprocess.run(
         [sys.executable, "-c", INTRUDER, str(NOBODY)],
         input=json.dumps([str(path) for path in paths]),
@@ -93,7 +93,7 @@ def intrude(paths: list[Path]) -> list[str]:
 
 @pytest.fixture
 def loose(make_shop: Make) -> Iterator[Shop]:
-    """Give a service that is held in a canary, deployed by somebody whose files everybody may write."""
+    """Yield a service that is held in a canary, deployed by somebody whose files everybody may write."""
     require("root")
     before = os.umask(0)
     try:

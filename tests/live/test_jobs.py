@@ -73,7 +73,7 @@ def test_a_job_runs_once_at_its_time_on_the_release_that_is_live(make_shop: Make
 
 @pytest.fixture
 def nightly(make_shop: Make) -> Shop:
-    """Give a service of processes whose jobs are those of docs/jobs.md."""
+    """Return a service of processes whose jobs are those of docs/jobs.md."""
     shop = make_shop("process")
     shop.program = "c"
     (page,) = (yaml.safe_load(b.text) for b in blocks(PAGE) if "jobs" in b.marks and b.language == "yaml")

@@ -63,7 +63,7 @@ sys.exit(code)
 
 @pytest.fixture
 def shop(make_shop: Make) -> Shop:
-    """Give a service of two releases, the former of which is warm."""
+    """Return a service of two releases, the former of which is warm."""
     shop = make_shop("process")
     for version in ("1.0", "2.0"):
         shop.live(version)

@@ -32,7 +32,7 @@ SECRETS = {"PASSWORD": SecretText(PASSWORD), "TOKEN": SecretText("hunter2"), "WR
 
 
 def since(began: float, rate: float) -> Any:
-    """Give a counter that grows by so much a second."""
+    """Return a counter that grows by so much a second."""
     return lambda: (time.monotonic() - began) * rate
 
 
@@ -191,7 +191,7 @@ def _open(port: int) -> bool:
 
 @pytest.fixture
 def shop_with_metrics(process_shop: Shop) -> Iterator[tuple[Shop, Numbers, Prometheus]]:
-    """Give a service that is fine for the proxy, whose own numbers a Prometheus knows."""
+    """Yield a service that is fine for the proxy, whose own numbers a Prometheus knows."""
     require("prometheus")
     numbers = Numbers(
         {

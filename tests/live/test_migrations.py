@@ -40,7 +40,7 @@ def _as_postgres() -> list[str]:
 
 @contextmanager
 def database(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a PostgreSQL with an empty table; give the variables by which its clients find it."""
+    """Run a PostgreSQL with an empty table; yield the variables by which its clients find it."""
     data, port = folder / "pg", free_port()
     data.mkdir()
     if os.geteuid() == 0:
@@ -71,7 +71,7 @@ def sql(env: dict[str, str], text: str, *more: str) -> str:
 
 @pytest.fixture
 def people(make_shop: Make) -> Iterator[tuple[Shop, dict[str, str]]]:
-    """Give the service of the page with 1.0 live, and its database."""
+    """Yield the service of the page with 1.0 live, and its database."""
     require("postgres", "django", "haproxy")  # psycopg comes with Django
     shop = make_shop("process")
     with database(shop.folder) as env:

@@ -85,7 +85,7 @@ def test_one_error_of_five_at_night_does_not_end_it(process_shop: Shop) -> None:
 
 
 def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
-    """Send requests, one after the other, until the candidate has so often; give its statuses."""
+    """Send requests, one after the other, until the candidate has so often; return its statuses."""
     met: list[int] = []
     for _ in range(1000):
         answer = shop.get("/")

@@ -68,7 +68,7 @@ class Teller:
         )
 
     def bring(self, version: str, *, expect: int = 0) -> tuple[Told, float]:
-        """Bring a version to everyone; give what was told of it here, and how long the command took after its end."""
+        """Bring a version to everyone; return what was told of it here, and how long the command took after its end."""
         self.shop.version(version)
         told = self.shop.told("bluegreen", "--bake", "0", "--version", version, expect=expect)
         return told, time.time() - float(told.ended["at"])

@@ -37,7 +37,7 @@ JUDGE: dict[str, Any] = {
 
 @pytest.fixture
 def shops(make_shop: Make) -> dict[str, Shop]:
-    """Give a service for each kind of traffic, all behind the same proxy."""
+    """Return a service for each kind of traffic, all behind the same proxy."""
     made: dict[str, Shop] = {}
     for name in TRAFFIC:
         shop = made[name] = make_shop("process")

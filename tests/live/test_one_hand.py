@@ -47,7 +47,7 @@ def dump(shop: Shop) -> list[str]:
 def at_once(
     shop: Shop, *arguments: str, hosts: Sequence[Shop] = (), seconds: float = 150.0
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start fifty times the same command, wait until all but one were refused, each in full; give the one that runs.
+    """Start fifty times the same command, wait until all but one were refused, each in full; yield the one that runs.
 
     They are given on several control `hosts` in turn, if there are more than this one.
     """
@@ -134,7 +134,7 @@ def frozen(shop: Shop, owner: subprocess.Popen[str]) -> None:
 
 
 def overtake(shop: Shop, owner: subprocess.Popen[str], *command: str) -> str:
-    """Freeze the owner and run a command that overtakes it; give what it said.
+    """Freeze the owner and run a command that overtakes it; return what it said.
 
     Where chance froze it in the middle of a change the command would say so and change nothing: it goes on to its end
     first. A thread that is about to begin one is not seen; then the command says so, and it is tried again.
@@ -158,7 +158,7 @@ def overtake(shop: Shop, owner: subprocess.Popen[str], *command: str) -> str:
 
 
 def changes(shop: Shop) -> bool:
-    """Tell whether anybody is in the middle of a change, or reads from the proxy, which nobody can change then."""
+    """Return whether anybody is in the middle of a change, or reads from the proxy, which nobody can change then."""
     mine = shop.state / "locks" / f"{shop.name}.lock"
     return is_held(shop.state / "proxy" / "lock") or is_held(mine, CHANGES, 2 * CHANGES)
 

@@ -73,7 +73,7 @@ class Job:
             process.communicate(timeout=10)
 
     def run(self, *command: str, **environment: str) -> tuple[int, str, str]:
-        """Run a step to its end; give its exit code and what it printed."""
+        """Run a step to its end; return its exit code and what it printed."""
         with self.started(*command, **environment) as process:
             out, err = process.communicate(timeout=STEP_SECONDS)
         return process.returncode, out, err
@@ -103,12 +103,12 @@ class GitHub(Job):
         self.temp.mkdir()
 
     def step(self, **inputs: str) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Give command and environment of the step that deploys."""
+        """Return command and environment of the step that deploys."""
         (deploys,) = (step for step in self.action["runs"]["steps"] if step.get("id") == "deploy")
         return self._prepared(deploys, inputs)
 
     def _prepared(self, step: Mapping[str, Any], inputs: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Give command and environment of a step, its expressions evaluated."""
+        """Return command and environment of a step, its expressions evaluated."""
         for file in (self.summary, self.outputs):  # a runner gives each step files of its own
             file.write_text("")
         known = {name: entry["default"] for name, entry in self.action["inputs"].items()}
@@ -126,7 +126,7 @@ class GitHub(Job):
         return ("bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)), environment
 
     def deploy(self, **inputs: str) -> tuple[int, str]:
-        """Run the steps of the action; give the exit code of the first that fails, and what the log shows."""
+        """Run the steps of the action; return the exit code of the first that fails, and what the log shows."""
         failed, log = 0, ""
         given: dict[str, str] = {}
         for step in self.action["runs"]["steps"]:
@@ -142,7 +142,7 @@ class GitHub(Job):
         return failed, log
 
     def result(self) -> dict[str, str]:
-        """Give the outputs of the action, by way of the file and of `outputs:` in its metadata."""
+        """Return the outputs of the action, by way of the file and of `outputs:` in its metadata."""
         said = dict(line.split("=", 1) for line in self.outputs.read_text().splitlines())
         mapped = {name: entry["value"] for name, entry in self.action["outputs"].items()}
         return {n: said[re.fullmatch(r"\$\{\{ steps\.deploy\.outputs\.(\w+) \}\}", v)[1]] for n, v in mapped.items()}  # type: ignore[index]

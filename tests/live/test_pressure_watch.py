@@ -145,7 +145,7 @@ def test_guests_stand_still_while_their_owner_waits_for_processors(host: LentHos
 
 @contextmanager
 def limited(host: LentHost) -> Iterator[list[Path]]:
-    """Give the groups of an owner that has 6 MB of memory."""
+    """Yield the groups of an owner that has 6 MB of memory."""
     v1 = CGROUPS / "memory" / host.name
     if v1.parent.is_dir():
         with made(v1):

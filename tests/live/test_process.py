@@ -40,7 +40,7 @@ def runtime(bench: ProcessBench) -> ProcessRuntime:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Give a small directory to deploy."""
+    """Return a small directory to deploy."""
     folder = tmp_path / "site"
     (folder / "pages").mkdir(parents=True)
     (folder / "pages" / "index.html").write_text("hello")

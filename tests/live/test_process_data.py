@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def moving(make_shop: Make) -> Iterator[tuple[Shop, Shop, Path]]:
-    """Give a service that writes to a folder, and the host it moves to; what `other_host` does leaves the folder."""
+    """Yield a service that writes to a folder, and the host it moves to; what `other_host` does leaves the folder."""
     here, there = hosts(make_shop, "process")
     rows = here.folder / "rows"
     here.write(replicas=1, mounts=[{"source": str(rows), "target": str(rows)}])

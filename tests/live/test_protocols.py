@@ -34,7 +34,7 @@ CANARY = ("canary", "--percent", "30", "--for", "2s", "--version", "2.0")
 
 @pytest.fixture
 def plain(make_shop: Make) -> Shop:
-    """Give a service of processes of which nothing is live."""
+    """Return a service of processes of which nothing is live."""
     return make_shop("process")
 
 
@@ -139,7 +139,7 @@ def test_tcp_through_a_canary_and_back_with_a_connection_that_stays(plain: Shop)
 
 
 def greeted(connection: socket.socket) -> str:
-    """Read the greeting, and have a line echoed; give the version."""
+    """Read the greeting, and have a line echoed; return the version."""
     with connection.makefile("rb") as lines:
         version = lines.readline().decode().strip()
     echo(connection)
@@ -183,7 +183,7 @@ def test_a_websocket_stays_on_its_instance_while_users_move(process_shop: Shop) 
 
 
 def spoken(connection: ClientConnection) -> str:
-    """Have a message echoed; give the version of the instance at the other end."""
+    """Have a message echoed; return the version of the instance at the other end."""
     connection.send("hello")
     assert connection.recv(timeout=20) == "hello"
     assert connection.response is not None
@@ -195,7 +195,7 @@ def spoken(connection: ClientConnection) -> str:
 
 @pytest.fixture
 def safe(plain: Shop) -> Shop:
-    """Give a service behind TLS with 1.0 live; its certificate is beside the manifest, the command elsewhere."""
+    """Return a service behind TLS with 1.0 live; its certificate is beside the manifest, the command elsewhere."""
     certificate(plain.folder / "shop.pem", NAME)
     tls = {"certificates": ["shop.pem"], "listen": f"127.0.0.1:{free_port()}"}
     plain.manifest["traffic"] |= {"domains": [NAME], "tls": tls}
@@ -247,7 +247,7 @@ def test_a_renewed_certificate_is_served_after_the_next_deploy(safe: Shop) -> No
 
 
 def presented(shop: Shop) -> bytes:
-    """Shake hands as a client that trusts the file alone, and asks for HTTP/2; give the certificate."""
+    """Shake hands as a client that trusts the file alone, and asks for HTTP/2; return the certificate."""
     context = ssl.create_default_context(cafile=str(shop.folder / "shop.pem"))
     context.set_alpn_protocols(["h2"])
     with (

@@ -75,7 +75,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
-    """Give a service with 1.0 live and 2.0 rolled back."""
+    """Yield a service with 1.0 live and 2.0 rolled back."""
     require("haproxy")
     folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
     shop = Shop(folder, "process", None)
@@ -157,7 +157,7 @@ def held_canary(shop: Shop, folder: Path) -> Iterator[dict[str, str]]:
 
 
 def watches(shop: Shop) -> bool:
-    """Tell whether the step in progress is one that watches: what was before it is written down."""
+    """Return whether the step in progress is one that watches: what was before it is written down."""
     with closing(sqlite3.connect(f"file:{shop.state}/deployer.db?mode=ro", uri=True)) as db:
         return bool(db.execute("select 1 from journal where state = 'begun' and until > 0").fetchall())
 

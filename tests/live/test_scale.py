@@ -17,7 +17,7 @@ USERS = Options(kinds=("fresh", "busy", "sticky", "post", "paused", "slow"), rat
 
 
 def up(shop: Shop, release: int, size: int) -> bool:
-    """Tell whether just these instances of a release get users."""
+    """Return whether just these instances of a release get users."""
     environments = shop.status()["environments"]
     found = {i["name"]: i["up"] for e in environments if e["role"] == "stable" for i in e["instances"]}
     return found == {f"{shop.name}-r{release}-{n}": True for n in range(1, size + 1)}
@@ -73,5 +73,5 @@ def test_the_size_follows_a_load_and_no_request_is_lost(make_shop: Make) -> None
 
 
 def changes(shop: Shop) -> list[dict[str, Any]]:
-    """Give what `deploy history` has of changes of size."""
+    """Return what `deploy history` has of changes of size."""
     return [row for row in shop.events("history")[0]["rollouts"] if row["strategy"] == "scale"]

@@ -263,7 +263,7 @@ def stage(request: pytest.FixtureRequest, make_shop: Make) -> Iterator[Stage]:
 
 
 def planted(stage: Stage, code: str, name: str = "site") -> dict[str, str]:
-    """Write code that is run before every command; give the variable that makes it so."""
+    """Write code that is run before every command; return the variable that makes it so."""
     folder = stage.shop.folder / name
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)

@@ -106,7 +106,7 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
 
 
 def scraped(shop: Shop, port: int, viewer: str) -> dict[str, float]:
-    """Give what the server tells Prometheus of a service."""
+    """Return what the server tells Prometheus of a service."""
     headers = {"Authorization": f"Bearer {viewer}"}
     answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers=headers, timeout=SECONDS)
     families = text_string_to_metric_families(answer.text)

@@ -37,7 +37,7 @@ class Signed:
         return archive.Image(layers, program, {"VERSION": version, "DRAIN": "3000"}, {"for": self.shop.name})
 
     def push(self, tag: str, version: str = "", *, key: signing.Signer | None = None, index: bool = False) -> str:
-        """Push an image under a tag, sign it with a key if one is given; give its name with the digest."""
+        """Push an image under a tag, sign it with a key if one is given; return its name with the digest."""
         publish = self.served.publish_index if index else self.served.publish
         digest = publish(self.shop.name, tag, self.variant(version or tag))
         name = f"{self.served.host}/{self.shop.name}@{digest}"
@@ -46,7 +46,7 @@ class Signed:
         return name
 
     def refused(self, *words: str) -> str:
-        """Give what a refused command says; nothing may have changed by it."""
+        """Return what a refused command says; nothing may have changed by it."""
         before = (self.shop.status(), self.shop.containers(), self.shop.events("releases"))
         told = self.shop.deploy(*words, expect=REFUSED).stderr
         assert (self.shop.status(), self.shop.containers(), self.shop.events("releases")) == before
@@ -70,7 +70,7 @@ def signed(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[Signed]:
-    """Give a service with the signed 1.0 live."""
+    """Yield a service with the signed 1.0 live."""
     shop = make_shop("docker")
     made = Signed(shop, served, tmp_path)
     try:
@@ -202,7 +202,7 @@ def test_an_image_that_was_built_here_has_no_signature(signed: Signed, engine: d
 
 
 def programs(folder: Path, *names: str) -> str:
-    """Give a PATH with these programs only."""
+    """Return a PATH with these programs only."""
     folder.mkdir()
     for name in names:
         found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")

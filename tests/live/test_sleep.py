@@ -72,7 +72,7 @@ def pid_of(shop: Shop) -> int:
 
 
 def running(shop: Shop) -> list[str]:
-    """Give the states of its instances."""
+    """Return the states of its instances."""
     return [i["state"] for e in shop.status()["environments"] for i in e["instances"]]
 
 

@@ -35,7 +35,7 @@ USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
 
 @pytest.fixture
 def shop(make_shop: Make, postgres: Server) -> Shop:
-    """Give a service whose store is told by the environment, with a password."""
+    """Return a service whose store is told by the environment, with a password."""
     shop = make_shop("process")
     shop.environ["DEPLOYER_STORE"] = postgres.schema().replace("postgres@", f"postgres:{PASSWORD}@")
     for version in ("1.0", "2.0", "3.0"):
@@ -75,7 +75,7 @@ def test_releases_come_and_go_with_the_records_in_a_database(shop: Shop) -> None
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """Give a server that a test may stop; it runs until the services of the test are taken down."""
+    """Yield a server that a test may stop; it runs until the services of the test are taken down."""
     require("postgres")
     with running() as started:
         yield started
@@ -195,6 +195,6 @@ def overtaken(shop: Shop, environ: Mapping[str, str]) -> Iterator[subprocess.Pop
 
 
 def paused(pid: int) -> bool:
-    """Tell whether a process is stopped."""
+    """Return whether a process is stopped."""
     found = Process.of(pid)
     return found is not None and found.paused()

@@ -29,7 +29,7 @@ THEIRS = Options(rate=40, kinds=("fresh", "busy"), version_pattern="(the team's)
 
 @pytest.fixture
 def team(state: Path) -> Iterator[Team]:
-    """Give the team's HAProxy, not yet started."""
+    """Yield the team's HAProxy, not yet started."""
     with Upstream("the team's") as upstream:
         team = Team(state / "team", upstream.address)
         try:
@@ -40,7 +40,7 @@ def team(state: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def shop(team: Team, make_shop: Make) -> Shop:
-    """Give a service of processes behind the team's HAProxy; nothing of it is live."""
+    """Return a service of processes behind the team's HAProxy; nothing of it is live."""
     shop = make_shop("process")
     shop.manifest["traffic"]["haproxy"] = team.traffic()
     shop.write()
@@ -53,7 +53,7 @@ def traces(team: Team) -> list[str]:
 
 
 def lines(done: CompletedProcess[str]) -> str:
-    """Give what a command said, without the breaks of its tables."""
+    """Return what a command said, without the breaks of its tables."""
     return " ".join((done.stdout + done.stderr).split())
 
 

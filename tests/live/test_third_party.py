@@ -23,7 +23,7 @@ MIX = Options(rate=60, kinds=(*PLAIN, "sticky"), version_pattern=thirdparty.VERS
 
 @pytest.fixture
 def index(state: Path, engine: docker.DockerClient) -> Iterator[str]:
-    """Give the name of an image that has both versions as tags; they go when the containers are gone."""
+    """Yield the name of an image that has both versions as tags; they go when the containers are gone."""
     name = f"index-{state.name}"
     with ExitStack() as images:
         for version in thirdparty.VERSIONS:
@@ -33,7 +33,7 @@ def index(state: Path, engine: docker.DockerClient) -> Iterator[str]:
 
 @pytest.fixture
 def package_index(index: str, make_shop: Make) -> Shop:  # images outlive the shop: fixtures end in reverse order
-    """Give the service with the old version live."""
+    """Return the service with the old version live."""
     shop = make_shop("docker")
     shop.manifest["health"].update(http=thirdparty.HEALTH, deadline="60s")  # it takes its time to start
     shop.write(image=index, port=thirdparty.PORT)

@@ -22,12 +22,12 @@ class Told:
         return cls(tuple(json.loads(line) for line in lines.splitlines()))
 
     def all(self, kind: str, **fields: object) -> tuple[Event, ...]:
-        """Give the events of a kind that have these values."""
+        """Return the events of a kind that have these values."""
         wanted = fields.items()
         return tuple(e for e in self.events if e["event"] == kind and all(e.get(k) == v for k, v in wanted))
 
     def one(self, kind: str, **fields: object) -> Event:
-        """Give the first event of a kind that has these values; there must be one."""
+        """Return the first event of a kind that has these values; there must be one."""
         found = self.all(kind, **fields)
         assert found, f"no {kind} with {fields}: {self.text()}"
         return found[0]
@@ -60,7 +60,7 @@ class Told:
         return self.one("rollout.ended")
 
     def text(self) -> str:
-        """Give what is worth reading when a test fails."""
+        """Return what is worth reading when a test fails."""
         return "\n".join(_line(e) for e in self.events if e["event"] not in ("sample", "step.progress"))
 
 

@@ -70,7 +70,7 @@ class Upstream:
             self._loop.call_soon_threadsafe(answer)
 
     def fails(self) -> bool:
-        """Tell whether the answer that is made now is to be a bad one."""
+        """Return whether the answer that is made now is to be a bad one."""
         self.answered += 1
         return self.failing or (self.fails_every > 0 and self.answered % self.fails_every == 0)
 

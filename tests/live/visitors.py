@@ -97,7 +97,7 @@ def calls(shop: Shop) -> None:
 
 @contextmanager
 def second_proxy(shop: Shop) -> Iterator[str]:
-    """Run another HAProxy whose requests go to the same waker at any time; give its address."""
+    """Run another HAProxy whose requests go to the same waker at any time; yield its address."""
     found = Home(shop.state / "proxy", shop.state / "proxy" / "haproxy.cfg").inside.path(
         waker.socket(shop.name, "blue")
     )

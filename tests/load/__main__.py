@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def main() -> int:
-    """Give 0 when every request was answered, 1 otherwise."""
+    """Return 0 when every request was answered, 1 otherwise."""
     args = arguments()
     report = run(args)
     if args.save:

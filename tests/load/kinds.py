@@ -147,7 +147,7 @@ class Crowd:
                 return
 
     def _may_end(self, socket: WebSocket) -> bool:
-        """Tell whether a WebSocket has ended as it may."""
+        """Return whether a WebSocket has ended as it may."""
         cut = bool(socket.ended) and not socket.close_code
         return (self.options.websocket_may_move and socket.moved()) or (self.options.websocket_may_be_cut and cut)
 
@@ -178,7 +178,7 @@ class Crowd:
         return lambda: random.uniform(0.5, 1.5) * mean
 
     async def _beats(self, pace: Callable[[], float]) -> AsyncIterator[int]:
-        """Give a number at each beat; beats that were missed are not made up for."""
+        """Yield a number at each beat; beats that were missed are not made up for."""
         loop = asyncio.get_running_loop()
         due, number = loop.time() + pace(), 0
         while await self._wait(due - loop.time()):
@@ -186,7 +186,7 @@ class Crowd:
             due = max(self._next(due, pace()), loop.time())
 
     def _next(self, due: float, seconds: float) -> float:
-        """Give the moment so long after `due`, counting only the time of bursts, which runs that much faster."""
+        """Return the moment so long after `due`, counting only the time of bursts, which runs that much faster."""
         period, part = self.options.burst
         on = period * part
         bursts, into = divmod(due, period)
@@ -194,7 +194,7 @@ class Crowd:
         return bursts * period + into
 
     async def _wait(self, seconds: float) -> bool:
-        """Wait; give False at once when the run is to end."""
+        """Wait; return False at once when the run is to end."""
         try:
             async with asyncio.timeout(max(seconds, 0)):
                 await self.stopping.wait()

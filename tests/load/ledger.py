@@ -49,7 +49,7 @@ class Ledger:
         self._pattern = re.compile(options.version_pattern.encode()) if options.version_pattern else None
 
     async def account(self, kind: str, client: str, exchange: Awaitable[Answer], method: str = "GET") -> Answer | None:
-        """Carry a request out and enter it; give its answer, or None when there was no whole one in time."""
+        """Carry a request out and enter it; return its answer, or None when there was no whole one in time."""
         self.sent += 1
         start, began = time.time(), time.monotonic()
         answer, error = None, ""
@@ -68,7 +68,7 @@ class Ledger:
         return answer
 
     def version(self, answer: Answer) -> str:
-        """Tell which version of the service gave the answer, "" if it does not say."""
+        """Return which version of the service gave the answer, "" if it does not say."""
         if named := answer.header(self.options.version_header):
             return named
         found = self._pattern.search(answer.body) if self._pattern else None

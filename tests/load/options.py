@@ -57,7 +57,7 @@ class Options:
             raise ValueError(f"burst {self.burst}: expected seconds above 0 and a part of them, above 0 and up to 1")
 
     def dump(self) -> str:
-        """Give one line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -68,7 +68,7 @@ class Load:
             self._kill()
 
     def mark(self, name: str) -> float:
-        """Remember this moment under a name; give it, Unix seconds."""
+        """Remember this moment under a name; return it, Unix seconds."""
         self.marks[name] = time.time()
         return self.marks[name]
 
@@ -83,7 +83,7 @@ class Load:
         return self.counters()
 
     def report(self) -> Report:
-        """Give the account until now; requests in progress are not in it. After `stop` it is the whole account."""
+        """Return the account until now; requests in progress are not in it. After `stop` it is the whole account."""
         if self._report is not None:
             return self._report
         return Report(read_requests(self._folder / "requests.jsonl"), dict(self.marks))

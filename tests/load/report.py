@@ -93,13 +93,13 @@ class Report:
         return times
 
     def latency(self, *kinds: str) -> Latency:
-        """Give the latency of answered requests of these kinds; of all but the slow ones when none is named."""
+        """Return the latency of answered requests of these kinds; of all but the slow ones when none is named."""
         return Latency.of(
             r.seconds for r in self.requests if not r.error and (r.kind in kinds if kinds else r.kind != "slow")
         )
 
     def journeys(self, kind: str = "sticky") -> dict[str, tuple[str, ...]]:
-        """Give the versions that each client of a kind met, in order, without repetitions."""
+        """Return the versions that each client of a kind met, in order, without repetitions."""
         met: dict[str, list[str]] = {}
         for r in sorted(self.requests, key=lambda r: r.start):
             if r.kind == kind and not r.error:
@@ -109,7 +109,7 @@ class Report:
         return {client: tuple(path) for client, path in met.items()}
 
     def only(self, *kinds: str, client: str = "", method: str = "") -> Report:
-        """Give the part that is of these kinds (all when none is named), of this client, of this method, if named."""
+        """Return the part that is of these kinds (all when none is named), of this client, of this method, if named."""
 
         def wanted(r: Request) -> bool:
             return (not kinds or r.kind in kinds) and client in ("", r.client) and method in ("", r.method)
@@ -117,18 +117,18 @@ class Report:
         return replace(self, requests=tuple(r for r in self.requests if wanted(r)))
 
     def after(self, start: float | str) -> Report:
-        """Give the part that was begun at or after a moment (Unix seconds) or mark."""
+        """Return the part that was begun at or after a moment (Unix seconds) or mark."""
         return replace(self, requests=tuple(r for r in self.requests if r.start >= self._moment(start)))
 
     def before(self, end: float | str) -> Report:
-        """Give the part that was begun before a moment (Unix seconds) or mark."""
+        """Return the part that was begun before a moment (Unix seconds) or mark."""
         return replace(self, requests=tuple(r for r in self.requests if r.start < self._moment(end)))
 
     def _moment(self, at: float | str) -> float:
         return self.marks[at] if isinstance(at, str) else at
 
     def text(self) -> str:
-        """Give a few lines for people."""
+        """Return a few lines for people."""
         quick = self.latency()
         versions = ", ".join(f"{v or 'unknown'}: {n}" for v, n in sorted(self.by_version.items()))
         kinds = ", ".join(f"{k}: {good + bad}" for k, (good, bad) in self.by_kind.items())
@@ -144,7 +144,7 @@ class Report:
         return "\n".join(lines)
 
     def record(self) -> dict[str, object]:
-        """Give the summary as plain data for JSON."""
+        """Return the summary as plain data for JSON."""
         quick = self.latency()
         return {
             "sent": self.sent,

@@ -25,7 +25,7 @@ class Request:
         return self.start + self.seconds
 
     def dump(self) -> str:
-        """Give one line of JSON."""
+        """Return one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -58,11 +58,11 @@ class WebSocket:
             raise Lost(f"the echo differs: sent {text!r}, got {reply[:60]!r}")
 
     def moved(self) -> bool:
-        """Tell whether the peer closed in order and asks to connect again."""
+        """Return whether the peer closed in order and asks to connect again."""
         return self.close_code in ORDERLY
 
     async def close(self) -> None:
-        """Say goodbye and close; a peer that is gone already changes nothing for any message."""
+        """Send a goodbye and close; a peer that is gone already changes nothing for any message."""
         if self._listener is not None:
             if not self.ended:
                 with suppress(OSError):

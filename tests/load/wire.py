@@ -27,7 +27,7 @@ class Question:
     body: bytes = b""
 
     def wire(self, host: str) -> bytes:
-        """Give the bytes to send."""
+        """Return the bytes to send."""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}", *(f"{k}: {v}" for k, v in self.headers)]
         if self.body:
             lines.append(f"Content-Length: {len(self.body)}")
@@ -44,11 +44,11 @@ class Answer:
     keep: bool  # the connection may be used again
 
     def header(self, name: str) -> str:
-        """Give the first header of that name, or ""."""
+        """Return the first header of that name, or ""."""
         return next((value for key, value in self.headers if key == name.lower()), "")
 
     def all(self, name: str) -> list[str]:
-        """Give all headers of that name."""
+        """Return all headers of that name."""
         return [value for key, value in self.headers if key == name.lower()]
 
 
@@ -74,7 +74,7 @@ class Connection:
         return self.reader, self.writer
 
     async def reusable(self) -> bool:
-        """Tell whether the peer has, as far as can be known before writing, left the connection open."""
+        """Return whether the peer has, as far as can be known before writing, left the connection open."""
         if self.reader is None:
             return True
         for _ in range(2):  # one turn of the loop reads what the kernel has, the next one sees it

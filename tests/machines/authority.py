@@ -35,7 +35,7 @@ class Authority:
         (folder / "key.pem").chmod(0o600)
 
     def made(self, name: str, days: float = 365, address: str = "") -> tuple[bytes, bytes]:
-        """Give a certificate, of an engine where there is an address, and its key."""
+        """Return a certificate, of an engine where there is an address, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         secret = key.private_bytes(
@@ -79,5 +79,5 @@ class Authority:
         machine.wait()
 
     def direct(self, host: Host) -> Host:
-        """Give a machine as it is reached by TLS."""
+        """Return a machine as it is reached by TLS."""
         return replace(host, engine=f"tcp://{host.address}:{PORT}", engine_certs=str(self.folder))

@@ -37,7 +37,7 @@ def _records_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def machines() -> Iterator[Lab]:
-    """Give three machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
+    """Yield three machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
     require("machines", "ansible")
     services = {**dict.fromkeys((*WEB, HOME), ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
     with Lab(services) as made, made.entered():
@@ -46,14 +46,14 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(machines: Lab) -> Iterator[Lab]:
-    """Give the machines, and mend afterwards what the test did to network and processes."""
+    """Yield the machines, and mend afterwards what the test did to network and processes."""
     yield machines
     machines.heal()
 
 
 @pytest.fixture(scope="module")
 def swarm() -> Iterator[Lab]:
-    """Give hosts that are a Swarm of managers, and one beside them from which is deployed."""
+    """Yield hosts that are a Swarm of managers, and one beside them from which is deployed."""
     from tests.machines.swarm_lab import swarm_of_three  # which has its hosts from here
 
     with swarm_of_three() as made:
@@ -62,7 +62,7 @@ def swarm() -> Iterator[Lab]:
 
 @pytest.fixture
 def nodes(swarm: Lab) -> Iterator[Lab]:
-    """Give the hosts of the Swarm, whole again after each test."""
+    """Yield the hosts of the Swarm, whole again after each test."""
     from tests.machines.swarm_lab import mend
 
     yield swarm
@@ -71,7 +71,7 @@ def nodes(swarm: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def inventory(lab: Lab, tmp_path: Path) -> Path:
-    """Give an inventory of the machines."""
+    """Return an inventory of the machines."""
     return write_inventory(lab, tmp_path / "inventory", {"web": WEB, "edge": EDGE})
 
 

@@ -64,7 +64,7 @@ class Edged(Farm):
 
 @contextmanager
 def lab_of_edges() -> Iterator[Lab]:
-    """Give machines with engines, and two with a proxy and a deployer; who asks stands on the controller."""
+    """Yield machines with engines, and two with a proxy and a deployer; who asks stands on the controller."""
     require("machines", "ansible", "haproxy", "gcc")
     services = {**dict.fromkeys((CONTROL, *WEB), ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
     with Lab(services) as made, made.entered(), tempfile.TemporaryDirectory() as name:

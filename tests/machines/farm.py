@@ -67,7 +67,7 @@ class Farm(Shop):
 
 @contextmanager
 def lab_of_engines() -> Iterator[Lab]:
-    """Give machines with an engine each; who asks stands on the controller, which reaches them."""
+    """Yield machines with an engine each; who asks stands on the controller, which reaches them."""
     require("machines", "ansible", "haproxy", "gcc")
     with Lab(dict.fromkeys((CONTROL, *WEB), ("docker",))) as made, made.entered():
         yield made
@@ -75,7 +75,7 @@ def lab_of_engines() -> Iterator[Lab]:
 
 @contextmanager
 def engine(machine: Machine) -> Iterator[docker.DockerClient]:
-    """Give a client of a machine's engine, without ssh."""
+    """Yield a client of a machine's engine, without ssh."""
     client = docker.DockerClient(base_url=machine.docker_url, timeout=30)
     try:
         yield client
@@ -85,7 +85,7 @@ def engine(machine: Machine) -> Iterator[docker.DockerClient]:
 
 @contextmanager
 def live_farm(lab: Lab, folder: Path, **manifest: object) -> Iterator[Farm]:
-    """Give a service with version 1.0 live on three hosts; `manifest` has keys of its own."""
+    """Yield a service with version 1.0 live on three hosts; `manifest` has keys of its own."""
     with engine(lab[CONTROL]) as client:
         made = Farm(folder, lab, client, {"web": WEB})
         made.write(**manifest)

@@ -15,7 +15,7 @@ from tests.waiting import within
 
 @contextmanager
 def swarm_of_three() -> Iterator[Lab]:
-    """Give hosts that are a Swarm of managers, and one beside them from which is deployed."""
+    """Yield hosts that are a Swarm of managers, and one beside them from which is deployed."""
     with lab_of_engines() as made:
         begin([made[name].docker_url for name in WEB], [made[name].address for name in WEB])
         yield made
@@ -37,7 +37,7 @@ def mend(lab: Lab) -> None:
 
 @contextmanager
 def farm_of_swarm(lab: Lab, state: Path) -> Iterator[Farm]:
-    """Give a service with version 1.0 live on the Swarm."""
+    """Yield a service with version 1.0 live on the Swarm."""
     folder = state / "s"
     folder.mkdir()
     with live_farm(lab, folder, runtime="swarm") as made:

@@ -37,7 +37,7 @@ SECONDS = 600
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Lab]:
-    """Give a machine with a deployer and an engine, and two that know of neither it nor each other."""
+    """Yield a machine with a deployer and an engine, and two that know of neither it nor each other."""
     require("machines", "gcc")
     with Lab({MAKER: ("docker",), BARE: (), ENGINE: ("docker",), SMALL: ("docker",)}) as lab, lab.entered():
         install(lab[MAKER])

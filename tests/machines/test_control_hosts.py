@@ -35,7 +35,7 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture
 def pair(machines: Lab, state: Path, postgres: Server) -> Iterator[tuple[Edged, Edged]]:
-    """Give a service as two control hosts see it: two state folders, one store, one key."""
+    """Yield a service as two control hosts see it: two state folders, one store, one key."""
     with engine(machines[CONTROL]) as client:
         folder = state / "s"
         folder.mkdir()

@@ -67,7 +67,7 @@ class Users:
                 self.answers.append((time.monotonic(), text.rsplit("\r\n", 1)[-1].strip()))
 
     def meet(self, what: str, other: str = "") -> str:
-        """Wait for a response from now on, of another host than this; give by which."""
+        """Wait for a response from now on, of another host than this; return by which."""
         before = len(self.answers)
         within().until(lambda: any(who != other for _, who in self.answers[before:]), what)
         return next(who for _, who in self.answers[before:] if who != other)

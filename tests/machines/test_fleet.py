@@ -29,7 +29,7 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture
 def lab(machines: Lab) -> Iterator[Lab]:
-    """Give the machines, whole again after each test."""
+    """Yield the machines, whole again after each test."""
     yield machines
     machines.heal()
     for machine in machines.machines.values():
@@ -40,7 +40,7 @@ def lab(machines: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def farm(lab: Lab, state: Path) -> Iterator[Farm]:
-    """Give a service with version 1.0 live on three machines."""
+    """Yield a service with version 1.0 live on three machines."""
     folder = state / "s"
     folder.mkdir()
     with live_farm(lab, folder) as made:

@@ -22,7 +22,7 @@ A, B = "a1", "b1"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Give a control host and two servers."""
+    """Yield a control host and two servers."""
     require("machines", "ansible", "haproxy", "gcc")
     with Lab(dict.fromkeys((CONTROL, A, B), ("docker",))) as made, made.entered():
         yield made
@@ -30,7 +30,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def farm(lab: Lab, state: Path) -> Iterator[Farm]:
-    """Give a service that keeps data in a volume of each of its hosts."""
+    """Yield a service that keeps data in a volume of each of its hosts."""
     with engine(lab[CONTROL]) as client:
         folder = state / "s"
         folder.mkdir()
@@ -45,7 +45,7 @@ def farm(lab: Lab, state: Path) -> Iterator[Farm]:
 
 @pytest.fixture
 def volumes(farm: Farm, lab: Lab) -> Iterator[dict[str, Volume]]:
-    """Give the volume of each server; they have the image of the service once it was deployed to them."""
+    """Yield the volume of each server; they have the image of the service once it was deployed to them."""
     farm.deploy("up", "--version", "1.0")
     with ExitStack() as opened:
         made = {}

@@ -110,7 +110,7 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def authority(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Give who signs, when machines listen for who was signed."""
+    """Return who signs, when machines listen for who was signed."""
     authority = Authority(tmp_path_factory.mktemp("tls") / "certs")
     for name in DIRECT:
         authority.guard(machines[name])
@@ -146,7 +146,7 @@ def test_an_image_is_copied_to_each_machine_once_and_pulled_nowhere(bench: Fleet
 
 @pytest.fixture(params=["cut", "engine"])
 def lost(request: pytest.FixtureRequest, machines: Lab) -> Iterator[Callable[[str], None]]:
-    """Give what makes a host silent, in each of two ways: its cable is pulled, or its engine ends."""
+    """Yield what makes a host silent, in each of two ways: its cable is pulled, or its engine ends."""
 
     def lose(name: str) -> None:
         if request.param == "cut":
@@ -163,7 +163,7 @@ def lost(request: pytest.FixtureRequest, machines: Lab) -> Iterator[Callable[[st
 
 @pytest.fixture
 def spread(bench: FleetBench) -> dict[str, Instance]:
-    """Give an instance on each host, by its name."""
+    """Return an instance on each host, by its name."""
     release = bench.release()
     specs = [bench.spec(release, index) for index in range(1, len(WEB) + 1)]
     return {spec.host: bench.runtime.ensure(spec, _within()) for spec in specs}

@@ -151,7 +151,7 @@ def test_an_interrupted_setup_leaves_nothing_running(lab: Lab, inventory: Path, 
 
 
 def running(inventory: Path) -> list[str]:
-    """Give the command lines of Ansible's that name the inventory."""
+    """Return the command lines of Ansible's that name the inventory."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:

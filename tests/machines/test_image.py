@@ -38,7 +38,7 @@ def _listens(lab: Lab, name: str, port: str) -> bool:
 
 @pytest.fixture
 def clients(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, docker.DockerClient]]:
-    """Give the engines by machine; that of `home` is the one here."""
+    """Yield the engines by machine; that of `home` is the one here."""
     monkeypatch.setenv("DOCKER_HOST", lab[HOME].docker_url)
     made = {name: docker.DockerClient(base_url=lab[name].docker_url, timeout=60) for name in (HOME, *WEB)}
     yield made
@@ -62,7 +62,7 @@ def version(base: bytes, number: int, folder: Path) -> Image:
 
 
 def bring(inventory: Path, reference: str, variables: str = "") -> dict[str, list[str]]:
-    """Play image.yml for a release of an image; give what changed, by machine."""
+    """Play image.yml for a release of an image; return what changed, by machine."""
     if variables:
         (inventory / "group_vars" / "web.yml").write_text(variables)
     manifest = Manifest.model_validate({"service": "shop", "image": "shop", "port": 8080})
@@ -79,7 +79,7 @@ def bring(inventory: Path, reference: str, variables: str = "") -> dict[str, lis
 
 
 def received(lab: Lab, name: str) -> int:
-    """Give how many bytes have come to a machine by its cable."""
+    """Return how many bytes have come to a machine by its cable."""
     return int(lab[name].run("cat", "/proc/net/dev").stdout.partition("eth0:")[2].split()[0])
 
 

@@ -143,7 +143,7 @@ def machines() -> Iterator[Lab]:
 
 @contextmanager
 def service(lab: Lab) -> Iterator[Edged]:
-    """Give a service of which all proxies have version 1.0; afterwards their hosts are whole again, or it is told."""
+    """Yield a service of which all proxies have version 1.0; afterwards their hosts are whole again, or it is told."""
     with state_folder(Path("/tmp")) as state:
         folder = state / "s"
         folder.mkdir()
@@ -171,7 +171,7 @@ class Succession:
 
     @contextmanager
     def next(self) -> Iterator[tuple[Edged, str, str]]:
-        """Give the service, the version that all its proxies have, and the one that comes."""
+        """Yield the service, the version that all its proxies have, and the one that comes."""
         edged, self._edged = self._edged, None
         if edged is None:
             edged, self._number = self._stack.enter_context(service(self._lab)), 1
@@ -280,7 +280,7 @@ def back(edged: Edged, serves: set[str], newer: str) -> None:
 
 
 def emergency(edged: Edged, *arguments: str, expect: int) -> str:
-    """Run `deploy` from a folder without a manifest, as whoever is woken up does; give what it says."""
+    """Run `deploy` from a folder without a manifest, as whoever is woken up does; return what it says."""
     line = [*edged.command(*arguments), "--service", edged.name]
     done = subprocess.run(line, cwd="/", env=edged.environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"

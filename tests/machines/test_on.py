@@ -65,7 +65,7 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture
 def shop(machines: Lab, state: Path) -> Iterator[Shop]:
-    """Give a service with version 1.0 live on the controller."""
+    """Yield a service with version 1.0 live on the controller."""
     folder = state / "s"
     folder.mkdir()
     made = Shop(folder, "process", None)

@@ -140,7 +140,7 @@ def held(edged: Edged) -> None:
 
 
 def elsewhere(edged: Edged, *arguments: str, expect: int = 0) -> str:
-    """Run `deploy` from a folder without a manifest; give what it says."""
+    """Run `deploy` from a folder without a manifest; return what it says."""
     line = [*edged.command(*arguments), "--service", edged.name]
     done = subprocess.run(line, cwd="/", env=edged.environment(), capture_output=True, text=True, timeout=edged.seconds)
     assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    """Give a service with 2.0 live and 1.0 warm."""
+    """Yield a service with 2.0 live and 1.0 warm."""
     require("machines", "haproxy", "gcc")
     with Lab({"box": ()}) as lab, lab.entered():
         install(lab["box"])

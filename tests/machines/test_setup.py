@@ -32,7 +32,7 @@ PORT = 21005
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]]:
-    """Give two machines without engine, proxy and firewall, and an inventory in which `deploy` is the user."""
+    """Yield two machines without engine, proxy and firewall, and an inventory in which `deploy` is the user."""
     require("machines", "ansible")
     folder = tmp_path_factory.mktemp("bare")
     with Lab({"new1": (), "new2": ()}) as lab, lab.entered():
@@ -192,7 +192,7 @@ def test_behind_the_firewall_only_proxies_reach_instances(prepared: Prepared) ->
 
 
 def reached(lab: Lab, name: str) -> int:
-    """Ask the instance for its health, from a machine or the controller; give curl's exit code."""
+    """Ask the instance for its health, from a machine or the controller; return curl's exit code."""
     command = ("curl", "-fsS", "-m", "5", "-o", "/dev/null", f"http://{lab['new1'].address}:{PORT}/health")
     return (lab[name].run(*command, check=False) if name else call(*command, check=False)).returncode
 

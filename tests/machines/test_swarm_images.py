@@ -58,7 +58,7 @@ class Pulled(Farm):
 
 @pytest.fixture
 def farm(nodes: Lab, stored: StoredImages, state: Path) -> Iterator[Pulled]:
-    """Give a service whose images are in the registry, none of it live."""
+    """Yield a service whose images are in the registry, none of it live."""
     with engine(nodes[CONTROL]) as asked:
         folder = state / "s"
         folder.mkdir()

@@ -50,7 +50,7 @@ def until_begun(deploy: Popen[str], step: str) -> None:
 
 
 def followed(events: list[Event]) -> list[float]:
-    """Return when instances got their requests elsewhere, Unix seconds."""
+    """Return the time at which instances got their requests elsewhere, Unix seconds."""
     return [float(e["at"]) for e in events if e["event"] == "note" and MOVED in e["text"]]
 
 

@@ -28,7 +28,7 @@ def machines() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def authority(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Give who signs; the engines of all machines know whom it has signed."""
+    """Return who signs; the engines of all machines know whom it has signed."""
     made = Authority(tmp_path_factory.mktemp("tls") / "certs")
     for name in WEB:
         made.guard(machines[name])
@@ -43,7 +43,7 @@ def lab(machines: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def farm(lab: Lab, authority: Authority, state: Path) -> Iterator[Farm]:
-    """Give a service with version 1.0 live on three machines, whose engines are reached by TLS."""
+    """Yield a service with version 1.0 live on three machines, whose engines are reached by TLS."""
     with engine(lab[CONTROL]) as client:
         folder = state / "s"
         folder.mkdir()
@@ -65,7 +65,7 @@ def standing(farm: Farm) -> list[list[str]]:
 
 
 def engines(farm: Farm, expect: int) -> dict[str, list[dict[str, Any]]]:
-    """Give what `deploy hosts check` finds of the engines."""
+    """Return what `deploy hosts check` finds of the engines."""
     (told,) = farm.events("hosts", "check", expect=expect)
     return {row["name"]: [f for f in row["findings"] if f["what"] == "engine"] for row in told["machines"]}
 

@@ -69,7 +69,7 @@ def test_the_page_has_the_commands_that_are_run_here() -> None:
 
 
 def package(machine: Machine, version: str, *, installed: bool) -> None:
-    """Give a machine a source of packages of its own, with one that has this version."""
+    """Set up a source of packages of its own for a host, with one that has this version."""
     script = f"""set -eu
 mkdir -p /srv/packages/p/DEBIAN; cd /srv/packages
 cat >p/DEBIAN/control <<'END'
@@ -94,7 +94,7 @@ def installed(machine: Machine) -> str:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Give a control host and two servers, for which there is an update."""
+    """Yield a control host and two servers, for which there is an update."""
     require("machines", "ansible", "haproxy", "gcc")
     with Lab(dict.fromkeys((CONTROL, A, B), ("docker",))) as made, made.entered():
         for name in (A, B):
@@ -105,7 +105,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def farm(lab: Lab) -> Iterator[Farm]:
-    """Give the example with the addresses of the lab, a shorter step, and a name of its own; both servers are on."""
+    """Yield the example with the addresses of the lab, a shorter step, and a name of its own; both servers are on."""
     for server in (lab[A], lab[B]):
         if not server.is_on():
             server.start()

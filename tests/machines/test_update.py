@@ -22,7 +22,7 @@ UPDATE = ("hosts", "update", "--yes", "-m", "security fixes")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Give machines whose packages are all there are: an update brings nothing, and takes seconds."""
+    """Yield machines whose packages are all there are: an update brings nothing, and takes seconds."""
     with lab_of_engines() as made:
         for name in WEB:
             made[name].run("sh", "-c", "rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*")
@@ -31,13 +31,13 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def farm(lab: Lab) -> Iterator[Farm]:
-    """Give a service with version 1.0 live on three machines."""
+    """Yield a service with version 1.0 live on three machines."""
     with state_folder(Path("/tmp")) as folder, live_farm(lab, folder) as made:
         yield made
 
 
 def audit(farm: Farm) -> list[tuple[str, str, str]]:
-    """Give what was recorded of machines, the newest first."""
+    """Return what was recorded of machines, the newest first."""
     records = farm.events("audit")[0]["records"]
     assert {r["reason"] for r in records if r["action"] == "hosts-update" and r["result"] != "failed"} <= {
         "security fixes"

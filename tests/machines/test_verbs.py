@@ -202,7 +202,7 @@ def test_a_machine_that_is_off_is_named_in_time(lab: Lab, stand: Stand) -> None:
 
 @pytest.fixture
 def bridged(lab: Lab) -> Iterator[Machine]:
-    """Give a machine with a bridge for containers, whose network is reached through it."""
+    """Yield a machine with a bridge for containers, whose network is reached through it."""
     require("lxc")
     machine = lab["web2"]
     for line in (
@@ -286,7 +286,7 @@ class UnitShop(Shop):
 
 @pytest.fixture
 def shop(lab: Lab, state: Path) -> Iterator[UnitShop]:
-    """Give a service with version 1.0 live on both machines."""
+    """Yield a service with version 1.0 live on both machines."""
     folder = state / "s"
     folder.mkdir()
     made = UnitShop(folder, lab)

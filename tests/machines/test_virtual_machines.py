@@ -38,7 +38,7 @@ SECONDS = 400.0  # for a machine without KVM to be there, where much else is don
 
 @pytest.fixture(scope="module")
 def disk() -> Path:
-    """Give the image of the guest, made where there is a way to Debian's packages: out of the lab."""
+    """Return the image of the guest, made where there is a way to Debian's packages: out of the lab."""
     require("machines", "qemu")
     with Lab.outside():  # this process may stand in another lab by now
         return guest.made()
@@ -279,7 +279,7 @@ class MachineShop(Shop):
 
 @pytest.fixture
 def shop(lab: Lab, disk: Path, state: Path, request: pytest.FixtureRequest) -> Iterator[MachineShop]:
-    """Give a service with version 1.0 live on one machine, with keys of its manifest as a parameter."""
+    """Yield a service with version 1.0 live on one machine, with keys of its manifest as a parameter."""
     folder = state / "s"
     folder.mkdir()
     made = MachineShop(folder, lab, disk)

@@ -50,17 +50,17 @@ def many() -> Iterator[Many]:
 
 
 def improbable(hits: int, of: int, p: float) -> bool:
-    """Tell whether so many hits or more would be a surprise if each had a probability of p at most."""
+    """Return whether so many hits or more would be a surprise if each had a probability of p at most."""
     return upper_tail(hits, of, p) < SURPRISE
 
 
 def within(hits: int, of: int, share: float) -> bool:
-    """Tell whether hits are at most this share; with the few draws of a change, whether more is no surprise."""
+    """Return whether hits are at most this share; with the few draws of a change, whether more is no surprise."""
     return hits <= share * of if tiers.FULL else not improbable(hits, of, share)
 
 
 def upper_tail(hits: int, of: int, p: float) -> float:
-    """Give the probability of so many hits or more."""
+    """Return the probability of so many hits or more."""
 
     def log(k: int) -> float:
         ways = math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)

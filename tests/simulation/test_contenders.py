@@ -23,7 +23,7 @@ from deployer.model import FULL, Counts, Sample, latency_bucket
 
 
 def first_abort(judge: Contender, errors: float = 0.0, ms: float = 50.0, rps: int = 100, minutes: int = 40) -> float:
-    """Give the second at which a judge gives up a candidate that always answers alike; 0 for never."""
+    """Return the second at which a judge gives up a candidate that always answers alike; 0 for never."""
     bucket = latency_bucket(ms)
     for second in range(1, 60 * minutes + 1):
         failed = round(errors * rps)

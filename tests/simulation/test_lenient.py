@@ -40,7 +40,7 @@ def quiet(fault: Drift, rps: float, *, sticky: bool = False) -> World:
 
 
 def ended(job: tuple[World, int]) -> str:
-    """Play the steps to their times; say how the rollout ends: promoted, worse or inconclusive."""
+    """Play the steps to their times; return how the rollout ends: promoted, worse or inconclusive."""
     world, seed = job
     judge = Ours(sticky=world.clients is not None)
     share, passes = 0, True

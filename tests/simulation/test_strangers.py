@@ -81,7 +81,7 @@ class Service:
         return User(self._dice.randrange(ROLLS), self._dice.randrange(ROLLS), now + self._dice.expovariate(1 / STAY))
 
     def second(self, now: float, share: int) -> Iterator[bytes]:
-        """Give the lines of a second."""
+        """Yield the lines of a second."""
         both = [self._asks] * RATE + [self._strangers_ask] * (RATE if self._attack.way != "none" else 0)
         self._dice.shuffle(both)
         for ask in both:

@@ -56,7 +56,7 @@ NULL = {
 
 
 def readings(world: World, random: Random) -> Iterator[tuple[Waiting, int, float]]:
-    """Give what is in flight at each second."""
+    """Yield what is in flight at each second."""
     ends: list[tuple[float, bool]] = []
     flying = [0, 0]
     at, step = 0.0, SECONDS / len(world.shares)
@@ -74,7 +74,7 @@ def readings(world: World, random: Random) -> Iterator[tuple[Waiting, int, float
 
 
 def called(job: tuple[World, int]) -> tuple[float, bool, str]:
-    """Return when the candidate is called worse (0: never), whether the last look held the step, and why."""
+    """Return the second of the verdict "worse" (0: never), whether the last look held the step, and why."""
     world, seed = job
     verdicts, share, text, held = Verdicts(CONFIG, sticky=False), 0, "", False
     for waiting, now, at in readings(world, Random(seed)):

@@ -20,7 +20,7 @@ ENOUGH = 1 << 30  # bytes
 
 
 def _has_room(place: Path) -> bool:
-    """Tell whether tests can have their folders there, and programs in them."""
+    """Return whether tests can have their folders there, and programs in them."""
     if not place.is_dir():
         return False
     found = os.statvfs(place)
@@ -38,7 +38,7 @@ settings.load_profile("busy")
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """Give an empty state folder, in memory where there is such a place: a disk makes every write of the store wait."""
+    """Yield an empty state folder, in memory where there is such a place: a disk makes each write of the store wait."""
     with state_folder(MEMORY if MEMORY.is_dir() else Path("/tmp")) as folder:
         yield folder
 

@@ -37,7 +37,7 @@ def act_as(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def told(scene: Scene, after: int = 0) -> list[str]:
-    """Give the records after a number as lines, the oldest first."""
+    """Return the records after a number as lines, the oldest first."""
     records = [r for r in reversed(scene.house.store.audit_log.newest(1000)) if r.n > after]
     return [f"{r.action} {r.result} by {r.by}{f': {r.reason}' if r.reason else ''}" for r in records]
 

@@ -33,7 +33,7 @@ REST = ", ".join(c for c in COLUMNS if c != "n")
 
 @pytest.fixture
 def store(state: Path) -> Iterator[Store]:
-    """Give a store with seven records."""
+    """Yield a store with seven records."""
     store = Store(state, SystemClock())
     for n in range(1, RECORDS + 1):
         store.audit.record(

@@ -16,7 +16,7 @@ from tests.waiting import within
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """Give a state folder with a program that was supervised."""
+    """Return a state folder with a program that was supervised."""
     folder = tmp_path / "state"
     (folder / "processes" / "shop-r1-1").mkdir(parents=True)
     (folder / "processes" / "shop-r1-1" / "spec.json").write_text("{}")
@@ -25,7 +25,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of units of a host that runs systemd."""
+    """Return the folder of units of a host that runs systemd."""
     folder = tmp_path / "units"
     (folder / f"{unit.TARGET}.wants").mkdir(parents=True)
     monkeypatch.setattr(unit, "UNITS", folder)

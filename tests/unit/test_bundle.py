@@ -28,7 +28,7 @@ from tests.disks import mounted
 
 
 def refused(folder: Path, data: bytes) -> str:
-    """Give the sentence with which a bundle is refused."""
+    """Return the sentence with which a bundle is refused."""
     with pytest.raises(Refused) as error, opened(written(folder, data)) as bundle:
         bundle.check()
     return error.value.message

@@ -17,7 +17,7 @@ SECRETS = {"TOKEN": SecretText("hunter2 ä\n"), "KEY": SecretText("x" * 100_000)
 
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
-    """Make three identities; give the recipients by their names."""
+    """Make three identities; return the recipients by their names."""
     require("age")
     for name in ("ann", "ben"):
         subprocess.run(["age-keygen", "-o", tmp_path / name], check=True, capture_output=True, timeout=120)

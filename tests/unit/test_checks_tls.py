@@ -53,7 +53,7 @@ class Hello(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def tls_site(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give the port of a TLS site and the names that clients asked for."""
+    """Yield the port of a TLS site and the names that clients asked for."""
     names: list[str] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path, "somebody.else"))

@@ -26,7 +26,7 @@ Out = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def bad(state: Path) -> Path:
-    """Give a state folder in which rollout 2 was rolled back by its verdict."""
+    """Return a state folder in which rollout 2 was rolled back by its verdict."""
     with rollout(state, Users(5, bad=0.04, spared=0.5)) as (_, ending):
         assert ending.exit == Exit.VERDICT
     return state
@@ -34,7 +34,7 @@ def bad(state: Path) -> Path:
 
 @pytest.fixture
 def recorded(bad: Path, tmp_path: Path, capsys: Out) -> Path:
-    """Give a copy of its recording."""
+    """Return a copy of its recording."""
     out = tmp_path / "shop.jsonl"
     assert main(["record", "--rollout", "2", "-o", str(out), "--state", str(bad)]) == 0
     assert f"deploy judge {out}" in capsys.readouterr().out

@@ -109,7 +109,7 @@ class Compared:
             self.learner.add(self.at, {name: InstanceLoad(running[name], total) for name, total in begun.items()})
 
     def compare(self, light: float, full: float, times: int = IN_A_ROW) -> LearnedConcurrency | None:
-        """Look for so long that both are compared so many times; give what is learned by the end."""
+        """Look for so long that both are compared so many times; return what is learned by the end."""
         number = self.learner.requests
         few = number // 4
         for _ in range(times):

@@ -126,7 +126,7 @@ def test_parts_of_the_time_add_up(steps: list[tuple[str, int, int]], middle: int
 
 @pytest.fixture
 def scaled(state: Path) -> Scene:
-    """Give a service whose size follows its load, live for an hour."""
+    """Return a service whose size follows its load, live for an hour."""
     scene = Scene(state)
     scene.deploy("1.0", manifest={"replicas": 1, "scale": {"min": 1, "max": 4, "concurrency": 10, "hold": "60s"}})
     return scene
@@ -241,7 +241,7 @@ def test_a_time_that_has_not_begun_and_a_service_that_is_none_are_refused(scaled
 
 @pytest.fixture
 def at_home(scaled: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """Give the scene to the command; its time is November 2023."""
+    """Hand the scene to the command; its time is November 2023."""
     monkeypatch.setattr(wiring, "open_house", lambda *_: nullcontext(scaled.house))
     scaled.world.clock.sleep(2 * HOUR)
     return scaled

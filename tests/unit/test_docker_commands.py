@@ -73,7 +73,7 @@ def engine(state: Path) -> Iterator[docker.DockerClient]:
 
 @pytest.fixture
 def secured(tmp_path: Path) -> Iterator[docker.DockerClient]:
-    """Give a client of such an engine on another host, by TLS."""
+    """Yield a client of such an engine on another host, by TLS."""
     authority = Authority(tmp_path / "certs")
     certificate = tmp_path / "engine.pem"
     certificate.write_bytes(b"".join(authority.made("web1", address="127.0.0.1")))

@@ -50,7 +50,7 @@ def every(language: str) -> list[Any]:
 
 
 def problem_with(line: str) -> str:
-    """Say what the command line does not understand in a call of `deploy`, or nothing."""
+    """Return what the command line does not understand in a call of `deploy`, or nothing."""
     words = [w for w in shlex.split(line) if not re.fullmatch(r"\d?>.*|&|\[.*", w)][1:]
     while words and words[0] in ("--server", "--on", "--ssh-args", "--token-file", "--ca"):  # of the whole program
         words = words[2:]
@@ -82,7 +82,7 @@ def problem_with(line: str) -> str:
 
 
 def known_elsewhere() -> set[str]:
-    """Give strategies that the documents let a user write."""
+    """Return strategies that the documents let a user write."""
     return {p.stem for p in (REPOSITORY / "examples/strategy/strategies").glob("*.py")} | {"half"}
 
 
@@ -94,7 +94,7 @@ def test_every_command_exists(document: Path) -> None:
 
 
 def said_in_code() -> Iterator[tuple[str, str]]:
-    """Give the calls of `deploy` that texts of the code name, each with its place; what is filled in is FILLED."""
+    """Yield the calls of `deploy` that texts of the code name, each with its place; what is filled in is FILLED."""
     for file in sorted((REPOSITORY / "deployer").rglob("*.py")):
         inner = set[int]()
         for node in ast.walk(ast.parse(file.read_text())):

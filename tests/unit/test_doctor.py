@@ -54,7 +54,7 @@ def stood() -> Iterator[Stood]:
 
 @pytest.fixture
 def scene(stood: Stood) -> Iterator[Scene]:
-    """Give a service on which 2.0 is live (green) and 1.0 warm (blue)."""
+    """Yield a service on which 2.0 is live (green) and 1.0 warm (blue)."""
     shutil.copytree(stood.content, stood.folder)
     made = Scene(stood.folder, stood.world.copy())
     yield made

@@ -107,7 +107,7 @@ class Waits(ast.NodeVisitor):
 
 
 def _name(function: ast.expr) -> tuple[str, str]:
-    """Give the name that is called and what it belongs to: `("wait", "self._end")`."""
+    """Return the name that is called and what it belongs to: `("wait", "self._end")`."""
     if isinstance(function, ast.Attribute):
         return function.attr, ast.unparse(function.value)
     return (function.id, "") if isinstance(function, ast.Name) else ("", "")

@@ -39,7 +39,7 @@ def seen(folder: Path) -> Seen:
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    """Give a folder with all that data may be."""
+    """Return a folder with all that data may be."""
     folder = tmp_path / "rows"
     (folder / "deep" / "er").mkdir(parents=True)
     (folder / "deep" / "er" / "row").write_bytes(b"first")

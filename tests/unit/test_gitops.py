@@ -340,7 +340,7 @@ def test_only_signed_commits_are_deployed(
 
 @pytest.fixture
 def signed(origin: Origin, tmp_path: Path) -> Path:
-    """Give the file of keys of an origin whose commits are all signed."""
+    """Return the file of keys of an origin whose commits are all signed."""
     key, keys = ssh_key(tmp_path, "key"), tmp_path / "allowed_signers"
     keys.write_text(f"ann@example.com {key.with_suffix('.pub').read_text()}")
     for name, value in (("gpg.format", "ssh"), ("user.signingKey", str(key)), ("commit.gpgSign", "true")):

@@ -336,7 +336,7 @@ def told(ground: HostGround, *words: str) -> list[str]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """Give a folder with programs that note what they are told; nobody is root here, so `id` says so."""
+    """Return a folder with programs that note what they are told; nobody is root here, so `id` says so."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in (
@@ -451,7 +451,7 @@ def test_a_limit_that_the_kernel_does_not_take_is_an_error(tmp_path: Path, progr
 
 @pytest.fixture
 def watching(tmp_path: Path, programs: Path) -> HostGround:
-    """Give a host with all that a watch over pressure needs."""
+    """Return a host with all that a watch over pressure needs."""
     group = tmp_path / "cg" / "deployer-guests" / "acme"
     group.mkdir(parents=True)
     for name, text in (("cpu.stat", "usage_usec 7"), ("memory.current", "8"), ("pids.current", "9")):

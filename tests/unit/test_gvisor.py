@@ -37,7 +37,7 @@ WEB1, WEB2 = (Host(name, "10.0.0.1", "ssh", name, groups=("web",)) for name in (
 
 @pytest.fixture
 def scene(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """Give a world whose engine has no runtime but its own."""
+    """Yield a world whose engine has no runtime but its own."""
     (tmp_path / "tenants.yml").write_text(TENANTS)
     monkeypatch.setenv("DEPLOYER_TENANTS", str(tmp_path / "tenants.yml"))
     made = Scene(state)

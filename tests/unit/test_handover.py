@@ -33,7 +33,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def portions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Give each portion that was closed: where, and how many."""
+    """Return each portion that was closed: where, and how many."""
     seen: list[tuple[str, int]] = []
     close = MemoryTraffic.hand_over
 

@@ -70,7 +70,7 @@ def test_a_client_whose_first_answer_is_left_out_is_no_coin_later() -> None:
 
 
 def later(*answers: bytes, users: int = 1000) -> Sample:
-    """Give what is told when clients fail after their first answers; none of the addresses sends much."""
+    """Return what is told when clients fail after their first answers; none of the addresses sends much."""
     tally = RequestCounter("shop")
     tally.feed([line(roll=asked(500_000 + n, n)) for n in range(users)])
     tally.feed([line(b"green", roll=asked(n, n)) for n in range(users)])

@@ -21,7 +21,7 @@ def manifest(**traffic: Any) -> Manifest:
 
 
 def saved(folder: Path, *steps: tuple[Manifest, Place | None]) -> SpecFacts:
-    """Give the facts after a proxy was configured so, one after the other."""
+    """Return the facts after a proxy was configured so, one after the other."""
     known = None
     for made, place in steps:
         known = spec.configured(known, "shop", made, place)

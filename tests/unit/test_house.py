@@ -71,7 +71,7 @@ def test_only_transport_knows_ssh() -> None:
 
 
 def starts_ssh(node: ast.AST) -> bool:
-    """Tell whether this is an option of ssh, a command line of it, or a look for the program."""
+    """Return whether this is an option of ssh, a command line of it, or a look for the program."""
     match node:
         case ast.Constant(value=str(text)):
             return bool(SSH_OPTIONS.search(text))

@@ -28,7 +28,7 @@ FOLLOWING = st.sampled_from([100, 500, 2500, 5000, FULL])
 
 
 def mean(bet: Bet, p: float, stable: float, candidate: float) -> float:
-    """Give what a bet multiplies the wealth by, on average, where the sides are bad at these rates."""
+    """Return what a bet multiplies the wealth by, on average, where the sides are bad at these rates."""
     of_stable = (1 - stable) * math.exp(bet.stable_ok) + stable * math.exp(bet.stable_bad)
     of_candidate = (1 - candidate) * math.exp(bet.candidate_ok) + candidate * math.exp(bet.candidate_bad)
     return (1 - p) * of_stable + p * of_candidate

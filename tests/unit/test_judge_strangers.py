@@ -36,7 +36,7 @@ def said(roll: int, address: int, answer: Answer, *, sticky: bool = True) -> byt
 
 
 def users(dice: Random, seconds: int, candidate: Answer = PAGE, *, sticky: bool) -> Iterator[list[bytes]]:
-    """Give the lines of each second: new clients at addresses of their own, with now and then a 404."""
+    """Yield the lines of each second: new clients at addresses of their own, with now and then a 404."""
     for _ in range(seconds):
         lines = []
         for _ in range(20):
@@ -48,7 +48,7 @@ def users(dice: Random, seconds: int, candidate: Answer = PAGE, *, sticky: bool)
 
 
 def attacker(dice: Random, addresses: list[int], choice: Answer, *, sticky: bool) -> Iterator[bytes]:
-    """Give the lines of clients that learn their side, and do something else on the candidate only."""
+    """Yield the lines of clients that learn their side, and do something else on the candidate only."""
     while True:
         roll, address = dice.randrange(ROLLS), dice.choice(addresses)
         candidate = roll * FULL < SHARE * ROLLS

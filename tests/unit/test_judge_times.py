@@ -93,7 +93,7 @@ def test_ties_do_not_let_a_proof_gain(p: float, slow: float, ties: float, beyond
 
 
 def run(comparison: Comparison, stable: float, candidate: float, requests: int, cold: int = 0, p: float = 0.5) -> int:
-    """Send requests whose times are spread around these medians; give the request of the alarm, 0 for none."""
+    """Send requests whose times are spread around these medians; return the request of the alarm, 0 for none."""
     random_, served = random.Random(4), 0
     for n in range(requests):
         side = random_.random() < p

@@ -22,7 +22,7 @@ COLD = {"keep": {"warm": "0s"}}
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    """Give a service with two good releases."""
+    """Yield a service with two good releases."""
     made = Scene(tmp_path)
     made.deploy("1.0")
     made.deploy("2.0")

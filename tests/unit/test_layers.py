@@ -25,7 +25,7 @@ def layers() -> ModuleType:
 
 
 def saved(folder: Path, *layers: bytes) -> tuple[Path, list[str]]:
-    """Write an archive; give it with its layers as an engine names them."""
+    """Write an archive; return it with its layers as an engine names them."""
     image = Image(layers, entrypoint=("/app",))
     whole = folder / "whole.tar"
     whole.write_bytes(image.archive("shop:1"))

@@ -41,7 +41,7 @@ class Loaded:
         return LoadWatch(self.scene.house, release)
 
     def look(self, requests: int, seconds: float = LOOK_SECONDS) -> list[str]:
-        """Look for so long while there are so many requests; give what was done."""
+        """Look for so long while there are so many requests; return what was done."""
         self.scene.world.open["shop", self.scene.live.stable] = requests
         said = []
         for _ in range(round(seconds / LOOK_SECONDS)):

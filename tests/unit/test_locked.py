@@ -19,7 +19,7 @@ IMAGES = {path.stem: path for path in (REPOSITORY / "deployer" / "core" / "locke
 
 
 def locked(file: Path) -> list[tuple[Requirement, list[str]]]:
-    """Give each requirement of a lock file with its hashes."""
+    """Return each requirement of a lock file with its hashes."""
     lines = file.read_text().replace("\\\n", " ").splitlines()
     parts = (line.split("--hash=") for line in lines if line.strip() and not line.startswith("#"))
     return [(Requirement(first.strip()), [each.strip() for each in rest]) for first, *rest in parts]

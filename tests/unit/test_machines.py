@@ -62,7 +62,7 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
 
 @pytest.fixture
 def live(farm: Farm) -> Farm:
-    """Give a farm with version 1.0 on three machines, and 2.0 after it: green is stable, blue is warm."""
+    """Return a farm with version 1.0 on three machines, and 2.0 after it: green is stable, blue is warm."""
     assert farm.bring("1.0").exit is Exit.DONE
     assert farm.bring("2.0").exit is Exit.DONE
     return farm

@@ -40,7 +40,7 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
 
 @pytest.fixture
 def work(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Maintenance]:
-    """Give a work on the farm whose playbook is a function of the hosts and the variables."""
+    """Return a work on the farm whose playbook is a function of the hosts and the variables."""
 
     def make(play: Play, hosts: InventoryHosts | None = None, **more: Any) -> Maintenance:
         def roll(run: PlaybookRun, *_: object) -> Rolled:

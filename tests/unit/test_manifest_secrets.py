@@ -166,7 +166,7 @@ def test_a_command_that_hangs_is_ended_with_its_helpers(tmp_path: Path) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether a process of somebody else is gone, or a zombie that nobody collects."""
+    """Return whether a process of somebody else is gone, or a zombie that nobody collects."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):

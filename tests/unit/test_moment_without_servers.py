@@ -17,7 +17,7 @@ COMES_BACK = 3.0
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """Give a service whose first release is live."""
+    """Return a service whose first release is live."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     scene = Scene(state)
     assert scene.deploy("1.0").exit is Exit.DONE
@@ -25,7 +25,7 @@ def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 def down(scene: Scene, place: Place, at: str, lasting: float) -> list[float]:
-    """Have the servers of a place found down from a driver's call on, for so long; give when that began."""
+    """Have the servers of a place found down from a driver's call on, for so long; return when that began."""
     clock, began = scene.world.clock, list[float]()
     sleep = clock.sleep
 

@@ -304,7 +304,7 @@ def die_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dead(scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """Let the process die at the end of its second rollout; give the next process, in the same world."""
+    """Let the process die at the end of its second rollout; return the next process, in the same world."""
     scene.bring("1.0")
     scene.heard()
     scene.world.worse.add("2.0")

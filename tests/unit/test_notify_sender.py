@@ -40,14 +40,14 @@ def send(recipient: Recipient, url: str, clock: Clock = CLOCK, seconds: float = 
 
 
 def address(recipient: Recipient, at: str) -> str:
-    """Give the URL of a listener, with a secret in it."""
+    """Return the URL of a listener, with a secret in it."""
     return (
         f"http://{at}/very-secret" if recipient is BOT else f"json://user:secretpassword@{at}/very-secret?cto=1&rto=1"
     )
 
 
 def refusal(recipient: Recipient, url: str, seconds: float = 5.0) -> NotSent:
-    """Send in vain; give the refusal, in whose words nothing of the URL may stand."""
+    """Send in vain; return the refusal, in whose words nothing of the URL may stand."""
     with pytest.raises(NotSent) as caught:
         send(recipient, url, seconds=seconds)
     assert "secret" not in str(caught.value).replace("the secret URL", "")

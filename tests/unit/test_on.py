@@ -157,14 +157,14 @@ def api(state: Path) -> Iterator[Api]:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[str]:
-    """Give the command of a shell that does what `exec deploy serve --stdio` does, without its start-up."""
+    """Yield the command of a shell that does what `exec deploy serve --stdio` does, without its start-up."""
     with state_folder(Path("/tmp")) as folder, forking(folder / "far") as path:
         yield f"exec {shlex.quote(sys.executable)} -S -c {shlex.quote(CLIENT)} {path}"
 
 
 @pytest.fixture
 def far(state: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the control host; `ssh` is a script in `bin`, which `plug` writes."""
+    """Return the folder of the control host; `ssh` is a script in `bin`, which `plug` writes."""
     for name in ("DEPLOYER_SERVER", "DEPLOYER_TOKEN", "DEPLOYER_ON", "DEPLOYER_SSH_ARGS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     for name in ("here", "bin", "far"):
@@ -328,7 +328,7 @@ def test_a_control_host_of_another_version_is_told_so(far: Path, run: Deploy, st
 
 @pytest.fixture
 def left(far: Path, state: Path, here: str) -> Path:
-    """Give a file with the processes of ssh; over there is a rollout that nobody drives any more."""
+    """Return a file with the processes of ssh; over there is a rollout that nobody drives any more."""
     scene = Scene(state)
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})

@@ -82,7 +82,7 @@ def test_what_was_frozen_by_one_that_was_killed_goes_on() -> None:
 
 @pytest.fixture
 def group(tmp_path: Path) -> GuestGroup:
-    """Give a group of cgroup v2, in a folder, with a tenant that has a container; what is frozen says so at once."""
+    """Return a group of cgroup v2, in a folder, with a tenant that has a container; what is frozen says so at once."""
     (tmp_path / "state").mkdir()
     top = tmp_path / "cg" / "deployer-guests"
     (top / "acme" / "c0ffee").mkdir(parents=True)

@@ -332,7 +332,7 @@ def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
 
 @pytest.fixture
 def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Host]:
-    """Give a machine whose ssh runs a command here."""
+    """Return a machine whose ssh runs a command here."""
 
     def make(command: str) -> Host:
         program = tmp_path / "bin" / "ssh"
@@ -401,7 +401,7 @@ def test_another_version_is_refused_by_either_side(way: Callable[[str], Host], t
 
 @pytest.fixture
 def bare(state: Path) -> Path:
-    """Give a folder that is there, of a proxy that does not run."""
+    """Return a folder that is there, of a proxy that does not run."""
     folder = state / "conf"
     folder.mkdir()
     return folder
@@ -482,7 +482,7 @@ def fars(tmp_path: Path, *said: str) -> list[endpoint.Far]:
 
 
 def go(tmp_path: Path, ready: str) -> str:
-    """Say what is ready, wait for the word, keep that it came, and say that it is done."""
+    """Write what is ready, wait for the word, keep that it came, and write that it is done."""
     return f'echo ready {ready}; read word || exit 1; echo "$@" >> {tmp_path}/moved; echo moved'
 
 

@@ -24,7 +24,7 @@ TERMS = DrainTerms()
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    """Give a service on three machines, behind two proxies."""
+    """Return a service on three machines, behind two proxies."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Farm(tmp_path)
     made.house.find = lambda _manifest, _folder: Meant(HOSTS, (), EDGES)

@@ -22,7 +22,7 @@ TERMS = DrainTerms()
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    """Give a service on three machines: r2 is live, r1 warm, two instances of each on each machine."""
+    """Return a service on three machines: r2 is live, r1 warm, two instances of each on each machine."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Farm(tmp_path)
     assert made.bring("1.0").exit is Exit.DONE

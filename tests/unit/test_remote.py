@@ -73,7 +73,7 @@ def api(state: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder to call commands in, with nothing in the environment that names a server."""
+    """Return an empty folder to call commands in, with nothing in the environment that names a server."""
     for name in ("DEPLOYER_SERVER", "DEPLOYER_TOKEN", "DEPLOYER_TOKEN_FILE", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)

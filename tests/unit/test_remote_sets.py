@@ -25,7 +25,7 @@ __all__ = ["here", "run"]  # fixtures
 
 @pytest.fixture
 def api(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """Give an API with the files of three services, which are live by 1.0."""
+    """Yield an API with the files of three services, which are live by 1.0."""
     monkeypatch.setattr(stream, "PAUSE", 0.05)
     with api_of_sets(state) as made:
         yield made

@@ -21,7 +21,7 @@ BAD = Users(3, bad=0.05, spared=0.5)
 
 
 def recorded(state: Path, users: Users, **more: Any) -> tuple[Path, list[dict[str, object]]]:
-    """Give the recording of a rollout and the verdicts that it told."""
+    """Return the recording of a rollout and the verdicts that it told."""
     with rollout(state, users, **more) as (house, ending):
         told = [e.to_dict() for e in house.store.events.of(ending.rollout) if e.kind == "verdict"]
         return recording.file_of(house.store.folder, ending.rollout), told

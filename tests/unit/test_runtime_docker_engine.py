@@ -244,7 +244,7 @@ def talking_engine(**info: Any) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Write nothing."""
 
         def address_string(self) -> str:
             return "a Unix socket has none"

@@ -160,7 +160,7 @@ def manifest(folder: Path, scale: str = "scale: {min: 1, max: 8, concurrency: 12
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a recording whose load grows and falls."""
+    """Return a recording whose load grows and falls."""
     return write(tmp_path_factory.mktemp("recorded") / "shop.jsonl", swell, 1200, 2500)
 
 

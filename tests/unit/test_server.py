@@ -530,7 +530,7 @@ def test_down_and_the_lock_need_a_reason(api: Api, ask: Client) -> None:
 
 
 def read(stream: str) -> list[tuple[int, str]]:
-    """Give id and kind of all events of a stream."""
+    """Return id and kind of all events of a stream."""
     found = re.findall(r"(?:id: (\d+)\n)?event: (\S+)\n", stream)
     return [(int(number or 0), kind) for number, kind in found]
 
@@ -598,7 +598,7 @@ def _dies_when_asked(event: Event) -> None:
 
 
 def as_person(api: Api, monkeypatch: pytest.MonkeyPatch, name: str, role: Role = "operator") -> dict[str, str]:
-    """Give the header of somebody, for whom the runner acts as a process of theirs would."""
+    """Return the header of somebody, for whom the runner acts as a process of theirs would."""
     monkeypatch.setenv("DEPLOYER_ACTOR", name)
     return {"Authorization": f"Bearer {api.tokens.create(name, role, (), 0.0, 'test')[1]}"}
 

@@ -36,7 +36,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    """Give an API with a canary that is held. Its streams end when they have told what there is."""
+    """Yield an API with a canary that is held. Its streams end when they have told what there is."""
     with state_folder(MEMORY if MEMORY.is_dir() else Path("/tmp")) as folder:
         made = Api(folder)
         made.scene.deploy("1.0")

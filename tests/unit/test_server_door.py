@@ -41,7 +41,7 @@ def connect(url: str, said: bytes = b"", source: str = "127.0.0.1") -> socket.so
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Tell whether the server has closed it, without waiting for that."""
+    """Return whether the server has closed it, without waiting for that."""
     connection.setblocking(False)
     try:
         return connection.recv(1) == b""

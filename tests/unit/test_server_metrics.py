@@ -48,7 +48,7 @@ def text(api: Api) -> str:
 
 
 def values(api: Api) -> dict[str, float]:
-    """Give the value of each sample, by its name and the values of its labels."""
+    """Return the value of each sample, by its name and the values of its labels."""
     api.scene.world.clock.sleep(observer.EVERY)  # what was read before is old
     return {
         ":".join((sample.name, *(value for _, value in sorted(sample.labels.items())))): sample.value
@@ -259,7 +259,7 @@ def test_a_certificate_that_cannot_be_read_hides_no_other(api: Api, tmp_path: Pa
 
 
 def everything(api: Api) -> dict[str, set[str]]:
-    """Give the labels of every metric by its name, from a rollout in progress and others that ended."""
+    """Return the labels of every metric by its name, from a rollout in progress and others that ended."""
     number = hold(api, manifest={"traffic": {"domains": ["shop.example.com"], "tls": "auto"}})
     made = keys.placeholder("shop.example.com", api.scene.world.clock.now())
     cut = made.index("-----BEGIN CERTIFICATE")
@@ -278,7 +278,7 @@ def everything(api: Api) -> dict[str, set[str]]:
 
 
 def queries_of(dashboard: Any) -> list[str]:
-    """Give every query of a dashboard."""
+    """Return every query of a dashboard."""
     return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
 
 

@@ -66,7 +66,7 @@ def entered(api: Api, ask: Client, role: Role = "operator", *services: str, **fo
 
 
 def session(api: Api, ask: Client, role: Role = "operator", *services: str) -> dict[str, str]:
-    """Log in; give the headers that the page sends."""
+    """Log in; return the headers that the page sends."""
     cookie = entered(api, ask, role, *services).headers["set-cookie"].partition(";")[0]
     page = ask("GET", "/", {"cookie": cookie}).text
     return {"cookie": cookie, CSRF: re.findall(r'<meta name="csrf" content="([^"]+)">', page)[0], **HERE}
@@ -306,7 +306,7 @@ def test_what_was_decided_is_about_one_rollout(api: Api, ask: Client, held: int,
 
 
 def dialogs(text: str) -> dict[str, str]:
-    """Give the words of the dialogs of a page, by action."""
+    """Return the words of the dialogs of a page, by action."""
     parts = re.findall(r"<dialog .*?</dialog>", text, re.DOTALL)
     return {re.findall(r'id="ask-(\w+)"', part)[0]: re.sub(r"<[^>]+>", " ", part) for part in parts}
 

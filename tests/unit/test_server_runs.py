@@ -171,7 +171,7 @@ class Cared:
     caretaker: Reconciler
 
     def look(self, after: float = 0.0) -> int:
-        """Let time pass, look; tell how often it was gone on with so far."""
+        """Let time pass, look; return how often it was gone on with so far."""
         self.scene.world.clock.sleep(after)
         self.caretaker.look()
         return len(self.asked.orders)

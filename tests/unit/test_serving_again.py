@@ -14,7 +14,7 @@ from tests.house import Scene
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    """Give a service with two releases, of whose live value the proxy knows nothing any more."""
+    """Yield a service with two releases, of whose live value the proxy knows nothing any more."""
     made = Scene(tmp_path)
     made.deploy("1.0")
     made.deploy("2.0")

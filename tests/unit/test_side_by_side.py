@@ -13,7 +13,7 @@ from tests.memory import PaperPulse
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """Give a service whose first release is live."""
+    """Return a service whose first release is live."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     scene = Scene(state)
     assert scene.deploy("1.0").exit is Exit.DONE

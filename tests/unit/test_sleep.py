@@ -55,7 +55,7 @@ class Sleepy(Scene):
         return LoadWatch(self.house, release)
 
     def pass_by(self, seconds: float, requests: int = 0) -> list[str]:
-        """Let time pass with so many requests at once; give what was done."""
+        """Let time pass with so many requests at once; return what was done."""
         self.world.open["shop", self.live.stable] = requests
         said = []
         for _ in range(round(seconds / LOOK_SECONDS)):

@@ -12,13 +12,13 @@ BODY = os.urandom(300_000)
 
 
 async def pair() -> tuple[Connection, Connection]:
-    """Give two ends of one connection."""
+    """Return two ends of one connection."""
     one, two = socket.socketpair()
     return await asyncio.open_connection(sock=one), await asyncio.open_connection(sock=two)
 
 
 async def between(idle: float) -> tuple[Connection, Connection, asyncio.Task[None]]:
-    """Give a client and an instance, with what passes on between them."""
+    """Return a client and an instance, with what passes on between them."""
     (client, left), (right, instance) = await pair(), await pair()
     return client, instance, asyncio.create_task(splice(left, right, idle))
 

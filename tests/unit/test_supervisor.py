@@ -280,7 +280,7 @@ def test_the_supervisor_is_small(folder: Path, tmp_path: Path) -> None:
 
 
 def waits(tmp_path: Path, folder: Path) -> tuple[ProcessSpec, Process]:
-    """Start a program that says goodbye when it is asked to end, and that has a child; give its spec and the child."""
+    """Start a program that says goodbye when it is asked to end, and has a child; return its spec and the child."""
     script = f"trap 'echo bye > {tmp_path}/bye; exit 0' TERM; sleep 600 & echo $! > {tmp_path}/child; wait; wait"
     spec = shell(tmp_path, script)
     ensure_running(folder, spec, within())

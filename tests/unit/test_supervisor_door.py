@@ -68,7 +68,7 @@ def test_who_listens_is_known(address: str) -> None:
 
 @pytest.fixture
 def intruder(address: str) -> Iterator[int]:
-    """Give the process of another user who listens on the address."""
+    """Yield the process of another user who listens on the address."""
     require("root")
     ready, told = os.pipe()
     pid = os.fork()

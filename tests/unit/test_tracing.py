@@ -250,7 +250,7 @@ def collector(silent: threading.Event | None = None) -> Iterator[tuple[str, list
 
 
 def sent(scene: Scene, monkeypatch: pytest.MonkeyPatch, endpoint: str, version: str = "2.0", **variables: str) -> str:
-    """Deploy with a collector; give what was wrong with it."""
+    """Deploy with a collector; return what was wrong with it."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **variables}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)

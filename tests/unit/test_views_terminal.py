@@ -36,7 +36,7 @@ class Terminal:
         self.before = termios.tcgetattr(self.child.child_fd)
 
     def finish(self) -> str:
-        """Wait for the end; give everything that was written after the last expectation."""
+        """Wait for the end; return everything that was written after the last expectation."""
         self.child.expect(pexpect.EOF)
         self.child.wait()
         text = self.child.before

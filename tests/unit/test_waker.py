@@ -115,7 +115,7 @@ class Scene:
         writer.close()
 
     async def ask(self, said: bytes) -> bytes:
-        """Say something, and read to the end what comes back."""
+        """Send something, and read to the end what comes back."""
         path = str(self.home.inside.path(waker.socket("shop", "blue")))
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(said)

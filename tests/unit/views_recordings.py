@@ -13,7 +13,7 @@ NAMES = ("canary", "worse", "update-failed", "paused", "guarded")
 
 
 def recording(name: str, until: float = 1e9) -> list[Event]:
-    """Give a recording, up to `until` seconds after its first event."""
+    """Return a recording, up to `until` seconds after its first event."""
     events = load((GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
     return [event for event in events if event.at - events[0].at <= until]
 

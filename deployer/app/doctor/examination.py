@@ -29,7 +29,7 @@ def _elsewhere(house: AppContext, name: str) -> Discrepancy:
 
 
 def differences(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> list[Discrepancy]:
-    """Give all that was looked at, with what puts it right."""
+    """Return all that was looked at, with what puts it right."""
     found = [*machine(house, manifest, folder)]
     for name in services(house):
         found += [_elsewhere(house, name)] if is_elsewhere(house.store, name) else service(house, name)

@@ -36,5 +36,5 @@ class Discrepancy:
     cure: Fix | None = None
 
     def finding(self) -> Finding:
-        """Give what is told of it."""
+        """Return what is told of it."""
         return Finding(self.level, self.what, self.text, self.remedy, self.cure.text if self.cure else "")

@@ -133,7 +133,7 @@ def detach(house: AppContext, sight: ServiceSnapshot, place: Place, names: tuple
 
 
 def to_stable(house: AppContext, sight: ServiceSnapshot, live: Live) -> Fix:
-    """Give all users the stable environment."""
+    """Move all users to the stable environment."""
 
     def do(lock: Lock | None) -> None:
         everyone = Live(stable=live.stable, rollout=live.rollout)
@@ -161,7 +161,7 @@ def serve(house: AppContext, service: str) -> Fix:
 
 
 def free_ports(house: AppContext, held: tuple[tuple[int, int], ...]) -> Fix:
-    """Give back ports of instances (release, index) that are gone."""
+    """Free the ports of instances (release, index) that are gone."""
 
     def do(lock: Lock | None) -> None:
         for release, index in held:
@@ -228,7 +228,7 @@ def _no_way_back(house: AppContext, sight: ServiceSnapshot, lock: Lock) -> None:
 
 
 def _held(lock: Lock | None) -> Lock:
-    """Give the lock of the service, without which nothing of it is changed."""
+    """Return the lock of the service, without which nothing of it is changed."""
     if lock is None:
         raise LockLost("a service is only changed under its lock")
     return lock

@@ -210,7 +210,7 @@ def _guests(house: AppContext, manifest: Manifest, folder: Path) -> str:
 
 
 def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Discrepancy]:
-    """Give our own certificates that end soon; `deploy hosts check` looks at those of the engines, too."""
+    """Yield our own certificates that end soon; `deploy hosts check` looks at those of the engines, too."""
     from deployer.drivers.hosts.readiness import ending
 
     for folder in dict.fromkeys(host.engine_certs for host in hosts.every if host.engine):

@@ -181,7 +181,7 @@ def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
 
 
 def _when(sight: ServiceSnapshot, place: Place) -> str:
-    """Say when what is left over in a place is removed."""
+    """Return in words when what is left over in a place is removed."""
     if lost := sight.kept_for(place):
         return f"{lost}, which is lost, may send users there: it is removed once that proxy is up to date"
     return "the next deploy removes it"
@@ -282,7 +282,7 @@ def _servers(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
 
 
 def _answers(house: AppContext, sight: ServiceSnapshot, instance: Instance) -> bool:
-    """Tell whether an instance passes its own health check now."""
+    """Return whether an instance passes its own health check now."""
     manifest = sight.releases[instance.release].manifest
     return not sight.drivers.checks.probe(manifest, instance, Deadline.after(house.clock, PROBE_SECONDS))
 

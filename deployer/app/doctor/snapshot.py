@@ -35,7 +35,7 @@ class ServiceSnapshot:
 
     @cached_property
     def environments(self) -> dict[Place, Environment]:
-        """Give what stands, by place: the recorded release where any of it stands there, else the larger part."""
+        """Return what stands, by place: the recorded release where any of it stands there, else the larger part."""
         found = ((place, self._recorded(place) or self._larger(place)) for place in PLACES)
         return {place: environment for place, environment in found if environment is not None}
 
@@ -62,7 +62,7 @@ class ServiceSnapshot:
         return environment_in(self.service, place, self.instances)
 
     def role(self, place: Place) -> str:
-        """Say everything in a place is: stable, warm, candidate, baseline or left over."""
+        """Return what everything in a place is: stable, warm, candidate, baseline or left over."""
         environment = self.environments[place]
         if self.live is not None and place == self.live.stable:
             return "stable"
@@ -72,7 +72,7 @@ class ServiceSnapshot:
         return "warm" if warm and self.record.warm else "left over"
 
     def share(self, place: Place) -> int:
-        """Give the part of the users, in basis points, that a place gets now."""
+        """Return the part of the users, in basis points, that a place gets now."""
         live = self.live
         if live is None:
             return 0
@@ -90,7 +90,7 @@ class ServiceSnapshot:
         return ", ".join(proxy.name for proxy in self.lost if proxy.sends_to(place) > self.now)
 
     def pauses(self, place: Place) -> bool:
-        """Tell whether what stands in a place is kept paused, and so out of the proxy."""
+        """Return whether what stands in a place is kept paused, and so out of the proxy."""
         stable = self.releases.get(self.record.stable)
         return self.role(place) == "warm" and stable is not None and stable.manifest.keep.paused
 
@@ -102,12 +102,12 @@ class ServiceSnapshot:
 
     @property
     def settled(self) -> bool:
-        """Tell whether nothing is in progress, so that what is recorded and what is so must agree."""
+        """Return whether nothing is in progress, so that what is recorded and what is so must agree."""
         return self.rollout is None and self.lock is None
 
 
 def wanted(release: Release, place: Place, *, warm: bool = False) -> dict[int, str]:
-    """Say which instances a release has in a place when it is whole, and on which machines.
+    """Return which instances a release has in a place when it is whole, and on which machines.
 
     One that is kept `warm` need not have more than its manifest says.
     """

@@ -43,7 +43,7 @@ class BranchAgent:
         return state
 
     def _tell_new(self, state: ManifestState) -> None:
-        """Tell a state that is another one than before."""
+        """Report a state that differs from the one before."""
         before, self.told = self.told, state
         if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
             return

@@ -67,7 +67,7 @@ class BranchFollower:
         self._carry_out = carry_out or partial(here, house, environ)
 
     def look(self, began: Callable[[ManifestState], None] = lambda _state: None) -> ManifestState:
-        """Fetch, compare, deploy if need be; give where it stands then. `began` is told of a deploy before it.
+        """Fetch, compare, deploy if need be; return where it stands then. `began` is told of a deploy before it.
 
         Trouble is a state; only `Detached` is raised, by a rollout that this process had to leave.
         """
@@ -151,7 +151,7 @@ class BranchFollower:
         )
 
     def _pinned(self, wanted: Release) -> str:
-        """Say why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
+        """Return why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
         for release in self._house.store.releases.of(wanted.service):
             alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
             if alike and release.status in BAD:
@@ -165,7 +165,7 @@ class BranchFollower:
         return ""
 
     def _drifted(self, wanted: Release, commit: Commit) -> str:
-        """Say that what this commit brought is no longer so; "" for a commit that was not deployed yet."""
+        """Return a sentence if what this commit brought is no longer so; "" for a commit that was not deployed yet."""
         for release in self._house.store.releases.of(wanted.service):
             if release.git == commit.short and release.status == "good":
                 return (

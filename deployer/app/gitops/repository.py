@@ -97,7 +97,7 @@ class Repository:
             return self._commit(ref, deadline)
 
     def last(self) -> Commit | None:
-        """Give the commit that was fetched last; None when there is none yet."""
+        """Return the commit that was fetched last; None when there is none yet."""
         with self._mutex:
             try:
                 return self._commit(f"refs/heads/{self.branch}", Deadline.after(self._clock, LOCAL_SECONDS))
@@ -105,7 +105,7 @@ class Repository:
                 return None
 
     def files(self, commit: Commit) -> Path:
-        """Give a folder with the files of a commit, made whole or not at all.
+        """Return a folder with the files of a commit, made whole or not at all.
 
         Raises DriverFailed, and Refused for one with a link that leads out of it: a review does not show what it reads.
         """
@@ -158,7 +158,7 @@ class Repository:
             files.replace(self._verified, f"{commit.name}\n")
 
     def _last_verified(self) -> str:
-        """Give the commit that was verified last; "" for none. Raises Refused when that cannot be read."""
+        """Return the commit that was verified last; "" for none. Raises Refused when that cannot be read."""
         try:
             said = self._verified.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
@@ -172,7 +172,7 @@ class Repository:
         return said
 
     def _descends(self, commit: Commit, ancestor: str) -> bool:
-        """Tell whether a commit is another one, or comes after it; one that is not known here has no descendants."""
+        """Return whether a commit is another one, or comes after it; one that is not known here has no descendants."""
         deadline = Deadline.after(self._clock, LOCAL_SECONDS)
         try:
             self._git(deadline, "merge-base", "--is-ancestor", ancestor, commit.name)

@@ -89,7 +89,7 @@ class SetFollower:
         return sorted(found, key=lambda each: not each[1].outcome)
 
     def _pinned(self, found: Mapping[str, Wanted]) -> str:
-        """Say why the same is not tried again: users were taken off it. A person may, by `deploy release up`."""
+        """Return why the same is not tried again: users were taken off it. A person may, by `deploy release up`."""
         releases = self._house.store.releases
         wanted = {service: (each.release.config_hash, each.release.manifest) for service, each in found.items()}
         for group in self._house.store.sets.of(self.name):

@@ -29,7 +29,7 @@ class ManifestState:
 
     @property
     def status(self) -> Literal["success", "pending", "failure"]:
-        """Give it as forges know it of a commit."""
+        """Return it as Git hosts know it of a commit."""
         return "success" if self.word in _GOOD else "pending" if self.word in _OPEN else "failure"
 
 

@@ -19,7 +19,7 @@ _MOST = 64 * 1024
 
 
 class CommitStatus:
-    """Tells states of commits to a command, to an address, or to both."""
+    """Reports the states of commits to a command, to an address, or to both."""
 
     def __init__(self, command: str, url: str, environ: Mapping[str, str], clock: Clock) -> None:
         try:
@@ -35,7 +35,7 @@ class CommitStatus:
         self._secret = SecretText(secret) if secret else None
 
     def tell(self, state: ManifestState, folder: Path) -> str:
-        """Tell it; give what went wrong, "" for nothing. Never stops a rollout."""
+        """Report it; return what went wrong, "" for nothing. Never stops a rollout."""
         said = {
             "status": state.status,
             "commit_state": state.word,

@@ -72,7 +72,7 @@ class Scheduler:
         self._threads.join(END_SECONDS)
 
     def _scheduled(self, store: Store) -> Iterator[_Scheduled]:
-        """Give the jobs of all services; a live release is read once."""
+        """Yield the jobs of all services; a live release is read once."""
         for service in store.services.all():
             if service.name not in self._known or self._known[service.name][0] != service.stable:
                 self._known[service.name] = (-1, ())

@@ -156,7 +156,7 @@ class Keeper:
             self._guests.settled(GUESTS)
 
     def _frozen(self, host: str, text: str) -> None:
-        """Say once that a host has frozen its guests."""
+        """Report once that a host has frozen its guests."""
         if not text:
             self._hosts.settle(host)
         elif self._hosts.is_new(host, text):

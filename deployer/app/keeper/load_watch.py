@@ -56,7 +56,7 @@ class LoadWatch:
         self._attended, self._told = 0.0, house.clock.now()
 
     def lasts(self) -> bool:
-        """Tell whether it is still to be watched."""
+        """Return whether it is still to be watched."""
         store, service = self._house.store, self._release.service
         return store.services.get(service).stable == self._release.number and store.sizes.get(service) is None
 
@@ -118,13 +118,13 @@ class LoadWatch:
                 yield wake.text
 
     def _is_lonely(self) -> bool:
-        """Tell whether nobody has come for so long that it goes to sleep, whatever is usual."""
+        """Return whether nobody has come for so long that it goes to sleep, whatever is usual."""
         scale = self._scale
         lonely = scale.sleeps and self._idle.seconds() >= scale.idle
         return lonely and not scale.awake_until(self._house.clock.now())
 
     def _sleeps(self) -> bool:
-        """Tell whether it sleeps, and see that a request would wake it."""
+        """Return whether it sleeps, and see that a request would wake it."""
         sleeper = self._sleeper
         if sleeper is None or self._colour not in sleeper.asleep(self._release.service):
             return False

@@ -30,7 +30,7 @@ class MoveWatch:
         self._drivers: Drivers | None = None  # of the live release, if it is one
 
     def lasts(self) -> bool:
-        """Tell whether it is still to be watched; know the release that is live now."""
+        """Return whether it is still to be watched; know the release that is live now."""
         store, service = self._house.store, self._service
         number = store.services.get(service).stable
         if number != self._number:

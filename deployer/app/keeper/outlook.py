@@ -47,7 +47,7 @@ def shown(
 
 
 def _of_hosts(guests: Guests, terms: GuestTerms) -> Iterator[str]:
-    """Give what hosts do by themselves with what is a guest there."""
+    """Yield what hosts do by themselves with what is a guest there."""
     try:
         found = guests.use(terms)
     except DeployError as error:
@@ -129,7 +129,7 @@ def keeper(house: AppContext, drivers: Drivers, release: Release, observed: Obse
 def _next(
     house: AppContext, drivers: Drivers, release: Release, observed: Observed, rollouts: tuple[Rollout, ...]
 ) -> tuple[str, float]:
-    """Say what is to be done next, and when; 0 is now."""
+    """Return what is to be done next, and when; 0 is now."""
     service = release.service
     if (rollout := house.store.rollouts.in_progress(service)) is not None:
         return ("" if rollout.adjusts else f"nothing while rollout {rollout.number} is in progress"), 0.0
@@ -144,7 +144,7 @@ def _next(
 
 
 def _ahead(house: AppContext, release: Release, observed: Observed) -> Iterator[tuple[float, str]]:
-    """Give what will be due, and when."""
+    """Yield what will be due, and when."""
     service, scale = release.service, release.manifest.scale
     record, said = house.store.services.get(service), house.store.sizes.get(service)
     if record.warm:
@@ -165,7 +165,7 @@ def _ahead(house: AppContext, release: Release, observed: Observed) -> Iterator[
 
 
 def unattended(house: AppContext, service: str, *, warm: bool = False) -> str:
-    """Say which keys of the live release's manifest ask for something between rollouts that nobody does; else "".
+    """Return which keys of the live release's manifest ask for something between rollouts that nobody does; else "".
 
     `warm`: the manifest names how long an environment is kept.
     """

@@ -95,7 +95,7 @@ def _refuse_driven(house: AppContext) -> None:
 
 
 def _census(house: AppContext, machines: Sequence[Host]) -> tuple[list[Found], tuple[str, ...]]:
-    """Ask every runtime; give what was found, and why others did not answer."""
+    """Ask every runtime; return what was found, and why others did not answer."""
     found: dict[str, Found] = {}
     silent: list[str] = []
     for drivers in house.anywhere(machines).values():
@@ -110,7 +110,7 @@ def _census(house: AppContext, machines: Sequence[Host]) -> tuple[list[Found], t
 
 
 def _choose(house: AppContext, found: Iterable[Found], asked: str) -> str:
-    """Give the installation that this state folder is, or was before its store was lost."""
+    """Return the installation that this state folder is, or was before its store was lost."""
     if not is_blank(house.store):
         own = house.store.secret("installation")
         if asked not in ("", own):

@@ -36,7 +36,7 @@ class Gate:
 
 
 def gate_of(store: Store, rollout: Rollout, now: float) -> Gate | None:
-    """Give the approval that a rollout waits for; None when it waits for none."""
+    """Return the approval that a rollout waits for; None when it waits for none."""
     if rollout.phase != "forward" or not rollout.open:
         return None
     for entry in store.journal.of(rollout.number):

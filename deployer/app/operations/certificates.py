@@ -48,7 +48,7 @@ class DomainResult:
 
     @property
     def sentence(self) -> str:
-        """Say it in one line; most errors name the domain themselves."""
+        """Return it in one line; most errors name the domain themselves."""
         named = self.text if self.domain in self.text else f"{self.domain}: {self.text}"
         return named + (f" → {self.hint}" if self.hint else "")
 
@@ -70,7 +70,7 @@ class AutoDomain:
 
 
 def auto_domains(house: AppContext, services: Sequence[str] = ()) -> Iterator[AutoDomain]:
-    """Give the domains of what is live, of all services where none is named."""
+    """Yield the domains of what is live, of all services where none is named."""
     for record in house.store.services.all():
         if not record.stable or (services and record.name not in services) or is_elsewhere(house.store, record.name):
             continue
@@ -107,7 +107,7 @@ def renew(
 
 
 def announce(house: AppContext, manifest: Manifest) -> None:
-    """Say, before a deploy, how the domains of a manifest will get their first certificates."""
+    """Report, before a deploy, how the domains of a manifest will get their first certificates."""
     tls = manifest.traffic.tls
     if tls is None or tls.auto is None:
         return

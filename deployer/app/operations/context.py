@@ -83,7 +83,7 @@ class AppContext:
             self.close()
 
     def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
-        """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.
+        """Return the drivers of a recorded release; they reach every host on which something of its service may stand.
 
         No manifest and no inventory is read for it.
         """
@@ -91,23 +91,23 @@ class AppContext:
         return self.wire(release.manifest, folder, replace(machines, proxies=self._proxies(release)))
 
     def _reached(self, release: Release) -> tuple[Host, ...]:
-        """Give its machines as the newest release that names them describes them: that is how they are reached now."""
+        """Return its hosts as the newest release that names them describes them: that is how they are reached now."""
         newest = {host.name: host for r in reversed(self.store.releases.of(release.service)) for host in r.fleet}
         return tuple(newest.get(host.name, host) for host in release.fleet)
 
     def _proxies(self, release: Release) -> tuple[Host, ...]:
-        """Give the proxies that its users reach: those of the newest release that names some, if it names any."""
+        """Return the proxies that its users reach: those of the newest release that names some, if it names any."""
         if not release.proxies:
             return ()
         named = (r.proxies for r in self.store.releases.of(release.service) if r.proxies)  # newest first
         return next(named, release.proxies)
 
     def meant(self, service: str, meant: Meant) -> Machines:
-        """Give the machines that a manifest means, and the others on which something of its service may stand."""
+        """Return the machines that a manifest means, and the others on which something of its service may stand."""
         return replace(self.machines(service, (*meant.machines, *meant.twin)), proxies=meant.proxies)
 
     def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
-        """Give the wanted machines, and the others on which something of a service may stand."""
+        """Return the wanted machines, and the others on which something of a service may stand."""
         held = self.store.ports.of(service)
         standing = {port.release for port in held}
         releases = [r for r in reversed(self.store.releases.of(service)) if r.number in standing]
@@ -119,7 +119,7 @@ class AppContext:
         return Machines(tuple(wanted), tuple(others))
 
     def anywhere(self, machines: Sequence[Host] = ()) -> dict[str, Drivers]:
-        """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
+        """Return the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
 
         They reach this host, `machines`, and every one on which something of a service of the store may stand.
         """

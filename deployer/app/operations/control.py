@@ -30,7 +30,7 @@ def open_rollout(house: AppContext, service: str, number: int = 0) -> Rollout:
 
 
 def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
-    """Give what people have still to approve before a rollout is promoted."""
+    """Return what people have still to approve before a rollout is promoted."""
     ahead = (step for n, step in store.journal.left(rollout) if n < rollout.plan.commit)
     return tuple(step for step in ahead if isinstance(step, Approve) and step.count)
 
@@ -69,7 +69,7 @@ def refuse_unpromotable(house: AppContext, services: Iterable[str], reason: str,
 
 
 def _awaited(store: Store, rollout: Rollout) -> str:
-    """Say who has still to approve a rollout before it is promoted; "" for nobody."""
+    """Return who has still to approve a rollout before it is promoted; "" for nobody."""
     return " and that of ".join(step.whose() for step in unapproved(store, rollout))
 
 
@@ -144,7 +144,7 @@ def make_way(house: AppContext, service: str, reason: str) -> None:
 
 
 def end_handover(house: AppContext, service: str, reason: str) -> bool:
-    """Have another process leave open what it is closing after its promotion; tell whether it was, and was asked."""
+    """Have another process leave open what it is closing after its promotion; return whether it was, and was asked."""
     rollout = house.store.rollouts.in_progress(service)
     if rollout is None or not committed(house, rollout):
         return False
@@ -156,7 +156,7 @@ def end_handover(house: AppContext, service: str, reason: str) -> bool:
 
 
 def _ended_already(house: AppContext, service: str) -> RolloutResult | None:
-    """Give the end of a rollout whose process saw at the proxy, before it could be asked, that its users were gone."""
+    """Return the end of a rollout whose process saw at the proxy, before it was asked, that its users were gone."""
     noted = record.read(str(house.store.folder), service)
     newest = house.store.rollouts.of(service, 1)
     if noted is None or not newest or newest[0].outcome != "reverted" or (newest[0].ended_at or 0) < noted.at - 1:

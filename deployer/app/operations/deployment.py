@@ -84,7 +84,7 @@ class Brought:
 
 
 def wanted(house: AppContext, request: DeployRequest) -> Wanted:
-    """Say which release a request is for without changing anything but fetching the image, or running its strategy."""
+    """Return which release a request is for; nothing is changed, only the image fetched and the strategy called."""
     request = fit(house, request)
     return _wanted(house, request, *_brought(house, request))
 
@@ -234,7 +234,7 @@ def _propose(
 
 
 def _is_alone(request: DeployRequest, options: Any) -> bool:
-    """Tell whether the release must never run beside another one: the manifest says so, or the strategy promises."""
+    """Return whether the release must never run beside another one: the manifest says so, or the strategy promises."""
     return request.loaded.manifest.single or bool(getattr(options, "alone", False))
 
 
@@ -279,7 +279,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
 
 
 def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
-    """Leave out machines that are silent as far as `max_unavailable` goes; give how many more may be, and these."""
+    """Leave out machines that are silent as far as `max_unavailable` goes; return how many more may be, and these."""
     meant = brought.meant
     machines, more = answering(meant.machines, observed.silent, manifest.max_unavailable)
     twin, more_twin = answering(meant.twin, observed.silent, manifest.max_unavailable)
@@ -301,7 +301,7 @@ def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) 
 
 
 def _sleeps(house: AppContext, observed: Observed, release: Release) -> bool:
-    """Tell whether the release is the live one, and asleep: the next request starts it."""
+    """Return whether the release is the live one, and asleep: the next request starts it."""
     if observed.live is None or observed.live.stable not in observed.asleep:
         return False
     there, stable = observed.environment(observed.live.stable), house.store.services.get(observed.service).stable
@@ -310,7 +310,7 @@ def _sleeps(house: AppContext, observed: Observed, release: Release) -> bool:
 
 
 def _is_live(observed: Observed, release: Release) -> bool:
-    """Tell whether the release is the live one, with all its instances."""
+    """Return whether the release is the live one, with all its instances."""
     if observed.stable is None or observed.live is None or observed.stable.config_hash != release.config_hash:
         return False
     environment = observed.environment(observed.live.stable)

@@ -138,7 +138,7 @@ class Leave:
         return named(tuple(sorted(self._names - {""})))
 
     def _left(self) -> tuple[int | None, int]:
-        """Give how many instances users would have, of how many; None when nobody would miss any."""
+        """Return how many instances users would have, of how many; None when nobody would miss any."""
         live = self._drivers.traffic.read(self._service)
         if live is None:
             return None, 0
@@ -173,17 +173,17 @@ class Leave:
             self._tell(f"{_list(going)}: {end}")
 
     def come_back(self) -> tuple[str, ...]:
-        """Have everything running, healthy and in rotation as it was; give what is not."""
+        """Have everything running, healthy and in rotation as it was; return what is not."""
         return tuple(problem for instance in self._here if (problem := self._problem(instance, BACK_SECONDS)))
 
     def come_back_if_fit(self) -> None:
-        """Put into rotation what is healthy now, after something went wrong; tell what is not."""
+        """Put into rotation what is healthy now, after something went wrong; report what is not."""
         for instance in self._away:
             if problem := self._problem(instance, 0.0):
                 self._tell(f"it stays out of rotation: {problem}")
 
     def _problem(self, instance: Instance, patience: float) -> str:
-        """Bring an instance back; give why that did not work."""
+        """Bring an instance back; return why that did not work."""
         deadline = Deadline.after(self._house.clock, patience)
         try:
             if patience:
@@ -236,7 +236,7 @@ class Leave:
 
 
 def _names(machines: Sequence[Host]) -> frozenset[str]:
-    """Give what they are called in the records; what stands on this host has no name of one there."""
+    """Return what they are called in the records; what stands on this host has no name of one there."""
     here = {""} if any(machine.connection == "local" for machine in machines) else set()
     return frozenset({machine.name for machine in machines} | here)
 

@@ -29,7 +29,7 @@ def locked(house: AppContext, service: str, purpose: str) -> Iterator[Lock]:
 
 
 def hands(house: AppContext, lock: Lock, drivers: Drivers) -> Drivers:
-    """Give the drivers with which the owner of a lock changes the world: as long as the lock is its own."""
+    """Return the drivers with which the owner of a lock changes the world: as long as the lock is its own."""
     locks = house.store.locks
     return fenced(
         drivers, Owner(lock, lock.token, lambda: locks.changing(lock), lambda token: locks.outlive(lock, token))
@@ -77,7 +77,7 @@ def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | N
 
 
 def port_usable(port: int) -> bool:
-    """Tell whether nobody listens on a port of this host."""
+    """Return whether nobody listens on a port of this host."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -88,7 +88,7 @@ def port_usable(port: int) -> bool:
 
 
 def committed(house: AppContext, rollout: Rollout) -> bool:
-    """Tell whether a rollout is past its commit point, or its set is decided to go forward."""
+    """Return whether a rollout is past its commit point, or its set is decided to go forward."""
     if rollout.plan.meets and (group := house.store.sets.of_rollout(rollout.number)) and group.decided == "forward":
         return True
     return house.store.journal.is_done(rollout.number, "forward", rollout.plan.commit)

@@ -152,7 +152,7 @@ def _seen(house: AppContext, live: Iterable[Release]) -> tuple[list[_Seen], dict
 
 
 def _refused(file: str, tenant: str, now: float) -> str:
-    """Say why terms, as they are now, do not let a tenant run; a file that cannot be read changes nothing."""
+    """Return why terms, as they are now, do not let a tenant run; a file that cannot be read changes nothing."""
     from deployer.manifest import tenants
 
     try:

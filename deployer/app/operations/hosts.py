@@ -31,7 +31,7 @@ def machines_of(house: AppContext, manifest: Manifest, folder: Path) -> Meant:
 
 
 def answering(machines: Sequence[Host], silent: Collection[str], spare: int) -> tuple[tuple[Host, ...], int]:
-    """Leave out the machines of a group that are silent, if they can be spared; give how many more can be.
+    """Leave out the machines of a group that are silent, if they can be spared; return how many more can be.
 
     One that answers is always left.
     """

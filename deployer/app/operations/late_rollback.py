@@ -27,7 +27,7 @@ def under_way(house: AppContext, service: str) -> RolloutResult | None:
 
 
 def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
-    """Say that nobody is moved, as users were brought back lately; None where they were not."""
+    """Return the result that nobody is moved, if users were brought back lately; None where they were not."""
     since = brought_back(house, service)
     if not since:
         return None
@@ -37,7 +37,7 @@ def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
 
 
 def brought_back(house: AppContext, service: str) -> str:
-    """Say what brought users back to the live release within the last minutes; "" where nothing did."""
+    """Return what brought users back to the live release within the last minutes; "" where nothing did."""
     newest = next(iter(house.store.rollouts.of(service, 1)), None)
     if newest is None or newest.ended_at is None:
         return ""

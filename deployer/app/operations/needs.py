@@ -45,7 +45,7 @@ def note_need(house: AppContext, lock: Lock, release: Release) -> None:
 
 
 def concurrency_text(house: AppContext, release: Release) -> str:
-    """Say how many requests at once an instance of a release gets, and from what that was learned."""
+    """Return how many requests at once an instance of a release gets, and from what that was learned."""
     if (scale := release.scale) is None:
         return ""
     known, text = house.store.concurrencies.get(release.service), f"concurrency: {scale.each} for each instance"

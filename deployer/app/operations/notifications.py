@@ -51,7 +51,7 @@ class _Subject:
 
 
 class Announcer:
-    """Gives each drive of a rollout a sink that tells people elsewhere; it ends with the house."""
+    """Makes a sink for each drive of a rollout that notifies people; it ends with the house."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Announcer:
         return _Listener(self._sink, account, self._ending(settings, subject), partial(self._failed, subject, ""))
 
     def settle(self, lock: Lock) -> None:
-        """Tell the endings that processes owe which died before they could."""
+        """Report the endings that processes owe which died before they could."""
         for number in self._store.owed.of(lock.service):
             rollout = self._store.rollouts.get(number)
             try:
@@ -100,11 +100,11 @@ class Announcer:
             self._ending(settings, _Subject(rollout.service, rollout.number, lock)).put(notice)
 
     def warn(self, service: str, text: str) -> None:
-        """Tell those who want to hear of certificates that one ends soon."""
+        """Notify those who want to hear of certificates that one ends soon."""
         self._tell(notices.Notice("certificate", self._clock.now(), service, text))
 
     def report(self, run: JobRun) -> None:
-        """Tell those who want to hear of jobs how a run ended, if that is owed and no other process does so."""
+        """Notify those who want to hear of jobs how a run ended, if that is owed and no other process does so."""
         owed = self._store.jobs.notices
         telling = owed.telling(run.number)
         if not _try_take(telling):

@@ -71,7 +71,7 @@ class ProxyLeave:
         self._tell(f"{still} requests are still open after {patience:g} s" if still else "no request is open any more")
 
     def come_back(self) -> tuple[str, ...]:
-        """Have them take users again, once they respond and do what the others do; give what is not so."""
+        """Have them take users again, once they respond and do what the others do; return what is not so."""
         problem = ""
 
         def fit() -> bool:
@@ -86,12 +86,12 @@ class ProxyLeave:
         return ()
 
     def come_back_if_fit(self) -> None:
-        """Have them take users again if they can, after something went wrong; tell it when they cannot."""
+        """Have them take users again if they can, after something went wrong; report it when they cannot."""
         if problem := self._problem():
             self._tell(f"it stays out of its users' way: {problem}")
 
     def _problem(self) -> str:
-        """Bring them back; give why that did not work."""
+        """Bring them back; return why that did not work."""
         soon = Deadline.after(self._house.clock, ENTRY_SECONDS)
         try:
             self._drivers.upkeep.bring_back(self._service, soon)

@@ -21,7 +21,7 @@ from deployer.store import Lock, whoami
 
 
 def unwritten(house: AppContext, drivers: Drivers, service: str) -> int:
-    """Give the release that users are on by a rollback that the store knows nothing of; 0 where there is none.
+    """Return the release that users are on by a rollback that the store knows nothing of; 0 where there is none.
 
     Asks the proxy alone: the engine may be down.
     """

@@ -140,7 +140,7 @@ def _way_back(house: AppContext, held: Held, service: str, to: int) -> Way:
 
 
 def _lately(house: AppContext, newest: ReleaseSet) -> str:
-    """Say that nothing is changed, as the set was rolled back within the last minutes; "" where it was not."""
+    """Return a sentence if the set was rolled back within the last minutes, so that nothing is changed; else ""."""
     rollouts = [house.store.rollouts.get(member.rollout) for member in newest.moved]
     ago = house.clock.now() - max(rollout.ended_at or 0.0 for rollout in rollouts)
     back = "done" if newest.strategy == ROLLBACK else "reverted"
@@ -163,7 +163,7 @@ def _live_set(house: AppContext, name: str) -> ReleaseSet:
 
 
 def _others(house: AppContext, group: ReleaseSet) -> list[str]:
-    """Say of which members another release is live than the set brought."""
+    """Return the members of which a release is live that the set did not bring."""
     live = {member.service: house.store.services.get(member.service).stable for member in group.members}
     other = (member for member in group.members if live[member.service] != member.release)
     return [f"{m.service} has r{live[m.service]}, not r{m.release}" for m in other]

@@ -18,7 +18,7 @@ EXITS = {"passes": Exit.DONE, "worse": Exit.VERDICT, "inconclusive": Exit.INCONC
 
 
 def judged(source: ReplaySource, found: Judgement, under: Policy, recorded: Policy) -> JudgementView:
-    """Say what a policy decided; what came after the decision is not counted."""
+    """Return what a policy decided; what came after the decision is not counted."""
     last = found.deciding
     passed = found.stages[: found.stages.index(last) + 1]
     candidate = sum((s.candidate for s in passed), Counts())
@@ -43,7 +43,7 @@ def judged(source: ReplaySource, found: Judgement, under: Policy, recorded: Poli
 
 
 def _text(found: Judgement) -> str:
-    """Say why; for what passes it is the last comparison that speaks."""
+    """Return why; for what passes it is the last comparison that speaks."""
     if found.decision != "passes":
         return found.deciding.verdict.text
     compared = [s.verdict for s in found.stages if "stable_requests" in s.verdict.values]
@@ -53,12 +53,12 @@ def _text(found: Judgement) -> str:
 
 
 def written(judge: Judge) -> dict[str, Any]:
-    """Give a policy as it would be written in a manifest."""
+    """Return a policy as it would be written in a manifest."""
     return judge.model_dump(mode="json", by_alias=True)
 
 
 def side(counts: Counts) -> SideView:
-    """Give what one side answered."""
+    """Return what one side answered."""
     p50, p95, p99 = (counts.quantile(q) for q in (0.5, 0.95, 0.99))
     return SideView(counts.requests, counts.errors, p50, p95, p99)
 

@@ -18,7 +18,7 @@ class StepTotals:
         self._watches: list[_Counting] = []
 
     def passing(self, looks: Iterable[JudgedLook]) -> Iterator[JudgedLook]:
-        """Give the looks on as they come."""
+        """Yield the looks on as they come."""
         for look in looks:
             if not self._watches or self._watches[-1].number != look.watch:
                 self._watches.append(_Counting(look))
@@ -27,7 +27,7 @@ class StepTotals:
             yield look
 
     def views(self) -> tuple[WatchView, ...]:
-        """Give what was counted."""
+        """Return what was counted."""
         return tuple(watch.view() for watch in self._watches)
 
 

@@ -21,7 +21,7 @@ TIMED = 8  # stretches whose latency are shown together
 
 
 def points(looks: Iterable[JudgedLook], watched: float) -> Iterator[Point]:
-    """Give the points of a rollout that was watched so many seconds, one after the other, in constant memory."""
+    """Yield the points of a rollout that was watched so many seconds, one after the other, in constant memory."""
     length = max(watched / POINTS, min(USUAL, watched / LEAST))
     seen = shielded = 0
     for _, of_watch in groupby(looks, key=lambda look: look.watch):
@@ -37,7 +37,7 @@ def points(looks: Iterable[JudgedLook], watched: float) -> Iterator[Point]:
 
 
 def watched(marks: Iterable[Mark]) -> float:
-    """Give the seconds that were watched, without the pauses between watches."""
+    """Return the seconds that were watched, without the pauses between watches."""
     total, before = 0.0, None
     for mark in marks:
         if not isinstance(mark, Looked):
@@ -106,7 +106,7 @@ def _point(
 
 
 def progress(values: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
-    """Say from 0 to 1 how far it is to "worse", None where that was not tested, and to each proof of "no worse"."""
+    """Return from 0 to 1 how far it is to "worse", None where that was not tested, and to each proof of "no worse"."""
     evidence, needed = values.get("evidence"), values.get("evidence_needed")
     worse = None
     if evidence is not None and needed:

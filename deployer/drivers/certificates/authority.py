@@ -94,7 +94,7 @@ class Authority:
                 self._post_as_get(acme, self._account.address)
 
     def suggestion(self, domain: str, pem: str) -> Suggestion:
-        """Return when the authority would like a certificate renewed. Raise OrderFailed."""
+        """Return the time at which the authority would like a certificate renewed. Raise OrderFailed."""
         name, later = keys.renewal_id(pem), self._clock.now() + ASK_AGAIN
         with self._words(domain):
             directory = client.ClientV2.get_directory(self._directory, self._net)
@@ -156,7 +156,7 @@ class Authority:
         return self._net.post(url, None, new_nonce_url=acme.directory["newNonce"])
 
     def _looks(self, what: str) -> Iterator[None]:
-        """Give turns to look, with pauses between that grow or that the authority asks for. Raise DeadlinePassed."""
+        """Yield at each turn to look, with pauses that grow or that the authority asks for. Raise DeadlinePassed."""
         pause = POLL_SECONDS
         while True:
             yield

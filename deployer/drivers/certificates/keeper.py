@@ -108,7 +108,7 @@ class CertificateKeeper:
         return facts
 
     def suggestion(self, domain: str, auto: AutoTls, deadline: Deadline) -> Suggestion:
-        """Return when the authority would like the certificate that is kept for a domain renewed. Raise OrderFailed."""
+        """Return the time at which the authority would like a domain's certificate renewed. Raise OrderFailed."""
         require()
         return self._authority(auto, deadline).suggestion(domain, self._files.read(domain))
 

@@ -59,7 +59,7 @@ class HttpProof:
     instead: ClassVar[str] = "set `tls.auto.dns`"
 
     def given(self, asked: Asked) -> AbstractContextManager[Answer]:
-        """Give the answer; nothing is to be prepared."""
+        """Return the answer; nothing is to be prepared."""
         return nullcontext(Answer(asked.challenge.response(asked.key)))
 
 
@@ -120,7 +120,7 @@ class PersistProof:
     )
 
     def given(self, asked: Asked) -> AbstractContextManager[Answer]:
-        """Give the answer, and in words the record that has to be there."""
+        """Return the answer, and in words the record that has to be there."""
         challenge = asked.challenge.chall
         if not isinstance(challenge, LastingRecord) or not challenge.issuers:
             raise OrderFailed(f"{asked.domain}: the authority does not name itself for a lasting record", self.instead)

@@ -30,7 +30,7 @@ class DirectChecks:
         self._clock = clock
 
     def probe(self, manifest: Manifest, instance: Instance, deadline: Deadline) -> str:
-        """Probe once; give "" for a pass, else what was seen. Takes at most `health.timeout`.
+        """Probe once; return "" for a pass, else what was seen. Takes at most `health.timeout`.
 
         For the HEALTHCHECK of an image the instance is believed as it was given: look afresh before each call.
         """
@@ -49,7 +49,7 @@ class DirectChecks:
                 return _runs(instance)
 
     def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
-        """Run the smoke tests in order up to the first that fails; give "" for a pass, else which failed and how."""
+        """Run the smoke tests in order up to the first that fails; return "" for a pass, else which failed and how."""
         for number, test in enumerate(manifest.smoke, 1):
             left = deadline.left()
             seen = _smoke(test, base, headers, min(test.timeout, left)) if left else "not run: no time was left"

@@ -11,7 +11,7 @@ _SHOWN = 200  # characters of a body in a message
 
 
 def mismatch(answer: Response, statuses: Statuses, body: str | None, headers: Mapping[str, str]) -> str:
-    """Say the first thing that differs, "" when nothing does."""
+    """Return the first thing that differs, "" when nothing does."""
     if answer.status not in statuses:
         return f"HTTP {answer.status}, expected {statuses}"
     for name, wanted in headers.items():
@@ -25,6 +25,6 @@ def mismatch(answer: Response, statuses: Statuses, body: str | None, headers: Ma
 
 
 def beginning(text: str) -> str:
-    """Give the first characters of a body on one line, without what a terminal would obey."""
+    """Return the first characters of a body on one line, without what a terminal would obey."""
     shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _SHOWN]).split())
     return shown[:_SHOWN] + ("…" if len(shown) > _SHOWN else "")

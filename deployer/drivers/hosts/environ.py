@@ -32,7 +32,7 @@ def program() -> Path:
 
 
 def surroundings(folder: Path, user: Path, playbook_program: Path, mark: str) -> dict[str, str]:
-    """Give what is added to our own environment for a run.
+    """Return what is added to our own environment for a run.
 
     An `ansible.cfg` beside the manifest is obeyed; those of the home folder and of the machine are not, so that a
     rollout does the same for everybody.

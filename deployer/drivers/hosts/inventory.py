@@ -34,14 +34,14 @@ _SCRIPT = re.compile(r"Standard error from inventory script:\n(?P<said>.+)")
 
 
 def chosen(inventory: str | None, folder: Path) -> Path:
-    """Give the inventory of a manifest that lies in `folder`: the one that it names, else the shipped one (`local`)."""
+    """Return the inventory of a manifest that is in `folder`: the one that it names, else the shipped one (`local`)."""
     return (folder / inventory).absolute() if inventory else builtin("inventories") / "local"
 
 
 def hosts(
     inventory: Path | None, pattern: str, deadline: Deadline, *, limit: str = "", folder: Path | None = None
 ) -> tuple[Host, ...]:
-    """Give the machines that a pattern of Ansible's means, sorted by name; `limit` is a second one that must hold, too.
+    """Return the hosts that a pattern of Ansible's means, sorted by name; `limit` is a second one that must hold, too.
 
     Without an inventory the shipped one is read, in which every group is this host. An `ansible.cfg` in `folder`, by
     default that of the inventory, is obeyed. Raises Refused, saying what to do, when the inventory cannot be read, when
@@ -116,7 +116,7 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
 
 
 def _engine(said: Mapping[str, Any], name: str, source: Path) -> tuple[str, str]:
-    """Give where the engine of a host listens, and the folder of certificates; it may be a context of Docker's."""
+    """Return where the engine of a host listens, and the folder of certificates; it may be a context of Docker's."""
     value, certificates = str(said["engine"]), _folder(said["engine_certs"], source)
     if not value:
         return "", ""
@@ -131,7 +131,7 @@ def _engine(said: Mapping[str, Any], name: str, source: Path) -> tuple[str, str]
 
 
 def _folder(value: Any, source: Path) -> str:
-    """Give a folder that is named from where the inventory lies."""
+    """Return a folder that is named from where the inventory lies."""
     base = source if source.is_dir() else source.parent
     return os.path.normpath(base.resolve() / Path(str(value)).expanduser()) if value else ""
 

@@ -92,7 +92,7 @@ def _loader() -> Any:
 
 
 def _unknown(inventory: Any, pattern: str) -> Iterator[str]:
-    """Give the plain names of a pattern that the inventory does not have; Ansible only warns of them."""
+    """Yield the plain names of a pattern that the inventory does not have; Ansible only warns of them."""
     from ansible.inventory.manager import split_host_pattern
 
     for part in split_host_pattern(pattern):

@@ -18,7 +18,7 @@ _PATIENCE = 5.0  # seconds that the kernel gets to end what was killed
 
 
 def end_marked(mark: str) -> tuple[int, ...]:
-    """Kill every process that carries the mark; give those that would not die (or are not ours to kill)."""
+    """Kill every process that carries the mark; return those that would not die (or are not ours to kill)."""
     until = time.monotonic() + _PATIENCE
     while left := tuple(marked(mark)):
         if time.monotonic() > until:
@@ -33,7 +33,7 @@ def end_marked(mark: str) -> tuple[int, ...]:
 
 
 def marked(mark: str) -> Iterator[int]:
-    """Give the pids of the living processes that carry the mark and that we may look at, ourselves excepted."""
+    """Yield the pids of the living processes that carry the mark and that we may look at, ourselves excepted."""
     wanted = f"{MARK}={mark}".encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

@@ -68,7 +68,7 @@ class AnsiblePlaybooks:
         extra: dict[str, str],
         deadline: Deadline,
     ) -> tuple[int, str]:
-        """Run a command on this host, in the folder of the manifest; give its exit code and the end of its output.
+        """Run a command on this host, in the folder of the manifest; return its exit code and the end of its output.
 
         It gets what a playbook gets as variables in its environment, in capitals. Raises StepFailed when it cannot be
         started, DeadlinePassed when it takes too long.
@@ -94,7 +94,7 @@ class AnsiblePlaybooks:
         return code, output.decode(errors="replace")
 
     def find(self, name: str) -> Path:
-        """Give the path of a playbook. Raises Refused when it is neither the user's nor built in."""
+        """Return the path of a playbook. Raises Refused when it is neither the user's nor built in."""
         candidates = [self._folder / name]
         if Path(name).name == name:
             candidates.append(self._builtin / name)

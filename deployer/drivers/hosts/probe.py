@@ -15,7 +15,7 @@ _ENGINE, _MASTER = "/var/run/docker.sock", "/run/haproxy-master.sock"
 
 
 def ask(path: str, words: bytes, last: bool = False) -> bytes:
-    """Give what the owner of a Unix socket answers; `last` says that no more is asked. Raises OSError."""
+    """Return what the owner of a Unix socket answers; `last` says that no more is asked. Raises OSError."""
     answer = b""
     with socket.socket(socket.AF_UNIX) as to:
         to.settimeout(_SECONDS)
@@ -31,7 +31,7 @@ def ask(path: str, words: bytes, last: bool = False) -> bytes:
 
 
 def engine() -> dict[str, str]:
-    """Give the version of the Docker engine, what it is in a Swarm and its runtimes, or `error`."""
+    """Return the version of the Docker engine, what it is in a Swarm and its runtimes, or `error`."""
     try:
         answer = ask(_ENGINE, b"GET /version HTTP/1.0\r\n\r\n")
         version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])
@@ -49,7 +49,7 @@ def engine() -> dict[str, str]:
 
 
 def proxy() -> dict[str, str]:
-    """Give the version of HAProxy and what its master socket says, or `error`."""
+    """Return the version of HAProxy and what its master socket says, or `error`."""
     program = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
     if program is None:
         return {"error": "FileNotFoundError", "text": "not installed"}
@@ -69,7 +69,7 @@ def proxy() -> dict[str, str]:
 
 
 def deployer() -> str:
-    """Give the version of the `deploy` that a command of ssh finds; empty where there is none."""
+    """Return the version of the `deploy` that a command of ssh finds; empty where there is none."""
     try:
         said = subprocess.run(["deploy", "--version"], stdout=subprocess.PIPE, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -88,7 +88,7 @@ def system() -> str:
 
 
 def disk() -> dict[str, int]:
-    """Give bytes that are free where the engine keeps its data, and how many there are."""
+    """Return bytes that are free where the engine keeps its data, and how many there are."""
     place = next(path for path in ("/var/lib/docker", "/var/lib", "/") if os.path.isdir(path))  # noqa: PTH112
     there = os.statvfs(place)
     return {"free": there.f_bavail * there.f_frsize, "size": there.f_blocks * there.f_frsize}

@@ -137,7 +137,7 @@ def _direct(host: Host, deadline: Deadline) -> Iterator[Trait]:
 
 
 def ending(ends: Mapping[str, datetime], clock: Clock) -> Iterator[Trait]:
-    """Give the certificates that end soon."""
+    """Yield the certificates that end soon."""
     for what, end in ends.items():
         days = (end.timestamp() - clock.now()) / _DAY
         if days <= _SOON_DAYS:

@@ -52,7 +52,7 @@ class Course:
     rc: int | None = None
 
     def take(self, report: Report) -> Iterator[TaskReport]:
-        """Add a report; give the task that it tells the end of, if any."""
+        """Add a report; yield the task that it tells the end of, if any."""
         self.lines.extend(line for line in str(report.get("stdout", "")).splitlines() if line.strip())
         kind = report["event"]
         if kind == END:
@@ -67,7 +67,7 @@ class Course:
             yield ended
 
     def trouble(self) -> str:
-        """Say why the run failed."""
+        """Return why the run failed."""
         if not self.failures:
             errors = [line for line in self.lines if line.startswith(("ERROR!", "[ERROR]"))]
             return errors[0] if errors else f"ansible-playbook ended with {self.rc}, status {self.status or 'unknown'}"

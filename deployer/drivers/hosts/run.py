@@ -22,7 +22,7 @@ _PATIENCE = 10.0  # seconds that the worker gets to kill and clean up
 
 
 def reports(run: Mapping[str, Any], mark: str, log: Path, deadline: Deadline) -> Generator[Report, None, None]:
-    """Run a playbook with these arguments of `ansible_runner.run`; give its reports as they come.
+    """Run a playbook with these arguments of `ansible_runner.run`; return its reports as they come.
 
     The last one has the event `end`. However this ends, also when the caller closes the generator, nothing of the run
     is alive afterwards. Raises DeadlinePassed, and DriverFailed when the worker itself fails.

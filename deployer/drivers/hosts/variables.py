@@ -17,7 +17,7 @@ GROUP = "twin"
 def variables(
     release: Release, environment: Environment | None, extra: Mapping[str, str], builtin: Path
 ) -> dict[str, Any]:
-    """Give the extra variables of a run; ours win over `extra`."""
+    """Return the extra variables of a run; ours win over `extra`."""
     instances = environment.instances if environment else ()
     return {
         **extra,
@@ -35,7 +35,7 @@ def variables(
 
 
 def instance_variables(instance: Instance) -> dict[str, Any]:
-    """Give what a playbook may know of an instance."""
+    """Return what a playbook may know of an instance."""
     host, _, port = instance.address.rpartition(":")
     return {
         "name": instance.name,
@@ -49,7 +49,7 @@ def instance_variables(instance: Instance) -> dict[str, Any]:
 
 
 def twin(environment: Environment | None) -> dict[str, Any]:
-    """Give an inventory in which each instance is a host of the group `twin`.
+    """Return an inventory in which each instance is a host of the group `twin`.
 
     Their tasks run on this host, with this Python: the instance itself need not have one. `deployer_instance` says
     which instance it is.

@@ -88,7 +88,7 @@ class _VerbRun:
             self.reported |= stats.get("data") or {}
 
     def judged(self, host: Host) -> dict[str, Any]:
-        """Give what was reported. Raises DriverFailed, or MachinesSilent, when the run failed."""
+        """Return what was reported. Raises DriverFailed, or MachinesSilent, when the run failed."""
         lost = [f for f in self.course.failures if f.status == "unreachable" and f.host == host.name]
         if self.course.status != "successful" and lost:
             raise MachinesSilent({host.name: hide(lost[0].message)})
@@ -108,7 +108,7 @@ class _VerbRun:
 
 
 def _in_order(folder: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
-    """Give a playbook that takes in those of the verbs, each announced by a play that does nothing."""
+    """Return a playbook that takes in those of the verbs, each announced by a play that does nothing."""
     plays: list[dict[str, Any]] = []
     for verb in verbs:
         plays.append({"name": _VERB + verb, "hosts": GROUP, "gather_facts": False, "tasks": []})
@@ -117,7 +117,7 @@ def _in_order(folder: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def machine(host: Host) -> dict[str, Any]:
-    """Give an inventory whose group `deployer_machine` is this one machine, reached as ours is."""
+    """Return an inventory whose group `deployer_machine` is this one machine, reached as ours is."""
     if host.connection == "local":
         told: dict[str, Any] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     else:

@@ -40,7 +40,7 @@ def workspace() -> Iterator[Path]:
 
 
 def fill(folder: Path, user: Path, environment: Environment | None, variables: Mapping[str, Any]) -> list[str]:
-    """Write inventory and variables (0600); give the arguments that name the variables.
+    """Write inventory and variables (0600); return the arguments that name the variables.
 
     The `group_vars` and `host_vars` beside the manifest stand beside the generated inventory, too, so that they hold
     for built-in playbooks.
@@ -54,12 +54,12 @@ def fill(folder: Path, user: Path, environment: Environment | None, variables: M
 
 
 def write_inventory(folder: Path, inventory: Mapping[str, Any]) -> Path:
-    """Write an inventory (0600); give its file."""
+    """Write an inventory (0600); return its file."""
     return _write(folder / "inventory" / "machine.yml", dump(dict(inventory)))
 
 
 def write_playbook(folder: Path, plays: Sequence[Mapping[str, Any]]) -> Path:
-    """Write a playbook (0600); give its file."""
+    """Write a playbook (0600); return its file."""
     return _write(folder / "play.yml", dump([dict(play) for play in plays]))
 
 

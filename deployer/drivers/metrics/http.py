@@ -29,7 +29,7 @@ class SourceResponse:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the request was granted."""
+        """Return whether the request was granted."""
         return 200 <= self.status < 300
 
     def said(self) -> str:
@@ -103,13 +103,13 @@ class _Credentials(requests.auth.AuthBase):
         return request
 
     def hide(self, text: str) -> str:
-        """Give a text without the secrets that an answer may repeat."""
+        """Return a text without the secrets that an answer may repeat."""
         for value in (*self._values.values(), *self._encoded()):
             text = text.replace(value, HIDDEN)
         return text
 
     def _encoded(self) -> Iterator[str]:
-        """Give the credentials as they are sent."""
+        """Yield the credentials as they are sent."""
         if self._auth and self._auth.user and self._auth.password:
             yield base64.b64encode(f"{self._auth.user}:{self._values[self._auth.password]}".encode()).decode()
 

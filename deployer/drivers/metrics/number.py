@@ -14,7 +14,7 @@ class Unreadable(Exception):
 
 
 def finite(value: Any) -> float | None:
-    """Give the number that a value is, or is written as; None for NaN and infinity, which say that nothing was seen.
+    """Return the number that a value is, or is written as; None for NaN and infinity, which say that nothing was seen.
 
     Raises Unreadable for anything else.
     """
@@ -30,7 +30,7 @@ def finite(value: Any) -> float | None:
 
 
 def number_in(text: str, path: str | None) -> float | None:
-    """Give the number of a text, at `path` (RFC 9535) if it is JSON; None when there is none: null, or nothing there.
+    """Return the number of a text, at `path` (RFC 9535) if it is JSON; None when there is none: null, or nothing there.
 
     Raises Unreadable when it is no JSON, when the path leads to several values, or to something else than a number.
     """

@@ -22,7 +22,7 @@ from deployer.manifest.placeholders import fill
 def read(
     metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], folder: Path, deadline: Deadline
 ) -> float | None:
-    """Ask for one side; give the number, None when there is no data. Raises Unreadable."""
+    """Ask for one side; return the number, None when there is no data. Raises Unreadable."""
     query = fill(metric.query or getattr(metric, side.side) or "", _quoted(side))
     form = {"query": query, "timeout": f"{max(deadline.left(), 0.001):.3f}"}
     if metric.range:
@@ -37,12 +37,12 @@ def read(
 
 
 def _quoted(side: MetricSide) -> dict[str, str]:
-    """Give the words as they stand within a string of PromQL."""
+    """Return the words as they stand within a string of PromQL."""
     return {word: value.replace("\\", "\\\\").replace('"', '\\"') for word, value in side.words().items()}
 
 
 def _values(answer: SourceResponse, form: str) -> list[float]:
-    """Give the values of the only series, without those that are no number."""
+    """Return the values of the only series, without those that are no number."""
     data = _data(answer)
     result = data.get("result")
     if data.get("resultType") == "scalar" and isinstance(result, list):

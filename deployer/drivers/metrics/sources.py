@@ -33,7 +33,7 @@ class SourceMetrics:
     def read(
         self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
     ) -> float | None:
-        """Give the metric's value for a side now, a finite number; None when the source has no data on it.
+        """Return the metric's value for a side now, a finite number; None when the source has no data on it.
 
         Raises DriverFailed, naming the source, when it does not respond or answers something else than one number.
         """

@@ -118,7 +118,7 @@ def _side(data: Mapping[str, Any]) -> NoticeSide:
 
 
 def sentence(text: str) -> str:
-    """Give what others wrote as one line, without secrets."""
+    """Return what others wrote as one line, without secrets."""
     line = " ".join(hide(str(text)).split())
     line = "".join(c for c in line if c.isprintable())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -45,7 +45,7 @@ class NoticeJob:
 
     @property
     def words(self) -> str:
-        """Say it in a few words."""
+        """Return it in a few words."""
         how = {"timed-out": "timed out", "lost": "is lost", "missed": "was missed"}.get(self.outcome, "failed")
         return f"job {self.name} {how}"
 
@@ -76,7 +76,7 @@ class Notice:
 
     @property
     def title(self) -> str:
-        """Say it in a few words."""
+        """Return it in a few words."""
         what = f"{self.service} {self.version}".rstrip()
         match self.kind:
             case "started":
@@ -106,7 +106,7 @@ class Notice:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Say the rest: the sentence, the numbers, who and why, where to look."""
+        """Return the rest: the sentence, the numbers, who and why, where to look."""
         why = f": {self.reason}" if self.reason else ""
         about = (f"rollout {self.rollout}" if self.rollout else "", f"r{self.release}" if self.release else "")
         by = f"by {self.by}{why}" if self.by else ""
@@ -127,7 +127,7 @@ class Notice:
             yield f"exit code {self.exit}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the body of a webhook: all fields, always, with null for a number that is not known."""
+        """Return the body of a webhook: all fields, always, with null for a number that is not known."""
         data = asdict(self)
         named = {"version": VERSION, "event": data.pop("kind"), "id": data.pop("id"), "at": round(data.pop("at"), 3)}
         released = {"number": data.pop("release"), "version": data.pop("version")}

@@ -63,7 +63,7 @@ class Outbox:
         return ""
 
     def finish(self) -> None:
-        """Say that nothing more comes: the thread ends after what it has."""
+        """Announce that nothing more comes: the thread ends after what it has."""
         with self._mutex:
             if self._finished:
                 return
@@ -88,7 +88,7 @@ class Outbox:
         self._end()
 
     def _begin(self) -> bool:
-        """Start the thread if need be; tell whether there is one."""
+        """Start the thread if need be; return whether there is one."""
         if not self._begun:
             try:
                 self._thread.start()
@@ -115,7 +115,7 @@ class Outbox:
             self._ended()
 
     def _attempts(self, notice: Notice) -> str:
-        """Send it, again after a while if that may help; give why it was not, "" when it was."""
+        """Send it, again after a while if that may help; return why it was not, "" when it was."""
         for pause in (*self._pauses, None):
             try:
                 self._send(notice)

@@ -76,7 +76,7 @@ class _Heard(logging.Handler):
             self._texts += f"{record.getMessage()}\n"
 
     def why(self) -> str:
-        """Say why it was not sent, as far as it can be known."""
+        """Return why it was not sent, as far as it can be known."""
         if found := _STATUS.search(self._texts):
             return f"HTTP {found[1]}"
         if "onnection error" in self._texts or "onnection Error" in self._texts:

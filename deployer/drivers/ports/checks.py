@@ -17,11 +17,11 @@ class Checks(Protocol):
     """Asks instances and the candidate how they are."""
 
     def probe(self, manifest: Manifest, instance: Instance, deadline: Deadline) -> str:
-        """Probe once; give "" for a pass, else what was seen ("HTTP 503, expected 200-399")."""
+        """Probe once; return "" for a pass, else what was seen ("HTTP 503, expected 200-399")."""
         ...
 
     def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
-        """Run all smoke tests against the preview route; give "" for a pass, else what failed."""
+        """Run all smoke tests against the preview route; return "" for a pass, else what failed."""
         ...
 
 
@@ -36,7 +36,7 @@ class MetricSide:
     version: str
 
     def words(self) -> dict[str, str]:
-        """Give what stands for the words in braces of a metric."""
+        """Return what stands for the words in braces of a metric."""
         return {name: str(value) for name, value in asdict(self).items()}
 
 
@@ -46,7 +46,7 @@ class MetricSources(Protocol):
     def read(
         self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
     ) -> float | None:
-        """Give the metric's value for a side now, a finite number; None when the source has no data on it.
+        """Return the metric's value for a side now, a finite number; None when the source has no data on it.
 
         Raises DriverFailed, naming the source, when it does not respond or answers something else than one number.
         """

@@ -52,7 +52,7 @@ class Signatures(Protocol):
     """Proves who signed an image."""
 
     def prove(self, manifest: Manifest, image: Image, known: Sequence[Signature], deadline: Deadline) -> Signature:
-        """Give a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
+        """Return a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
 
         Raises Refused, with what was checked, when there is none or it cannot be proven within the deadline.
         """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Notifier(Protocol):
-    """Tells people elsewhere; for a house, not for a service: it changes nothing, and holds nothing open."""
+    """Notifies people; for a house, not for a service: it changes nothing, and holds nothing open."""
 
     def send(self, recipient: Recipient, notice: Notice, secrets: Mapping[str, SecretText], deadline: Deadline) -> None:
         """Send a notice once. Raises NotSent, with none of the secrets in its words.

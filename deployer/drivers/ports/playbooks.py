@@ -38,7 +38,7 @@ class Playbooks(Protocol):
         extra: dict[str, str],
         deadline: Deadline,
     ) -> tuple[int, str]:
-        """Run a command on this host, in the folder of the manifest; give its exit code and the end of its output.
+        """Run a command on this host, in the folder of the manifest; return its exit code and the end of its output.
 
         Raises StepFailed when it cannot be started, DeadlinePassed when it takes too long.
         """
@@ -55,7 +55,7 @@ class Verbs(Protocol):
     def play(
         self, folder: Path, verbs: Sequence[str], host: Host, variables: Mapping[str, Any], deadline: Deadline
     ) -> Mapping[str, Any]:
-        """Play some of the playbooks of a folder against a machine, in order; give what they set as stats.
+        """Play some of the playbooks of a folder against a machine, in order; return what they set as stats.
 
         Raises DriverFailed with verb, task, host and message, DeadlinePassed, and MachinesSilent when the machine
         cannot be reached.

@@ -60,7 +60,7 @@ class Runtime(Protocol):
         ...
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines that the instance wrote; empty when there is nothing to read."""
+        """Return the last lines that the instance wrote; empty when there is nothing to read."""
         ...
 
     def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline, /) -> int:
@@ -68,7 +68,7 @@ class Runtime(Protocol):
         ...
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        """Run a command in the instance; give its exit code and what it printed."""
+        """Run a command in the instance; return its exit code and what it printed."""
         ...
 
     def check_release(self, release: Release) -> None:
@@ -76,7 +76,7 @@ class Runtime(Protocol):
         ...
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        """Remove images of `drop` that no release in `keep` and no instance uses; return what was removed."""
         ...
 
 

@@ -27,12 +27,12 @@ class Wake:
     of: str = ""  # the instance that was started: another release has others
 
     def concerns(self, release: int) -> bool:
-        """Tell whether a start failed that was one of this release, as far as is known."""
+        """Return whether a start failed that was one of this release, as far as is known."""
         return bool(self.error) and (not self.of or f"-r{release}-" in self.of)
 
     @property
     def text(self) -> str:
-        """Say it in words."""
+        """Return it in words."""
         if not self.error:
             return f"a request woke it: it answered after {self.seconds:.2f} s"
         return f"a request came, but the service did not start: {self.error}"

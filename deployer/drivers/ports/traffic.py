@@ -21,7 +21,7 @@ class Samples(Protocol):
     """The requests of a service as they are answered."""
 
     def take(self) -> Sample:
-        """Give what was answered since the last call; never waits."""
+        """Return what was answered since the last call; never waits."""
         ...
 
 
@@ -92,7 +92,7 @@ class Traffic(Protocol):
         ...
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
-        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        """Send the servers no new requests, wait until none is running; return the number open at the deadline."""
         ...
 
     def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
@@ -115,7 +115,7 @@ class Traffic(Protocol):
         ...
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
-        """Give base URL and headers with which a request reaches the candidate before any user."""
+        """Return base URL and headers with which a request reaches the candidate before any user."""
         ...
 
     def spent(self, service: str) -> int:
@@ -156,7 +156,7 @@ class TrafficInspection(Protocol):
         ...
 
     def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
-        """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
+        """Return the driver of those of several proxies that answer now, and why the others do not, by machine.
 
         It is for looking: nothing is changed through it, as all change together or none does.
         """

@@ -35,7 +35,7 @@ class Artifacts:
         self._state = state  # our own state may lie in the directory that is deployed; it is left out
 
     def take(self, source: Path, deadline: Deadline, tell: Tell) -> str:
-        """Copy the source, unless the same content is here already; give its id."""
+        """Copy the source, unless the same content is here already; return its id."""
         known = KIND + self._digest(source)
         if self._place(known).is_dir():
             return known
@@ -52,7 +52,7 @@ class Artifacts:
             return identity
 
     def path(self, release: Release, identity: str = "") -> Path:
-        """Give the snapshot of a release, or another that it keeps. Raises ImageGone when it is gone."""
+        """Return the snapshot of a release, or another that it keeps. Raises ImageGone when it is gone."""
         identity = identity or release.image_id
         place = self._place(identity)
         if not identity.startswith(KIND) or not place.is_dir():
@@ -63,14 +63,14 @@ class Artifacts:
         return place
 
     def remove(self, identities: Sequence[str]) -> tuple[str, ...]:
-        """Remove snapshots; give those that were there."""
+        """Remove snapshots; return those that were there."""
         removed = [identity for identity in identities if self._place(identity).is_dir()]
         for identity in removed:
             shutil.rmtree(self._place(identity))
         return tuple(removed)
 
     def unneeded(self, needed: set[str]) -> tuple[Path, ...]:
-        """Give the snapshots that are not needed, and half-made copies; of either only what is old."""
+        """Return the snapshots that are not needed, and half-made copies; of either only what is old."""
         return tuple(p for p in sorted(self._folder.glob("*")) if KIND + p.name not in needed and abandoned(p))
 
     def _sweep(self) -> None:
@@ -83,7 +83,7 @@ class Artifacts:
         return self._folder / identity.removeprefix(KIND)
 
     def _files(self, source: Path) -> Iterator[tuple[Path, str]]:
-        """Give all files and folders with their relative names, in the order of the names."""
+        """Yield all files and folders with their relative names, in the order of the names."""
         if not source.is_dir():
             yield source, source.name
             return
@@ -150,7 +150,7 @@ def remove_all(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def abandoned(path: Path) -> bool:
-    """Tell whether a file or folder was left as it is for so long that nobody can still be at work on it."""
+    """Return whether a file or folder was left as it is for so long that nobody can still be at work on it."""
     try:
         return time.time() - path.lstat().st_mtime > ABANDONED
     except FileNotFoundError:
@@ -169,7 +169,7 @@ def _kind(path: Path) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """Give a fixed-length stand-in for what a file holds."""
+    """Return a fixed-length stand-in for what a file holds."""
     match _kind(path):
         case "folder":
             return b""

@@ -55,7 +55,7 @@ def inherited() -> dict[str, str]:
 
 
 def environment(spec: InstanceSpec, secrets: str) -> dict[str, str]:
-    """Give the variables of an instance: the manifest's, its secrets, and what it is.
+    """Return the variables of an instance: the manifest's, its secrets, and what it is.
 
     `secrets` is the folder in which the instance finds secrets that are delivered as files.
     """
@@ -87,7 +87,7 @@ def _of_release(release: Release) -> dict[str, str]:
 
 
 def chosen_secrets(spec: OfRelease, deliver: str) -> dict[str, str]:
-    """Give the values of the secrets that are delivered this way. Raises DriverFailed for one without a value."""
+    """Return the values of the secrets that are delivered this way. Raises DriverFailed for one without a value."""
     chosen = [name for name, secret in spec.release.manifest.secrets.items() if secret.deliver == deliver]
     missing = [name for name in chosen if name not in spec.secrets]
     if missing:

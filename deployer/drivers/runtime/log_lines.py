@@ -12,7 +12,7 @@ LONGEST = 4096  # bytes of a line that are searched
 
 
 def found_in(line: bytes, pattern: re.Pattern[str]) -> bool:
-    """Tell whether a pattern is found in a line."""
+    """Return whether a pattern is found in a line."""
     return pattern.search(line[:LONGEST].decode("utf-8", "replace")) is not None
 
 

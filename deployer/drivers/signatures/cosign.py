@@ -44,7 +44,7 @@ class Cosign:
         self._environ = surroundings(os.environ) if environ is None else environ
 
     def prove(self, manifest: Manifest, image: Image, known: Sequence[Signature], deadline: Deadline) -> Signature:
-        """Give a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
+        """Return a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
 
         Raises Refused, with what was checked, when there is none or it cannot be proven within the deadline.
         """
@@ -97,7 +97,7 @@ class _Asked:
         self._environ = environ
 
     def problem_with(self, name: str, key: PublicKey) -> _Problem | None:
-        """Give why a key did not sign what a name with a digest names; None when it did."""
+        """Return why a key did not sign what a name with a digest names; None when it did."""
         from tempfile import TemporaryDirectory  # not for the commands that prove nothing
 
         with TemporaryDirectory(prefix="deployer-") as folder:
@@ -116,7 +116,7 @@ class _Asked:
 
 
 def _claims(printed: bytes, digest: str) -> bool:
-    """Tell whether what was signed names the digest; the exit code of cosign alone is not believed."""
+    """Return whether what was signed names the digest; the exit code of cosign alone is not believed."""
     try:
         claims = json.loads(printed)
     except ValueError:
@@ -132,7 +132,7 @@ def _digest(claim: Any) -> Any:
 
 
 def _words(image: Image, keys: Sequence[PublicKey], problems: Sequence[_Problem], logged: bool) -> tuple[str, str]:
-    """Say what was checked and what to do."""
+    """Return what was checked and what to do."""
     names = " or ".join(f"{key.name} (sha256:{key.fingerprint[:16]}…)" for key in keys)
     checked = f"{' and '.join(image.names)}, which {image.reference} means here"
     worst = next((p for p in problems if p.code not in (_UNSIGNED, _BY_ANOTHER)), problems[0])

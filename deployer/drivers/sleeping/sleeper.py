@@ -112,7 +112,7 @@ class LocalSleeper:
             times.append(self._clock.now())
 
     def _open(self, service: str, colour: Colour, side: BackendSide, times: list[float], deadline: Deadline) -> None:
-        """Give a place its requests; where that fails it runs on, and the next wake does it again."""
+        """Send a place its requests; where that fails it runs on, and the next wake does it again."""
         with self._failure_noted(service, side, times):
             self._proxy.open(service, colour, deadline)
         self._note(service, side, times, "")

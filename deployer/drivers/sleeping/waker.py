@@ -107,7 +107,7 @@ class Waker:
             await asyncio.wait(self._passing, timeout=REST_SECONDS)
 
     def _is_last(self) -> bool:
-        """Tell whether no other waker has taken the place of this one, and none was asked to go."""
+        """Return whether no other waker has taken the place of this one, and none was asked to go."""
         try:
             return self._home.inside.path(waker.CONTROL).stat().st_ino == self._mine
         except OSError:
@@ -210,7 +210,7 @@ class Waker:
     async def _refuse(
         self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after: float
     ) -> None:
-        """Say that it does not start now; a tcp client is cut off."""
+        """Answer that it does not start now; a tcp client is cut off."""
         with suppress(OSError, TimeoutError, EOFError):
             async with asyncio.timeout(READ_ON):
                 if way.speaks == "h2":

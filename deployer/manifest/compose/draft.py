@@ -54,7 +54,7 @@ class Draft:
         return kept(node.text) if isinstance(node, Scalar) else Raw("")
 
     def note(self, why: str, *path: str | int) -> None:
-        """Say why what is at a path was not taken over."""
+        """Record why what is at a path was not taken over."""
         spelt = tree.spell(("services", self.name, *path))
         self.notes.append(Problem(self.project.place("services", self.name, *path), spelt, why))
 

@@ -56,13 +56,13 @@ class _Labels:
         return variables.filled(text, self.on.project.known.get)
 
     def problem(self, why: str, parameter: str = "") -> Problem:
-        """Say why a parameter, or the job, is not taken over."""
+        """Return why a parameter, or the job, is not taken over."""
         _, path = self.parameters.get(parameter) or next(iter(self.parameters.values()))
         return _problem(self.on, why, path)
 
 
 def is_read(label: str) -> bool:
-    """Tell whether a scheduler reads a label."""
+    """Return whether a scheduler reads a label."""
     return bool(_READ.match(label))
 
 

@@ -127,7 +127,7 @@ def _problems(draft: Draft) -> list[Problem]:
 
 
 def _may_go(problem: Problem) -> bool:
-    """Tell whether a service can do without it: not without what it needs, nor where a file of variables is wrong."""
+    """Return whether a service can do without it: not without what it needs, nor where a file of variables is wrong."""
     first = unspell(problem.path)[:1]
     return bool(first) and problem.where.startswith(FILE) and first[0] not in {*_REQUIRED, "build", "env_file"}
 

@@ -92,7 +92,7 @@ def jobs(project: Project) -> tuple[str, ...]:
 
 
 def _is(image: str, known: frozenset[str]) -> bool:
-    """Tell whether an image is one of the known, or a variant of one: postgres-ha, redis_exporter."""
+    """Return whether an image is one of the known, or a variant of one: postgres-ha, redis_exporter."""
     return any(image == name or image.startswith((f"{name}-", f"{name}_")) for name in known)
 
 

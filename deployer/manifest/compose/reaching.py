@@ -146,7 +146,7 @@ def networks(draft: Draft) -> None:
 
 
 def network_mode(draft: Draft) -> None:
-    """Say that instances are in networks of the engine."""
+    """Record that instances are in networks of the engine."""
     draft.note("instances are in the engine's bridge network; two releases cannot share a host's ports", "network_mode")
 
 

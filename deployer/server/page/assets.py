@@ -25,7 +25,7 @@ router = APIRouter()
 
 @router.get("/assets/{name}")
 async def asset(name: str, request: Request) -> Response:
-    """Give a file; a browser that has it already gets 304."""
+    """Return a file; a browser that has it already gets 304."""
     if name not in FILES:
         raise missing(f"there is no {name[:40]!a} here")
     content, mark = _read(name)

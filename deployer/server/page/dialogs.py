@@ -39,7 +39,7 @@ class Dialog:
 
 
 def asks(house: AppContext, service: str, caller: Caller) -> tuple[Dialog, ...]:
-    """Give what the caller may ask for of a service now; nothing for a viewer."""
+    """Return what the caller may ask for of a service now; nothing for a viewer."""
     if not caller.token.may("operator"):
         return ()
     rollout = house.store.rollouts.in_progress(service)
@@ -79,24 +79,24 @@ class _Moment:
 
     @property
     def on_to(self) -> str:
-        """Say what a promotion does."""
+        """Return what a promotion does."""
         if self.candidate.served:
             return f"All users of {self.rollout.service} go to {self.new} now"
         return f"{self.new} becomes the live release of {self.rollout.service}"
 
     @property
     def back_to(self) -> str:
-        """Say what an abort does."""
+        """Return what an abort does."""
         if self.candidate.served:
             return f"All users of {self.rollout.service} return to {self.old} at once; then {self.new} is removed:"
         return f"{self.new} is stopped, and {self.old} works on:"
 
     def back(self) -> list[str]:
-        """Say the steps of a rollback."""
+        """Return the steps of a rollback."""
         return [step.explain() for step in self.rollout.plan.back]
 
     def at_once(self) -> list[str]:
-        """Say the steps of a promotion that waits for nothing."""
+        """Return the steps of a promotion that waits for nothing."""
         return [step.explain() for step in self.left if not isinstance(step, Watch | Observe | Approve)]
 
 

@@ -49,7 +49,7 @@ def _row(environment: EnvironmentView, one: InstanceView, now: float, *, checked
 
 
 def problems(status: StatusView) -> Markup | None:
-    """Tell what is wrong."""
+    """Return what is wrong."""
     if not status.problems:
         return None
     lines = [tag("p", words(text)) for text in status.problems]
@@ -57,7 +57,7 @@ def problems(status: StatusView) -> Markup | None:
 
 
 def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
-    """Tell share, lease, budget, and who has the lock."""
+    """Return share, lease, budget, and who has the lock."""
     rows: list[tuple[str, Content]] = []
     safety = status.safety
     if status.lease:

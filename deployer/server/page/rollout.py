@@ -33,7 +33,7 @@ class RolloutSnapshot:
 
     @property
     def open(self) -> bool:
-        """Tell whether it still waits for its end."""
+        """Return whether it still waits for its end."""
         return self.status.rollout is not None and self.status.rollout.number == self.report.rollout.number
 
 
@@ -67,7 +67,7 @@ def main(told: RolloutSnapshot, asked: tuple[Dialog, ...]) -> list[Content]:
 
 
 def title(told: RolloutSnapshot) -> str:
-    """Say where users are while the rollout is in progress, and what became of it afterwards."""
+    """Return where users are while the rollout is in progress, and what became of it afterwards."""
     view, status = told.report, told.status
     if not told.open or view.rollout.outcome or not status.read:
         return headline(view)
@@ -108,7 +108,7 @@ def _now(told: RolloutSnapshot) -> Markup:
 
 
 def _approval(waits: ApprovalView, now: float) -> list[Content]:
-    """Say for whom it waits, until when, and who has approved."""
+    """Return for whom it waits, until when, and who has approved."""
     chip = tag("span", "waits", class_="chip open")
     given = f"; given by {', '.join(waits.given)}" if waits.given else ""
     after = {"revert": "then it is rolled back", "hold": "then it is paused"}[waits.expired]
@@ -117,7 +117,7 @@ def _approval(waits: ApprovalView, now: float) -> list[Content]:
 
 
 def _verdict(told: RolloutSnapshot) -> list[Content]:
-    """Say the last word of the judge: that of the newest look, whose numbers are shown, or of the step before."""
+    """Return the last word of the judge: that of the newest look, whose numbers are shown, or of the step before."""
     watch = next((w for w in reversed(told.report.watches) if w.text), None)
     if (said := told.state.so_far) is not None:
         word, text, share = said.verdict, said.text, told.state.share or 0
@@ -142,7 +142,7 @@ def _share(told: RolloutSnapshot) -> list[Content]:
 
 
 def _next(told: RolloutSnapshot) -> list[Content]:
-    """Say what happens next and when, or that a person must decide."""
+    """Return what happens next and when, or that a person must decide."""
     state = told.state
     if told.status.rollout is not None and told.status.rollout.outcome:
         return ["a person decides: ", *words(told.status.next)]

@@ -154,7 +154,7 @@ def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
 
 
 def _live(desk: ServerContext, app: LocalApp, events: str) -> Mapping[str, str]:
-    """Tell the script what to listen to: what comes after this page was made."""
+    """Return what the script is to listen to: what comes after this page was made."""
     return {
         "events": f"{events}?after={app.context.store.events.last_id()}",
         "kinds": " ".join(sorted(KINDS)),

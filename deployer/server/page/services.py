@@ -102,7 +102,7 @@ class ServicePage:
 
 
 def title(status: StatusView) -> str:
-    """Say where the users of a service are."""
+    """Return where the users of a service are."""
     if not status.read:
         return "What is live is not known now"
     live = release(status.stable, status.stable_version) if status.stable else "nothing"
@@ -159,7 +159,7 @@ def _under_way(status: StatusView, now: float) -> Markup | None:
 
 
 def _ended(told: ServicePage) -> Markup | None:
-    """Say in a sentence why the newest rollout is not live."""
+    """Return in a sentence why the newest rollout is not live."""
     last = told.last
     if last is None or told.status.rollout is not None or last.outcome in (None, "", "done") or not last.text:
         return None

@@ -41,7 +41,7 @@ def _card(view: SetView, now: float, *, acts: bool) -> Markup:
 
 
 def title(view: SetView) -> str:
-    """Say how the newest release of a set is."""
+    """Return how the newest release of a set is."""
     if not view.outcome:
         return f"Set {view.number} is in progress"
     live = ", live" if view.live else ""
@@ -120,7 +120,7 @@ def _history(found: Sequence[SetView], now: float) -> Markup:
 
 
 def asks(house: AppContext, view: SetView, caller: Caller) -> tuple[Dialog, ...]:
-    """Give what the caller may ask for of a set now; nothing for a viewer."""
+    """Return what the caller may ask for of a set now; nothing for a viewer."""
     if not caller.token.may("operator"):
         return ()
     rollouts = [house.store.rollouts.get(member.rollout) for member in view.members if member.rollout]

@@ -59,7 +59,7 @@ class LeaseClaim:
         return self._claims.stands(self._holder)
 
     def let_go(self) -> None:
-        """Give it back; one that is not held is no error."""
+        """Release it; one that is not held is no error."""
         holder, self._holder = self._holder, ""
         if holder:
             self._claims.remove(holder)
@@ -97,7 +97,7 @@ class LeaseClaims:
         return str(rows[0]["words"]) if rows else ""
 
     def close(self) -> None:
-        """Give up all that this process holds."""
+        """Release all that this process holds."""
         for holder in tuple(self._held):
             self.remove(holder)
         if (renewing := self._renewing) is not None:
@@ -145,7 +145,7 @@ class LeaseClaims:
         return holder in self._held and bool(self._database.rows(query, holder))
 
     def remove(self, holder: str) -> None:
-        """Give a claim back; where that cannot be written, it lapses."""
+        """Release a claim; where that cannot be written, it lapses."""
         with self._mutex:
             self._held.discard(holder)
         with suppress(StoreFailed), self._database.transaction() as db:

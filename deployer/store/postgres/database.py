@@ -226,7 +226,7 @@ class PostgresDatabase:
             self._raise(error)
 
     def _raise(self, error: psycopg.Error) -> NoReturn:
-        """Say what an error of PostgreSQL means for people; raise it as it is where it is a bug of deployer."""
+        """Raise what an error of PostgreSQL means for people; or the error itself, where it is a bug of deployer."""
         match error:
             case errors.LockNotAvailable():
                 raise StoreFailed(

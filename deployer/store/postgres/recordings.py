@@ -32,7 +32,7 @@ class SharedRecordings:
             db.execute("insert into recordings values (?, ?, ?)", (rollout, at, lines))
 
     def read(self, rollout: int, at: int) -> Iterator[str]:
-        """Give the lines from a byte on."""
+        """Yield the lines from a byte on."""
         query = "select at, lines from recordings where rollout = ? and at + length(lines) > ? order by at limit 1"
         while rows := self._database.rows(query, rollout, at):
             began, lines = rows[0]

@@ -65,7 +65,7 @@ _TRIGGER = re.compile(r"create trigger (\w+)")
 
 
 def statements(script: str) -> Iterator[str]:
-    """Give the statements of a migration as PostgreSQL takes them."""
+    """Yield the statements of a migration as PostgreSQL takes them."""
     for statement in _parts(script):
         trigger = _TRIGGER.search(statement)
         yield f"create trigger {trigger[1]} {_TRIGGERS[trigger[1]]}" if trigger else _translated(statement)

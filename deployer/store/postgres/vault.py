@@ -70,13 +70,13 @@ class SealedVault(Vault):
             raise StoreFailed(f"{self._file} cannot be written: {error.strerror}", "check its folder") from None
 
     def kept(self, service: str) -> frozenset[int]:
-        """Give the numbers of the releases of which values are kept."""
+        """Return the numbers of the releases of which values are kept."""
         return frozenset(
             int(row["release"]) for row in self._database.rows("select release from sealed where service = ?", service)
         )
 
     def services(self) -> tuple[str, ...]:
-        """Give the services of which values are kept."""
+        """Return the services of which values are kept."""
         return tuple(row["service"] for row in self._database.rows("select distinct service from sealed order by 1"))
 
     def forget(self, service: str, release: int) -> None:

@@ -213,7 +213,7 @@ class SqliteDatabase:
 
 
 def _refusal(folder: Path) -> str:
-    """Say why nothing can be written into a folder, which SQLite does not tell; "" where that is not why."""
+    """Return why nothing can be written into a folder, which SQLite does not tell; "" where that is not why."""
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS)
     return "" if os.access(folder, os.W_OK) else os.strerror(errno.EACCES)

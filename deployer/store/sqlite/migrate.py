@@ -91,7 +91,7 @@ def _set_up(connection: SqliteConnection) -> None:
 
 
 def outdated(connection: SqliteConnection, path: Path) -> bool:
-    """Tell whether the store has an earlier schema than this version."""
+    """Return whether the store has an earlier schema than this version."""
     return _version(connection, path) < len(MIGRATIONS)
 
 
@@ -186,7 +186,7 @@ def _migrate(connection: SqliteConnection, version: int) -> None:
 
 
 def statements(script: str) -> Iterator[str]:
-    """Give the statements of a script, triggers in one piece; `executescript` would end the transaction."""
+    """Yield the statements of a script, triggers in one piece; `executescript` would end the transaction."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

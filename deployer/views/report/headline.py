@@ -22,7 +22,7 @@ class Tile:
 
 
 def headline(view: ReportView) -> str:
-    """Say what became of it."""
+    """Return what became of it."""
     name = release(view.rollout.release, view.rollout.version)
     match view.rollout.outcome:
         case "done":
@@ -41,7 +41,7 @@ def headline(view: ReportView) -> str:
 
 
 def tiles(view: ReportView) -> list[Tile]:
-    """Give the numbers that come first."""
+    """Return the numbers that come first."""
     found = [Tile(duration(view.rollout.seconds), "from start to end")]
     if view.highest:
         found.append(Tile(percent(view.highest), "of users at the most"))

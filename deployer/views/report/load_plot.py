@@ -27,7 +27,7 @@ class Calendar(Times):
         return time.strftime("%d %b" if (moment.tm_hour, moment.tm_min) == (0, 0) else "%H:%M", moment)
 
     def ticks(self, most: int) -> list[float]:
-        """Give round hours, or midnights, at most about `most` of them."""
+        """Return round hours, or midnights, at most about `most` of them."""
         (began, ended), *_ = self.stretches
         hours = next((each for each in _HOURS if (ended - began) / HOUR / each <= most), 24)
         days = max(1, round((ended - began) / DAY / most + 0.5)) if hours == 24 else 1
@@ -74,7 +74,7 @@ def _caption(view: CostView) -> str:
 
 
 def _spaced(points: Sequence[LoadPoint]) -> Iterator[tuple[float, LoadPoint | None]]:
-    """Give the points, and nothing where it was not looked at in between."""
+    """Yield the points, and nothing where it was not looked at in between."""
     span = min((b.at - a.at for a, b in pairwise(points)), default=HOUR)
     for number, point in enumerate(points):
         yield point.at, point

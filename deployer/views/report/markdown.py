@@ -66,5 +66,5 @@ def _code(lines: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Give text as one line in which nothing is Markdown."""
+    """Return text as one line in which nothing is Markdown."""
     return one_line(text).translate(_SPECIAL)

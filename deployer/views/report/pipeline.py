@@ -46,7 +46,7 @@ class Result:
 
 
 def result_of(view: ReportView, code: int, text: str) -> Result:
-    """Give the result of a command that drove a rollout to where it is now."""
+    """Return the result of a command that drove a rollout to where it is now."""
     row = view.rollout
     share: int | None = {"done": _FULL, "reverted": 0}.get(row.outcome, view.timeline[-1].share if view.timeline else 0)
     if not view.served:
@@ -57,7 +57,7 @@ def result_of(view: ReportView, code: int, text: str) -> Result:
 
 
 def values(result: Result, report: str = "") -> dict[str, str]:
-    """Give what later jobs may want to know, each a text of one line; `report` is where the page lies."""
+    """Return what later jobs may want to know, each a text of one line; `report` is where the page lies."""
     share = "" if result.share is None else f"{result.share / 100:g}"
     found = {
         "outcome": result.outcome,
@@ -83,7 +83,7 @@ def outputs(found: Mapping[str, str]) -> str:
 
 
 def workflow_commands(result: Result) -> Iterator[str]:
-    """Give lines by which GitHub Actions shows an ending (workflow commands: error, warning, notice)."""
+    """Yield lines by which GitHub Actions shows an ending (workflow commands: error, warning, notice)."""
     if result.places:
         for place in result.places:
             yield _command("error", place.text, file=place.file, line=str(place.line), title="deploy")

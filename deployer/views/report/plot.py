@@ -21,11 +21,11 @@ class Scale(Protocol):
     """From a value to a part of the height."""
 
     def place(self, value: float) -> float:
-        """Give the part of the height, from 0 to 1."""
+        """Return the part of the height, from 0 to 1."""
         ...
 
     def ticks(self) -> list[float]:
-        """Give the values that are written at the axis."""
+        """Return the values that are written at the axis."""
         ...
 
 

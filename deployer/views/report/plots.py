@@ -38,7 +38,7 @@ class Figure:
 
 
 def traffic(view: ReportView) -> list[Figure]:
-    """Give the plots of share, error rates and failed responses; none for a rollout that nobody recorded."""
+    """Return the plots of share, error rates and failed responses; none for a rollout that nobody recorded."""
     if not view.points:
         return []
     times = _times(view)
@@ -51,7 +51,7 @@ def _times(view: ReportView) -> Times:
 
 
 def _firsts(points: Sequence[Point]) -> Iterator[tuple[Point, bool]]:
-    """Give each point with whether its watch begins there."""
+    """Yield each point with whether its watch begins there."""
     before = None
     for point in points:
         yield point, point.watch != before
@@ -72,7 +72,7 @@ def _steps(style: str, points: Sequence[Point], value: Callable[[Point], float],
 
 
 def answer_times(view: ReportView) -> list[Figure]:
-    """Give a plot for each quantile, on one scale."""
+    """Return a plot for each quantile, on one scale."""
     times = _times(view) if view.points else None
     values = [v for p in view.points for s in (p.stable, p.candidate) for q in QUANTILES if (v := getattr(s, q))]
     if times is None or not values:
@@ -81,7 +81,7 @@ def answer_times(view: ReportView) -> list[Figure]:
 
 
 def evidence(view: ReportView) -> list[Figure]:
-    """Give the plot of how far it was to "worse" and to each proof of "no worse"."""
+    """Return the plot of how far it was to "worse" and to each proof of "no worse"."""
     if not any(p.worse is not None or p.proofs for p in view.points):
         return []
     times = _times(view)

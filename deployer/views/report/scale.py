@@ -53,11 +53,11 @@ class Linear:
         return cls(rounded(max([*values, least]) * 1.05, _TOPS))
 
     def place(self, value: float) -> float:
-        """Give the part of the height, from 0 to 1."""
+        """Return the part of the height, from 0 to 1."""
         return min(max(value / self.top, 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Give the round numbers that are written at the axis."""
+        """Return the round numbers that are written at the axis."""
         step = rounded(self.top / 6)
         return [step * n for n in range(int(self.top / step + 1e-9) + 1)]
 
@@ -77,11 +77,11 @@ class Logarithmic:
         return cls(min(low / 1.15, middle / 1.6), max(high * 1.15, middle * 1.6))
 
     def place(self, value: float) -> float:
-        """Give the part of the height, from 0 to 1."""
+        """Return the part of the height, from 0 to 1."""
         return min(max(math.log(value / self.low) / math.log(self.high / self.low), 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Give the round numbers that are written at the axis: 1, 2, 5 of each power of ten, four to seven of them."""
+        """Return the round numbers at the axis: 1, 2, 5 of each power of ten, four to seven of them."""
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(n / 4 for n in range(4, 40))):
             ticks = [s * 10.0**power for power in range(first, last + 1) for s in steps]
@@ -112,7 +112,7 @@ class Times:
         return cls(tuple((a, max(b, a + SHORTEST)) for a, b in stretches))
 
     def place(self, at: float) -> float:
-        """Give the part of the width, from 0 to 1; a moment in a pause is at its end."""
+        """Return the part of the width, from 0 to 1; a moment in a pause is at its end."""
         total = sum(b - a for a, b in self.stretches)
         room = 1 - GAP * (len(self.stretches) - 1)
         done = 0.0
@@ -133,7 +133,7 @@ class Times:
         return sum(b - a for a, b in self.stretches)
 
     def ticks(self, most: int) -> list[float]:
-        """Give round moments, counted from the beginning, at most about `most` of them."""
+        """Return round moments, counted from the beginning, at most about `most` of them."""
         begin = self.stretches[0][0]
         total = self._watched
         step = next((s for s in SPANS if total / s <= most and (s >= 1 or total < TENTHS)), SPANS[-1])
@@ -145,7 +145,7 @@ class Times:
 
 
 def rounded(value: float, steps: Sequence[float] = _STEPS) -> float:
-    """Give the next number above or at the value that is one of the steps times a power of ten."""
+    """Return the next number above or at the value that is one of the steps times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

@@ -39,7 +39,7 @@ class Running:
             self.changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until no request is being answered; tell whether that came true in time."""
+        """Wait until no request is being answered; return whether that came true in time."""
         with self.changed:
             return self.changed.wait_for(lambda: self.count == 0, seconds)
 

@@ -120,7 +120,7 @@ def _database(machine: Machine) -> None:
 
 @functools.cache
 def node_modules() -> Path:
-    """Give the folder of what the application for Node needs, made once; npm needs a network, which a lab has not."""
+    """Return the folder of what the application for Node needs, made once; npm needs a network, which a lab has not."""
     lock = HERE / "node/package-lock.json"
     target = CACHE / hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     if not target.exists():

@@ -80,7 +80,7 @@ class Visitor:
         self.goes_on()
 
     def seen(self) -> Seen:
-        """Give what was counted until now."""
+        """Return what was counted until now."""
         told: dict[str, Any] = self._tab.ask("({...seen, written: [...written]})")
         return Seen(**told)
 
@@ -95,7 +95,7 @@ class Visitor:
         self._tab.until(f"seen.versions.at(-1) === {json.dumps(version)}", SECONDS)
 
     def missing(self) -> set[str]:
-        """Give the messages that were written, as was said here, and are not on the board, or are there twice."""
+        """Return the messages that were written, as was said here, and are not on the board, or are there twice."""
         written = self.seen().written
         kept = requests.get(f"{self._url}/messages", timeout=10).json()
         return {key for key in written if kept.count(key) != 1}

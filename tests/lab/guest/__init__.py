@@ -50,7 +50,7 @@ ACCOUNTS = {
 
 
 def made() -> Path:
-    """Give the folder of the image, made once for all test runs of this user."""
+    """Return the folder of the image, made once for all test runs of this user."""
     key = hashlib.sha256(
         b"".join(f.read_bytes() for f in sorted(HERE.glob("*.*"))) + str(binary()).encode()
     ).hexdigest()

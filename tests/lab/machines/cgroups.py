@@ -15,7 +15,7 @@ CLOCK = SystemClock()
 
 
 def make(name: str) -> list[Path]:
-    """Make the groups; give their folders."""
+    """Make the groups; return their folders."""
     made = [hierarchy / name for hierarchy in _hierarchies()]
     for folder in made:
         folder.mkdir(exist_ok=True)

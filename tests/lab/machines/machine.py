@@ -155,11 +155,11 @@ class Machine:
         cgroups.remove(self.netns)
 
     def is_on(self) -> bool:
-        """Tell whether its first process lives."""
+        """Return whether its first process lives."""
         return self._first_process() is not None
 
     def boot_id(self) -> str:
-        """Give the id of this boot; "" while it is off or begins.
+        """Return the id of this boot; "" while it is off or begins.
 
         It is read from outside: whoever enters a machine that goes down may hang there, and keep it from going down.
         """
@@ -173,7 +173,7 @@ class Machine:
         return call(*self.command(*command), check=check)
 
     def command(self, *command: str) -> list[str]:
-        """Give the command line by which a command runs on it as root, without ssh."""
+        """Return the command line by which a command runs on it as root, without ssh."""
         spaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
         own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this host's variables say
         return ["nsenter", "-t", str(self._booted()), *spaces, "--", *own, *command]
@@ -195,7 +195,7 @@ class Machine:
         return f"unix:///proc/{self._first_process()}/root/run/docker.sock"
 
     def console(self) -> str:
-        """Give the last lines of its console."""
+        """Return the last lines of its console."""
         return "\n".join((self.folder / "console.log").read_text(errors="replace").splitlines()[-10:])
 
     # -- its faults
@@ -209,7 +209,7 @@ class Machine:
         cgroups.freeze(self.netns, False)
 
     def _first_process(self) -> int | None:
-        """Give the pid of its systemd, as seen from outside; None when it is off."""
+        """Return the pid of its systemd, as seen from outside; None when it is off."""
         if self._power is None or self._power.poll() is not None:
             return None
         try:

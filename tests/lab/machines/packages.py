@@ -21,7 +21,7 @@ PREPARED = ("docker.io", "docker-cli", "containerd", "runc", "haproxy", "nftable
 
 
 def take_off(machine: Machine) -> list[str]:
-    """Take off a machine what setup.yml is to bring, with what only that needs; give the names of the packages."""
+    """Take off a machine what setup.yml is to bring, with what only that needs; return the names of the packages."""
     before = _installed(machine)
     gone = [name for name in PREPARED if name in before]
     machine.run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "purge", "-q", "-y", "--auto-remove", *gone)
@@ -82,7 +82,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path, address: str) -> Iterator[str]:
-    """Serve a repository at an address; give the line for a machine's sources.list."""
+    """Serve a repository at an address; yield the line for a machine's sources.list."""
     with ThreadingHTTPServer((address, 0), partial(_Quiet, directory=os.fspath(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -13,7 +13,7 @@ NEEDED = ("dockerd", "sshd", "ssh", "ssh-keygen", "haproxy", "ip", "nft", "unsha
 
 
 def missing() -> str:
-    """Say what the lab cannot do without and is not here; empty when all is here."""
+    """Return what the lab cannot do without and is not here; empty when all is here."""
     if os.geteuid() != 0:
         return "machines can only be made by root"
     absent = [name for name in NEEDED if not shutil.which(name, path=PATH)]

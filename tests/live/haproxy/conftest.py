@@ -30,7 +30,7 @@ def program(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def bench(state: Path, program: Path) -> Iterator[Bench]:
-    """Give our own proxy, with nothing in it."""
+    """Yield our own proxy, with nothing in it."""
     bench = Bench(state, program)
     try:
         yield bench
@@ -40,7 +40,7 @@ def bench(state: Path, program: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def team(state: Path, program: Path) -> Iterator[Bench]:
-    """Give a proxy that a team runs."""
+    """Yield a proxy that a team runs."""
     bench = Bench(state, program, team=True)
     try:
         yield bench

@@ -29,7 +29,7 @@ NAME = "deployer-shop.blue"
 
 @pytest.fixture
 def instances() -> Iterator[dict[str, Polling]]:
-    """Give two instances of each colour."""
+    """Yield two instances of each colour."""
     with ExitStack() as stack:
         yield {name: stack.enter_context(Polling(name)) for name in ("b1", "b2", "g1", "g2")}
 
@@ -42,7 +42,7 @@ def serve(bench: Bench, instances: dict[str, Polling], *colours: Colour, **traff
 
 
 def spread(bench: Bench, count: int = 6) -> list[Browser]:
-    """Give clients that have an instance each, more than one among them."""
+    """Return clients that have an instance each, more than one among them."""
     clients = [Browser(bench.port) for _ in range(count)]
     assert {client.who() for client in clients} == {"b1", "b2"}
     return clients
@@ -84,7 +84,7 @@ def test_without_it_a_session_in_the_memory_of_one_instance_is_lost_and_with_it_
 
 
 def rest(bench: Bench, client: Browser) -> int:
-    """Poll a while at rest; give how often the session was unknown where it was asked for."""
+    """Poll a while at rest; return how often the session was unknown where it was asked for."""
     for _ in range(30):
         client.poll()
     return client.lost

@@ -24,7 +24,7 @@ ALL = Live("blue", 10000, 0, 5, LIMIT)
 
 
 def ask(bench: Bench, times: int, method: str = "POST", headers: dict[str, str] | None = None) -> Counter[str]:
-    """Ask one by one; give who answered well, and the other statuses."""
+    """Ask one by one; return who answered well, and the other statuses."""
     answers = (get(bench.port, method=method, headers=headers) for _ in range(times))
     return Counter(a.who if a.status == 200 else str(a.status) for a in answers)
 

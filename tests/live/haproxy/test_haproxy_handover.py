@@ -113,7 +113,7 @@ def _echo(websocket: socket.socket) -> None:
 
 
 def _is_open(connection: socket.socket) -> bool:
-    """Tell whether nothing has been said and nothing closed."""
+    """Return whether nothing has been said and nothing closed."""
     connection.setblocking(False)
     try:
         return bool(connection.recv(1))

@@ -22,7 +22,7 @@ LIVE = Live("blue", 2500, 0, 5, warm=1)
 
 @pytest.fixture
 def both(bench: Bench, blue: Upstream, green: Upstream) -> Bench:
-    """Give a proxy with an upstream in each colour, and 25% for the candidate."""
+    """Return a proxy with an upstream in each colour, and 25% for the candidate."""
     bench.both(blue, green)
     bench.set_traffic(LIVE)
     assert bench.traffic.inspection.drift("shop") == ()
@@ -112,7 +112,7 @@ def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_rec
 
 @pytest.fixture
 def lost_by_team(team: Bench, blue: Upstream, green: Upstream) -> Bench:
-    """Give a team's proxy that does not run, with a service of ours."""
+    """Return a team's proxy that does not run, with a service of ours."""
     team.both(blue, green)
     team.set_traffic(Live("green", rollout=5))
     team.end_team()

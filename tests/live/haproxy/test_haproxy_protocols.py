@@ -132,7 +132,7 @@ def test_http2_without_tls_reaches_an_http1_instance(bench: Bench, blue: Upstrea
 
 @pytest.fixture
 def sockets() -> Iterator[dict[str, Server]]:
-    """Give a WebSocket server for each colour: it says its name, then echoes."""
+    """Yield a WebSocket server for each colour: it says its name, then echoes."""
     servers, threads = {}, []
     for name in ("b1", "g1"):
 

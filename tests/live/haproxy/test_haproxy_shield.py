@@ -265,7 +265,7 @@ def test_a_teams_proxy_has_it_too(team: Bench, blue: Upstream, green: Upstream) 
 
 
 def kept(port: int) -> bool:
-    """Ask again and again over one connection, as a browser does; tell whether no header of ours came along."""
+    """Ask again and again over one connection, as a browser does; return whether no header of ours came along."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     plain = True
     for _ in range(60):

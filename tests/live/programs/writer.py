@@ -21,7 +21,7 @@ def write(what: str) -> None:
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """Tells the version."""
+    """Writes the version."""
 
     def do_GET(self) -> None:
         body = VERSION.encode()

@@ -44,11 +44,11 @@ class HostQuestion:
 
     @property
     def names(self) -> frozenset[str]:
-        """Give all instances that are asked for."""
+        """Return all instances that are asked for."""
         return frozenset(name for names in self.scripts.values() for name in names)
 
     def command(self) -> list[str]:
-        """Give the command line that asks it; without a script, whether it is there."""
+        """Return the command line that asks it; without a script, whether it is there."""
         parts = [shlex.join(["sh", "-c", script, "sh", *names]) for script, names in self.scripts.items()]
         line = "; ".join(parts) or "true"
         return ["sh", "-c", line] if self.host.connection == "local" else [*ssh.line(self.host, QUICK), line]
@@ -71,7 +71,7 @@ class HostPresence:
         self._hosts: dict[str, LastHeard[HostAnswer]] = {}
 
     def ask(self, questions: Iterable[HostQuestion]) -> dict[str, HostAnswer]:
-        """Give what machines answer, by their name; this one is asked only where there is a script for it."""
+        """Return what machines answer, by their name; this one is asked only where there is a script for it."""
         asked = {q.host.name: q for q in questions if q.scripts or q.host.connection != "local"}
         heard = {name: self._known(question) for name, question in asked.items()}
         unknown = {name: asked[name] for name, answer in heard.items() if answer is None}

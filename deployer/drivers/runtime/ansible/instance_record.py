@@ -35,7 +35,7 @@ class AnsibleInstance(InstanceIdentity):
         return cls(**identity, host=spec.host, asked=spec.address, runtime_id=spec.name)
 
     def same(self, other: AnsibleInstance | None) -> bool:
-        """Tell whether both are the same instance; a later rollout may take over what an earlier one made."""
+        """Return whether both are the same instance; a later rollout may take over what an earlier one made."""
         if other is None:
             return False
         mine = replace(self, rollout=other.rollout, record=other.record, address=other.address)

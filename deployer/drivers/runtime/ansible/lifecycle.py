@@ -56,7 +56,7 @@ class Lifecycle:
         return self._play((verb,), release, known.host, {**_remembered(known, release), **told}, deadline)
 
     def has(self, known: AnsibleInstance, verb: str) -> bool:
-        """Tell whether there is a playbook for this."""
+        """Return whether there is a playbook for this."""
         return (self._playbooks(known.made_of()) / f"{verb}.yml").is_file()
 
     def look(self, known: AnsibleInstance) -> str:

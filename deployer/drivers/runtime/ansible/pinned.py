@@ -33,5 +33,5 @@ class Pinned:
 
     @property
     def snapshots(self) -> set[str]:
-        """Give all snapshots that it needs."""
+        """Return all snapshots that it needs."""
         return {each for each in (self.files, self.verbs) if each}

@@ -140,7 +140,7 @@ class AnsibleRuntime:
         raise DriverFailed(f"the log of {instance.name} cannot be counted with runtime ansible", "use another source")
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines that the instance wrote; none where its verbs have no `logs`."""
+        """Return the last lines that the instance wrote; none where its verbs have no `logs`."""
         known = self._records.load(instance.name)
         if known is None or not lines or not self._lifecycle.has(known, "logs"):
             return ()
@@ -169,12 +169,12 @@ class AnsibleRuntime:
             self._snapshots.of(release.service).path(release, identity)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        """Remove snapshots of `drop` that no release in `keep` and no instance uses; return what was removed."""
         needed = _needed(keep, self._records.mine())
         return self._snapshots.prune(drop, needed, lambda release: Pinned.parse(release.image_id).snapshots)
 
     def list_all(self) -> tuple[Found, ...]:
-        """Give every instance that is written down here, of any service and any store that lay here."""
+        """Return every instance that is written down here, of any service and any store that lay here."""
         seen = [
             Found(known.observed(), known.installation, self._home, known.record) for known in self._records.every()
         ]
@@ -222,7 +222,7 @@ class AnsibleRuntime:
 
 
 def _observed(known: AnsibleInstance, answer: HostAnswer | None) -> Instance:
-    """Give an instance as its machine shows it; one that is not finished is not expected to run."""
+    """Return an instance as its machine shows it; one that is not finished is not expected to run."""
     instance, seen = known.observed(), answer.seen.get(known.name) if answer else None
     if seen is None or (known.state == "created" and seen.state != "running"):
         return instance

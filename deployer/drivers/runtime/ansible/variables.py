@@ -11,7 +11,7 @@ SECRETS = "/run/deployer"  # in an instance, with its name behind it: where it f
 
 
 def known(release: Release, name: str, colour: str, index: int, address: str) -> dict[str, Any]:
-    """Give what every verb is told: all of the instance but its secrets, whatever may be left of it."""
+    """Return what every verb is told: all of the instance but its secrets, whatever may be left of it."""
     host, port = split_address(address)
     manifest = release.manifest
     return {
@@ -43,7 +43,7 @@ def wanted(spec: InstanceSpec) -> dict[str, Any]:
 
 
 def delivered(spec: InstanceSpec) -> dict[str, Any]:
-    """Give what an instance is to find: its environment, with secrets, and the secrets that are files.
+    """Return what an instance is to find: its environment, with secrets, and the secrets that are files.
 
     Raises DriverFailed for a secret without a value.
     """

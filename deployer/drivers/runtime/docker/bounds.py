@@ -25,7 +25,7 @@ class TooLarge(Exception):
 
 
 def bound(client: docker.DockerClient, timeout: float) -> None:
-    """Give every call of a client an end: its connection, its headers, and all of an answer that is no stream."""
+    """Set an end to every call of a client: its connection, its headers, and all of an answer that is no stream."""
     from requests import ReadTimeout
     from requests.adapters import BaseAdapter
 

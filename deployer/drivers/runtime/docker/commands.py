@@ -20,7 +20,7 @@ FRAME = struct.Struct(">BxxxL")  # before each piece: of which stream it is, and
 
 
 def run(client: docker.DockerClient, container: str, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-    """Run a command; give its exit code and what it printed, the last 64 KiB of it.
+    """Run a command; return its exit code and what it printed, the last 64 KiB of it.
 
     Raises DeadlinePassed. An engine has no way to end a command: one that was given up goes on in its container.
     """
@@ -37,7 +37,7 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
 
 
 def _started(client: docker.DockerClient, identity: str) -> CancellableStream[bytes]:
-    """Start a command that was created; give its output in pieces, as it comes.
+    """Start a command that was created; return its output in pieces, as it comes.
 
     Not by `exec_start` of the SDK: it reads from the socket below the buffer that the headers were read into. Output
     that the engine had sent along with the headers, all of that of a short command, was lost.
@@ -58,7 +58,7 @@ def _started(client: docker.DockerClient, identity: str) -> CancellableStream[by
 
 
 def _frames(response: requests.Response) -> Iterator[bytes]:
-    """Give what a command printed on both of its streams (Docker Engine API, `ContainerAttach`, stream format)."""
+    """Yield what a command printed on both of its streams (Docker Engine API, `ContainerAttach`, stream format)."""
     with response:
         while len(header := response.raw.read(FRAME.size)) == FRAME.size:
             yield response.raw.read(FRAME.unpack(header)[1])

@@ -50,7 +50,7 @@ def knock(address: str, timeout: float) -> None:
 
 
 class Engine:
-    """Gives short-lived clients: one client would share its time-out among threads and deadlines.
+    """Makes short-lived clients: one client would share its time-out among threads and deadlines.
 
     `address` says in errors which engine it is, where it is not the one of DOCKER_HOST; `call` are the seconds that it
     may take for a call which does not itself wait for something.
@@ -92,12 +92,12 @@ class Engine:
             client.ping()
 
     def lets_live(self) -> bool:
-        """Tell whether containers live on without it (`live-restore`); one that does not say is taken at its best."""
+        """Return whether containers live on without it (`live-restore`); one that does not say is taken at its best."""
         with self.client("what it does with containers when it ends") as client:
             return client.info().get("LiveRestoreEnabled") is not False
 
     def manages(self) -> bool:
-        """Tell whether it is a manager of a Swarm; one that does not respond is none."""
+        """Return whether it is a manager of a Swarm; one that does not respond is none."""
         try:
             if self._connect is connect and self.address.startswith(reading.SCHEME):
                 said = reading.info("info of the engine", self.address, PING)
@@ -188,7 +188,7 @@ def find_image(client: docker.DockerClient, reference: str) -> Image | None:
 
 
 def in_use(error: BaseException) -> bool:
-    """Tell whether the engine refused because something is still used or is being removed right now (HTTP 409)."""
+    """Return whether the engine refused because something is still used or is being removed right now (HTTP 409)."""
     import docker.errors
 
     cause = error.__cause__ if isinstance(error, DriverFailed) else error

@@ -34,7 +34,7 @@ class EnginePool:
         self._links: list[SshEngine | TlsEngine] = []
 
     def fleet(self, machines: Machines) -> DockerFleet:
-        """Give the runtime on these machines; images come from the engine of this one where there is one."""
+        """Return the runtime on these machines; images come from the engine of this one where there is one."""
         return DockerFleet(self.links(machines.every), {host.name for host in machines.wanted}, self._member(LOCAL))
 
     def links(self, hosts: Sequence[Host]) -> list[FleetHost]:
@@ -42,7 +42,7 @@ class EnginePool:
         return [self._member(host) for host in hosts]
 
     def data(self, hosts: Sequence[Host], mounts: Sequence[Mount], folder: Path) -> FleetData:
-        """Give the data of a service on these hosts; `folder` is for a lock."""
+        """Return the data of a service on these hosts; `folder` is for a lock."""
         return FleetData([self._member(host) for host in hosts], self._member(LOCAL), mounts, folder)
 
     def close(self) -> None:

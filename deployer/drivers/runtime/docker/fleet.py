@@ -103,11 +103,11 @@ class DockerFleet:
         return count(lambda runtime: runtime.count_lines(instance, pattern, seconds, deadline))
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines that the container wrote."""
+        """Return the last lines that the container wrote."""
         return self._member(instance.host).read(lambda runtime: runtime.logs(instance, lines))
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        """Run a command in the container; give its exit code and what it printed."""
+        """Run a command in the container; return its exit code and what it printed."""
         return self._member(instance.host).do(lambda runtime: runtime.run(instance, command, deadline))
 
     def check_release(self, release: Release) -> None:

@@ -61,7 +61,7 @@ class FleetData:
 
     @contextmanager
     def _on(self, name: str, image: str, deadline: Deadline) -> Iterator[tuple[DockerData, str]]:
-        """Give the data of the host that a name says, which has the image; its errors name it."""
+        """Yield the data of the host that a name says, which has the image; its errors name it."""
         host, data, place = self._found(name)
         self._supply.lend(host, image, deadline)
         try:

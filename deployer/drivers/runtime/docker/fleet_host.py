@@ -63,7 +63,7 @@ class FleetHost:
             raise MachinesSilent({self.name: silent})
 
     def _ping(self) -> str | None:
-        """Ask whether the engine is there; give why not."""
+        """Ask whether the engine is there; return why not."""
         try:
             self.engine.ping()
         except (DriverFailed, DeadlinePassed) as error:

@@ -227,7 +227,7 @@ def _may_freeze_yet(error: Exception) -> bool:
 
 
 def is_guest(attributes: Mapping[str, Any]) -> bool:
-    """Tell whether a container is one of a guest."""
+    """Return whether a container is one of a guest."""
     return GROUP in str(attributes["HostConfig"].get("CgroupParent") or "")
 
 
@@ -293,7 +293,7 @@ def _ulimit(name: str, most: int) -> dict[str, Any]:
 
 
 def _bounds_disk(said: Mapping[str, Any]) -> bool:
-    """Tell whether an engine can limit the disk of a container, from what it says of itself."""
+    """Return whether an engine can limit the disk of a container, from what it says of itself."""
     status = {str(key): str(value) for key, value in said.get("DriverStatus") or ()}
     driver = said.get("Driver")
     return driver in ("btrfs", "zfs") or (driver == "overlay2" and status.get("Backing Filesystem") == "xfs")

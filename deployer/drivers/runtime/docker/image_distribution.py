@@ -44,7 +44,7 @@ class ImageDistribution:
             raise (refused or error) from None
 
     def is_missing(self, member: FleetHost, image: Image) -> bool:
-        """Tell whether a machine does not have the image."""
+        """Return whether a machine does not have the image."""
         if member is self._source:
             return False
         return member.read(lambda _runtime: not _has(member.engine, image))
@@ -60,7 +60,7 @@ class ImageDistribution:
             self.bring(member, image, deadline)
 
     def restore(self, member: FleetHost, release: Release, others: Sequence[FleetHost], deadline: Deadline) -> bool:
-        """Let a machine have the image of an earlier release; tell whether any other one has it."""
+        """Let a machine have the image of an earlier release; return whether any other one has it."""
         for other in (*([self._control] if self._control else []), *others):
             if other is member:
                 continue
@@ -114,7 +114,7 @@ def _has(engine: Engine, image: Image) -> bool:
 
 
 def _pull(engine: Engine, image: Image, deadline: Deadline) -> str:
-    """Pull the image by its digest on a machine; give why that did not bring it."""
+    """Pull the image by its digest on a machine; return why that did not bring it."""
     why = "no registry has it"
     for name in image.names:
         try:

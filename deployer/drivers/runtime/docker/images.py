@@ -71,7 +71,7 @@ def _local(engine: Engine, reference: str, deadline: Deadline) -> Image | None:
 
 
 def of_release(engine: Engine, release: Release) -> Image | None:
-    """Give the image of a release as this engine has it; None when it does not."""
+    """Return the image of a release as this engine has it; None when it does not."""
     with engine.client(f"image of {release.service} {release.name}") as client:
         found = find_image(client, release.image_id)
         if found is None:
@@ -80,7 +80,7 @@ def of_release(engine: Engine, release: Release) -> Image | None:
 
 
 def names(reference: str, digests: Sequence[str]) -> tuple[str, ...]:
-    """Give those of the engine's NAME@DIGEST of an image that are of the repository of the reference.
+    """Return those of the engine's NAME@DIGEST of an image that are of the repository of the reference.
 
     The engine checked at the pull that they mean this image; a reference with a digest means itself only.
     """
@@ -91,7 +91,7 @@ def names(reference: str, digests: Sequence[str]) -> tuple[str, ...]:
 
 
 def _repository(reference: str) -> str:
-    """Give the repository of a reference, as the engine writes those of Docker Hub: without host and `library`."""
+    """Return the repository of a reference, as the engine writes those of Docker Hub: without host and `library`."""
     name = reference.partition("@")[0]
     host, slash, rest = name.rpartition("/")
     name = f"{host}{slash}{rest.partition(':')[0]}"
@@ -182,7 +182,7 @@ class Shelf:
         return tuple(sorted(tag for image in images for tag in image.tags if tag.startswith(f"{self._owner}/")))
 
     def untag(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Take tags of ours away, and with the last one of an image the image; give those that were taken."""
+        """Take tags of ours away, and with the last one of an image the image; return those that were taken."""
         removed = []
         for name in names:
             try:

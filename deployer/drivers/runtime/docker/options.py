@@ -19,7 +19,7 @@ SECRETS = "/run/secrets"
 
 
 def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
-    """Give the arguments of `containers.create`."""
+    """Return the arguments of `containers.create`."""
     manifest = spec.release.manifest
     return {
         "image": spec.release.image_id,
@@ -66,7 +66,7 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _secrets(manifest: Manifest) -> list[dict[str, Any]]:
-    """Give the place for secret files: an anonymous volume, filled before the start, removed with the container.
+    """Return the place for secret files: an anonymous volume, filled before the start, removed with the container.
 
     Tried with Docker 26: a tmpfs cannot be filled before the start and is empty again after a restart; the container's
     own layer cannot be written when the root is read-only. The volume works with both, and for users other than root.
@@ -76,7 +76,7 @@ def _secrets(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def grace(seconds: float) -> int:
-    """Give a time as the engine takes it: whole seconds, never less than asked for."""
+    """Return a time as the engine takes it: whole seconds, never less than asked for."""
     return math.ceil(seconds)
 
 

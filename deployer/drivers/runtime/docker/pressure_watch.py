@@ -97,7 +97,7 @@ class GuestGroup:
         return False
 
     def freeze(self, why: str) -> bool:
-        """Freeze all of them, unless somebody is at work on them; tell whether they were not frozen before."""
+        """Freeze all of them, unless somebody is at work on them; return whether they were not frozen before."""
         with self._alone():
             if self.raised:
                 return False
@@ -133,7 +133,7 @@ class GuestGroup:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """Give guests their part for a moment: a task has to run to be frozen or killed."""
+        """Lift the limits of guests for a moment: a task has to run to be frozen or killed."""
         saved = [
             (folder / name, _read(folder / name).strip(), usual)
             for folder in self._weights
@@ -150,7 +150,7 @@ class GuestGroup:
                     _write(file, before)
 
     def _killed(self, identity: str) -> bool:
-        """Have the engine kill a container, so that it does not start it again; tell whether it did."""
+        """Have the engine kill a container, so that it does not start it again; return whether it did."""
         try:
             with closing(_EngineSocket(self._engine)) as connection:
                 connection.request("POST", f"/containers/{identity}/kill")
@@ -302,7 +302,7 @@ def _locked(file: IO[str]) -> bool:
 
 
 def _until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Tell whether something was so within so many seconds."""
+    """Return whether something was so within so many seconds."""
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.005)

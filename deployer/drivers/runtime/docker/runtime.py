@@ -63,7 +63,7 @@ class DockerRuntime:
         self._engine.require()
 
     def lets_live(self) -> bool:
-        """Tell whether containers live on when the engine ends."""
+        """Return whether containers live on when the engine ends."""
         return self._engine.lets_live()
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
@@ -128,7 +128,7 @@ class DockerRuntime:
             discard(self._engine, client, container, deadline)
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines; empty when the container is gone or its log driver cannot be read."""
+        """Return the last lines; empty when the container is gone or its log driver cannot be read."""
         if lines <= 0:
             return ()
         with self._engine.client(f"logs of {instance.name}") as client:
@@ -149,7 +149,7 @@ class DockerRuntime:
             return log_lines.count(written, pattern, deadline)
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        """Run a command in the container; give its exit code and what it printed."""
+        """Run a command in the container; return its exit code and what it printed."""
         with self._engine.client(f"{' '.join(command)} in {instance.name}", deadline.left()) as client:
             return commands.run(client, instance.runtime_id, command, deadline)
 
@@ -159,7 +159,7 @@ class DockerRuntime:
             self._shelf.image(client, release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove images of `drop` that no release in `keep` and no container uses; give what was removed."""
+        """Remove images of `drop` that no release in `keep` and no container uses; return what was removed."""
         return self._shelf.prune(keep, drop)
 
     def list_all(self) -> tuple[Found, ...]:
@@ -190,7 +190,7 @@ class DockerRuntime:
         return labels.get(f"{options.PREFIX}installation") == self._installation and _made(attributes)
 
     def _keeps(self, container: Container, spec: InstanceSpec) -> bool:
-        """Tell whether the container may stay.
+        """Return whether the container may stay.
 
         One that was never started may lack its secrets or networks, its maker having died in between: it is rewritten.
         """

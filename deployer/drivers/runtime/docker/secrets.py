@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def archive(secrets: Mapping[str, str]) -> bytes:
-    """Give a tar of one file per secret; readable for every user of the container, as we do not know its user's id."""
+    """Return a tar of one file per secret; readable for every user of the container, as its user's id is not known."""
     import io
     import tarfile
 

@@ -25,7 +25,7 @@ class SshEngine:
         self._tunnel = SshTunnel(host, SOCKET, clock)
 
     def connect(self, timeout: float, version: str | None) -> docker.DockerClient:
-        """Give a client of the engine, as `engine.connect` does for that of this host.
+        """Return a client of the engine, as `engine.connect` does for that of this host.
 
         Raises Unreachable, with what ssh said, when there is no way to it.
         """

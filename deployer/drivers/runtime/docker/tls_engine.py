@@ -45,7 +45,7 @@ class TlsEngine:
         self._closed = False
 
     def connect(self, timeout: float, version: str | None) -> docker.DockerClient:
-        """Give a client of the engine, as `engine.connect` does for that of this host.
+        """Return a client of the engine, as `engine.connect` does for that of this host.
 
         Raises Unreachable, saying what was refused by which side, here and later when a call opens a connection.
         """
@@ -77,7 +77,7 @@ class TlsEngine:
         return client
 
     def _lent(self) -> BaseAdapter:
-        """Give connections of a pool to one client, which leaves them open when it is closed."""
+        """Return connections of a pool to one client, which leaves them open when it is closed."""
         import requests
         import urllib3
         from requests.adapters import BaseAdapter

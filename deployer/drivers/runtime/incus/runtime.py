@@ -103,7 +103,7 @@ class IncusRuntime:
         raise DriverFailed(f"{instance.name}: runtime incus cannot count lines of its log", "choose another metric")
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        """Run a command in the instance; give its exit code and what it printed."""
+        """Run a command in the instance; return its exit code and what it printed."""
         from deployer.drivers.runtime.incus import commands
 
         there = self._found(instance)
@@ -116,7 +116,7 @@ class IncusRuntime:
         self._project(release.manifest).images.kind(release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        """Remove images of `drop` that no release in `keep` and no instance uses; return what was removed."""
         used = _used(self._all())
         shelves = {(p := self._project(release.manifest)).incus.project: p.images for release in drop}
         return tuple(a for shelf in shelves.values() for a in shelf.remove(shelf.dropped(drop, keep, used)))

@@ -63,7 +63,7 @@ def _walk(path: Path, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def _own(member: tarfile.TarInfo) -> None:
-    """Say who owns a file; only root can give back what belongs to others."""
+    """Set the owner of a file in the archive; only root can give back what belongs to others."""
     if os.geteuid() == 0:
         return
     if member.uid != os.geteuid():
@@ -110,7 +110,7 @@ def _mode(path: Path) -> int:
 
 
 def _belongs(path: Path, member: tarfile.TarInfo) -> None:
-    """Give a file its owner, mode and time."""
+    """Set a file's owner, mode and time."""
     uid, gid = member.uid, member.gid
     if os.geteuid() != 0:
         if uid:

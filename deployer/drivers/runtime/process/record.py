@@ -25,7 +25,7 @@ class ProcessInstance(InstanceIdentity):
         return cls(**identity_of(spec, installation))
 
     def same(self, other: ProcessInstance | None) -> bool:
-        """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
+        """Return whether both are the same instance; a later rollout may take over what an earlier one started."""
         return other is not None and replace(other, rollout=self.rollout, record=self.record) == self
 
     def save(self, folder: Path) -> None:

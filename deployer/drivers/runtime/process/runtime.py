@@ -121,7 +121,7 @@ class ProcessRuntime:
         self._delete(folder, Deadline.after(self._clock, min(grace, deadline.left())))
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines that the process wrote."""
+        """Return the last lines that the process wrote."""
         return logfile.tail(self._instances.of(instance.runtime_id) / "log", lines)
 
     def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, _deadline: Deadline) -> int:
@@ -156,7 +156,7 @@ class ProcessRuntime:
         self._snapshots.of(release.service).path(release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        """Remove snapshots of `drop` that no release in `keep` and no instance uses; return what was removed."""
         needed = {release.image_id for release in keep} | {known.image for _, known in self._instances.mine()}
         needed |= jobs.images(self._folder)
         return self._snapshots.prune(drop, needed, lambda release: {release.image_id})
@@ -191,7 +191,7 @@ class ProcessRuntime:
         return (*self._snapshots.unneeded(needed), *(p for p in begun if artifacts.abandoned(p) and not _alive(p)))
 
     def _prepare(self, folder: Path, spec: InstanceSpec) -> ProcessSpec:
-        """Make the folder of an instance with its secrets; give what is to run."""
+        """Make the folder of an instance with its secrets; return what is to run."""
         manifest = spec.release.manifest
         artifact = self._snapshots.of(spec.release.service).path(spec.release)
         program.check_folders(manifest)
@@ -217,19 +217,19 @@ class ProcessRuntime:
 
 
 def _alive(folder: Path) -> bool:
-    """Tell whether anything of the instance lives: its process, or a supervisor that is about to start it."""
+    """Return whether anything of the instance lives: its process, or a supervisor that is about to start it."""
     status = supervisor.read_status(folder)
     return status is not None and bool(status.pid or status.supervisor_pid)
 
 
 def _running(folder: Path) -> bool:
-    """Tell whether the process runs. It may serve a moment before its supervisor has written that down."""
+    """Return whether the process runs. It may serve a moment before its supervisor has written that down."""
     status = supervisor.read_status(folder)
     return status is not None and bool(status.pid) and status.state != "paused"
 
 
 def _listening(spec: InstanceSpec) -> dict[str, str]:
-    """Give the variables that say where an instance is to listen."""
+    """Return the variables that say where an instance is to listen."""
     if not spec.release.served:
         return {}
     host, port = split_address(spec.address)

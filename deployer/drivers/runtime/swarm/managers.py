@@ -107,7 +107,7 @@ def _meant(engine: FleetHost, error: DriverFailed) -> DriverFailed:
 
 
 def leaderless(nodes: Sequence[Mapping[str, object]]) -> str:
-    """Say why nothing can be changed, from what a manager says of all nodes; "" where there is a leader.
+    """Return why nothing can be changed, from what a manager says of all nodes; "" where there is a leader.
 
     One that was elected just now does not know where anything can run until its nodes have found it.
     """

@@ -213,7 +213,7 @@ def found_of(standing: Standing, nodes: Mapping[str, Node]) -> Found:
 
 
 def drift(service: Mapping[str, Any]) -> str:
-    """Say what somebody else has changed of a service; "" for nothing.
+    """Return what somebody else has changed of a service; "" for nothing.
 
     A service of ours is made and removed, and never changed: one that has a former specification was changed by
     another hand (`docker service update`, `scale` or `rollback`). Who did it, the Swarm does not keep.

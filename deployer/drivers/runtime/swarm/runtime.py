@@ -183,7 +183,7 @@ class SwarmRuntime:
     # -- inside instances
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        """Give the last lines; empty when the instance is gone."""
+        """Return the last lines; empty when the instance is gone."""
         found = self._current(instance) if lines > 0 else None
         return self._containers.logs(found, lines) if found else ()
 
@@ -193,7 +193,7 @@ class SwarmRuntime:
         return self._containers.count_lines(found, pattern, seconds, deadline) if found else 0
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        """Run a command in the instance, by the engine of its node; give its exit code and what it printed."""
+        """Run a command in the instance, by the engine of its node; return its exit code and what it printed."""
         found = self._current(instance)
         if found is None:
             raise DriverFailed(f"{instance.name} is gone", "see `deploy status`")

@@ -64,7 +64,7 @@ class SwarmView:
         self.ask(what, work, WRITE_SECONDS)
 
     def silent(self, why: str) -> dict[str, str]:
-        """Say of every host why it does not do what it is told."""
+        """Return for every host why it does not do what it is told."""
         return dict.fromkeys(self._wanted or ("",), why)
 
     def read(self, labels: Sequence[str]) -> Seen:

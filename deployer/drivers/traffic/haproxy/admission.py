@@ -70,7 +70,7 @@ class Attaching:
             )
 
     def _waiting(self, last: dict[str, str], deadline: Deadline) -> list[Server]:
-        """Take each server a step further; give those that are not checked yet, and note what their checks saw."""
+        """Take each server a step further; return those that are not checked yet, and note what their checks saw."""
         waiting = []
         for worker in self._proxy.master.current(deadline):
             seen = self._servers.seen(worker, self._backend, deadline)
@@ -80,7 +80,7 @@ class Attaching:
         return waiting
 
     def _checked(self, worker: Worker, server: Server, seen: ServerView | None, deadline: Deadline) -> bool:
-        """Take the next step towards a checked server; tell whether it is one."""
+        """Take the next step towards a checked server; return whether it is one."""
         if seen is None:
             self._introduce(worker, server, deadline)
             return False
@@ -143,7 +143,7 @@ class Attaching:
         return left
 
     def _down(self, deadline: Deadline) -> Iterator[str]:
-        """Say of each server that gets no requests what the proxy has."""
+        """Yield, for each server that gets no requests, what the proxy has."""
         for worker in self._proxy.master.current(deadline):
             seen = self._servers.seen(worker, self._backend, deadline)
             for server in self._wanted:

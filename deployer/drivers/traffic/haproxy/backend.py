@@ -57,19 +57,19 @@ def alive(backend: str) -> str:
 
 
 def server_options(spec: Spec, place: Place, name: str) -> str:
-    """Give the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
+    """Return the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
     side = spec.side(place)
     most = f" maxconn {side.concurrency}" if side.concurrency else ""
     return options(side) + most + affinity.server(spec, place, name)
 
 
 def options(side: BackendSide) -> str:
-    """Give the options that all servers of a side have, and that do not change while they are there."""
+    """Return the options that all servers of a side have, and that do not change while they are there."""
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
 def defaults(spec: Spec, place: Place) -> tuple[str, ...]:
-    """Give the lines of the backend that are the same for other services with the same settings."""
+    """Return the lines of the backend that are the same for other services with the same settings."""
     side = spec.side(place)
     lines = [
         f"  timeout connect {milliseconds(side.timeouts.connect)}",
@@ -87,7 +87,7 @@ def defaults(spec: Spec, place: Place) -> tuple[str, ...]:
 
 
 def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
-    """Give the other lines of the backend."""
+    """Yield the other lines of the backend."""
     side = spec.side(place)
     beside = (
         None if place == "baseline" else naming.backend(spec.service, other(place))
@@ -110,7 +110,7 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
 
 
 def is_member(line: str) -> bool:
-    """Tell whether a line of a backend is that of an instance, or of the waker: they change without a reload."""
+    """Return whether a line of a backend is that of an instance, or of the waker: they change without a reload."""
     ours = tuple(f"  server {each} " for each in _OWN_SERVERS)
     return line.startswith("  server ") and (waker.is_waker(line) or not line.startswith(ours))
 
@@ -122,7 +122,7 @@ def _server(spec: Spec, place: Place, member: BackendServer) -> str:
 
 
 def _beside(spec: Spec, backend: str, beside: str, home: Home) -> Iterator[str]:
-    """Give stable those who were drawn for a candidate without an instance, or chose it; drawn ones count against it.
+    """Yield the rules that move to stable who drew or chose a candidate without instances; who drew counts against it.
 
     Nothing was sent, so that is safe for every method. Where stable has none either, those who were drawn wait for the
     candidate. Who has no other side has nothing to wait for, and is told so: a preview, and a first try of the shield.
@@ -155,7 +155,7 @@ def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
 
 
 def _shielded(spec: Spec, side: BackendSide, beside: str) -> Iterator[str]:
-    """Give stable its turn in time, where it has an instance."""
+    """Yield the rule that leaves stable its turn in time, where it has an instance."""
     shield = spec.entry.shield
     if shield:
         limit = shield.timeout or min(SHIELD_MOST, side.timeouts.response / SHIELD_PART)
@@ -165,7 +165,7 @@ def _shielded(spec: Spec, side: BackendSide, beside: str) -> Iterator[str]:
 
 
 def rules(spec: Spec) -> Iterator[str]:
-    """Give what is done to each request and answer; doing it in the shield and again behind it changes nothing."""
+    """Yield what is done to each request and answer; doing it in the shield and again behind it changes nothing."""
     entry = spec.entry
     if entry.tls and entry.tls.redirect:
         from deployer.drivers.traffic.haproxy.listeners import Listen
@@ -184,7 +184,7 @@ def rules(spec: Spec) -> Iterator[str]:
 
 
 def _forwarded(spec: Spec) -> Iterator[str]:
-    """Tell the instance who asked; what the client said about that is a claim, and goes."""
+    """Yield the rules that tell the instance who asked; what the client said about that is a claim, and goes."""
     yield "  http-request del-header x-forwarded -m beg"
     yield "  http-request del-header x_forwarded -m beg"  # the same name to applications by CGI's rules
     yield "  http-request del-header forwarded"
@@ -199,7 +199,7 @@ def _forwarded(spec: Spec) -> Iterator[str]:
 
 
 def _check(spec: Spec, side: BackendSide) -> Iterator[str]:
-    """Give the proxy's own check. It looks at the status alone: the gate before it has asked for body and headers."""
+    """Yield the proxy's own check. It looks at the status alone: the gate before it has asked for body and headers."""
     health = side.health
     if spec.entry.mode != "http" or health.http is None:
         return

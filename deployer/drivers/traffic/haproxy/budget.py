@@ -28,7 +28,7 @@ _ENTRY = re.compile(r"\bkey=(\S+) .*\bgpc0=([0-9]{1,18})(?![0-9])")
 
 
 def table() -> Iterator[str]:
-    """Give the lines of the table."""
+    """Yield the lines of the table."""
     yield f"backend {TABLE} from deployer-http"
     # A service has one key for each rollout. One that is not touched for so long has no users.
     yield "  stick-table type string len 64 size 20k expire 20d store gpc0,gpc1"
@@ -40,7 +40,7 @@ def table() -> Iterator[str]:
 
 
 def key(service: str, rollout: int) -> str:
-    """Give the key under which a rollout is counted: the next one begins at 0."""
+    """Return the key under which a rollout is counted: the next one begins at 0."""
     return f"{service}@{rollout}"
 
 
@@ -91,7 +91,7 @@ class Leaver:
             self._connection.close()
 
     def since(self) -> Counter[str]:
-        """Give by key what it counted since it began."""
+        """Return by key what it counted since it began."""
         return self._last + self._forgotten
 
     def _follow(self, over: threading.Event) -> None:

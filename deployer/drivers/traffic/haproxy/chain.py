@@ -59,12 +59,12 @@ def role(spec: Spec) -> str:
 
 
 def chained(specs: Sequence[Spec]) -> bool:
-    """Tell whether a chain has one of the services."""
+    """Return whether a chain has one of the services."""
     return any(map(role, specs))
 
 
 def follows(specs: Sequence[Spec]) -> bool:
-    """Tell whether one of the services has callers."""
+    """Return whether one of the services has callers."""
     return any(role(spec) in (INNER, STRICT) for spec in specs)
 
 
@@ -102,7 +102,7 @@ def unchosen(specs: Sequence[Spec]) -> tuple[str, ...]:
 
 
 def read(specs: Sequence[Spec], home: Home) -> Iterator[str]:
-    """Give the rules that read the stamp, and go by its share: before the service's own is looked at."""
+    """Yield the rules that read the stamp, and go by its share: before the service's own is looked at."""
     if not chained(specs):
         return
     yield HTTP.put("link", f"var(txn.svc),concat(.chain),map_str({home.keys})", _is(ENTRY, INNER, STRICT))
@@ -133,7 +133,7 @@ def unstamped(specs: Sequence[Spec]) -> tuple[str, ...]:
 
 
 def throw(specs: Sequence[Spec]) -> Iterator[str]:
-    """Give the rules that take roll and address from the stamp; without one, each request is a client of its own."""
+    """Yield the rules that take roll and address from the stamp; without one, each request is a client of its own."""
     if not follows(specs):
         return
     for name, field in (("roll", 3), ("addr", 5)):
@@ -141,13 +141,13 @@ def throw(specs: Sequence[Spec]) -> Iterator[str]:
 
 
 def each(specs: Sequence[Spec]) -> Iterator[str]:
-    """Give a request to a service with callers the number thrown for it as its roll, where nothing else is."""
+    """Yield the rule by which a request to a service with callers has the number thrown for it as roll, if no other."""
     if follows(specs):
         yield HTTP.put("roll", "var(txn.die)", HTTP.has("carried"), f"!{HTTP.has('roll')}", HTTP.has("die"))
 
 
 def chosen(specs: Sequence[Spec]) -> Iterator[str]:
-    """Give the side to requests that no coin decided about: the entry's client chose, or no side may be drawn here."""
+    """Yield the rules for requests that no coin decided: the entry's client chose, or no side may be drawn here."""
     if not follows(specs):
         return
     chose = (_STAMPED, f"!{_drawn()}")
@@ -161,7 +161,7 @@ def chosen(specs: Sequence[Spec]) -> Iterator[str]:
 
 
 def stamp(specs: Sequence[Spec]) -> Iterator[str]:
-    """Give the rules that stamp a request with its side, or pass the stamp on that was obeyed."""
+    """Yield the rules that stamp a request with its side, or pass the stamp on that was obeyed."""
     if not chained(specs):
         return
     side, how = HTTP.has("side"), HTTP.has("how")
@@ -191,14 +191,14 @@ def _sealed(said: str, *conditions: str) -> Iterator[str]:
 
 
 def spare(spec: Spec, *conditions: str) -> Iterator[str]:
-    """Give the rules of a backend behind which stable may answer instead: it gets a stamp that says so."""
+    """Yield the rules of a backend behind which stable may answer instead: it gets a stamp that says so."""
     if role(spec):
         yield from _sealed("stable.forced", _LINKED, *conditions)
         yield HTTP.line(f"set-header {SPARE} %[var(txn.stamp)]", _LINKED, *conditions)
 
 
 def instead(specs: Sequence[Spec], *turns: str) -> Iterator[str]:
-    """Give the rules of the internal entry: where stable answers instead, its stamp takes the place of the other."""
+    """Yield the rules of the internal entry: where stable answers instead, its stamp takes the place of the other."""
     if not chained(specs):
         return
     turn = f"{{ var(txn.turn) -m str {' '.join(turns)} }}"

@@ -22,7 +22,7 @@ class ClientTracker:
         self._had = array("I", bytes(4 * ROLLS))  # kinds of responses, a bit for each
 
     def coin(self, roll: int, share: int, baseline: int) -> float | None:
-        """Give the probability with which this answer's client was to get the candidate; None if that is no news.
+        """Return the probability with which this answer's client was to get the candidate; None if that is no news.
 
         The candidate has the rolls below the share, the baseline those above it, else stable has all the rest. Below a
         boundary that a client has met before, its side is known; the others are what is left to chance.
@@ -37,7 +37,7 @@ class ClientTracker:
         return _thrown(to_candidate, to_candidate + to_other)
 
     def first_of_kind(self, roll: int, kind: int, share: int, baseline: int) -> float | None:
-        """Note that a client got a response of a kind; give the probability of the candidate if it is its first one.
+        """Note that a client got a response of a kind; return the probability of the candidate if it is its first one.
 
         Where releases are alike, who fails first has nothing to do with the roll: all rolls of both sides count.
         """
@@ -49,10 +49,10 @@ class ClientTracker:
 
 
 def _end(share: int, baseline: int) -> int:
-    """Give where the rolls end that are compared."""
+    """Return the end of the rolls that are compared."""
     return share + baseline if baseline else FULL
 
 
 def _thrown(part: int, whole: int) -> float | None:
-    """Give the probability; None where there was only one side to fall on."""
+    """Return the probability; None where there was only one side to fall on."""
     return part / whole if 0 < part < whole else None

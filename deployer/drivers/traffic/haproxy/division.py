@@ -91,7 +91,7 @@ class Division:
         return Waiting(p, stable, candidate) if stable or candidate else None
 
     def _moves_nobody(self, now: Live | None, live: Live) -> bool:
-        """Tell whether every user stays where he is: a lease is renewed, or a share that is 0 is made 0."""
+        """Return whether every user stays where he is: a lease is renewed, or a share that is 0 is made 0."""
         if now is None or now.stable != live.stable or self._in_force(now) != live.share:
             return False
         return live.baseline in (0, now.baseline)

@@ -49,7 +49,7 @@ class Leaving:
         self._backend = naming.backend(service, place)
 
     def drain(self, began: Deadline, patience: Deadline) -> int:
-        """Take the servers out of rotation by `began`, then wait with `patience`; give what is still running."""
+        """Take the servers out of rotation by `began`, then wait with `patience`; return what is still running."""
         self._attend(began, patience)
         with self._proxy.home.locked(began):
             side = self._spec().side(self._place).leaving(self._names)
@@ -75,7 +75,7 @@ class Leaving:
         enough.wait(lambda: not any(self._awaited(worker, began) for worker in current(began)), every=POLL)
 
     def _awaited(self, worker: Worker, deadline: Deadline) -> bool:
-        """Tell whether requests wait for these servers and for no other one. A slow client's may look like that."""
+        """Return whether requests wait for these servers and for no other one. A slow client's may look like that."""
         try:
             seen, waiting = self._servers.crowd(worker, self._backend, deadline)
         except Gone:

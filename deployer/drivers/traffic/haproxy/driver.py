@@ -194,7 +194,7 @@ class HAProxyTraffic(Alone):
         return admission.Attaching(self.parts.proxy, self.parts.servers, service, place, tuple(servers))
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
-        """Give the servers no new requests, wait until none is running; return the number open at the deadline."""
+        """Send the servers no new requests, wait until none is running; return the number open at the deadline."""
         self.parts.facts(service).require()
         # A drain without patience still takes the servers out.
         began = Deadline.after(self.parts.clock, max(deadline.left(), READ_WITHIN))
@@ -242,7 +242,7 @@ class HAProxyTraffic(Alone):
         return request_stream.counted(counts, (self.membership.stream(service, counts),))
 
     def _follows(self, release: Release, place: Place | None, deadline: Deadline, key: str, chain_key: str) -> bool:
-        """Tell whether the running proxy treats a place, or the entry, as the release says already."""
+        """Return whether the running proxy treats a place, or the entry, as the release says already."""
         facts = self.parts.facts(release.service)
         if not facts.follows(release.manifest, place, key, chain_key, release.learned):
             return False

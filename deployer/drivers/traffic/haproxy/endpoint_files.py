@@ -28,7 +28,7 @@ class Cards:
             raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
 
     def right(self, service: str) -> bool:
-        """Tell whether a service has its card, if it is to have one."""
+        """Return whether a service has its card, if it is to have one."""
         path = self._path(service)
         return path is None or (path.exists() and path.read_text() == self._text)
 
@@ -42,5 +42,5 @@ class Cards:
 
 
 def card_of(master: Path, home: Home) -> endpoint.Card:
-    """Give what is on the card of a proxy with this master socket and these files."""
+    """Return what is on the card of a proxy with this master socket and these files."""
     return endpoint.Card(str(master), str(home.state), str(home.root / "lock"))

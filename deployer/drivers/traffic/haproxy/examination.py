@@ -31,7 +31,7 @@ class Examination:
         self._deadline = deadline
 
     def drift(self, service: str) -> Iterator[Drift]:
-        """Give what differs: of the proxy as a whole, and of one service."""
+        """Yield what differs: of the proxy as a whole, and of one service."""
         try:
             specs = spec.load_all(self._home.services)
             files = reload.files_of(self._proxy, specs, self._home)
@@ -47,7 +47,7 @@ class Examination:
             yield from self._members(specs[service])
 
     def wanted(self, service: str) -> tuple[Live, bool]:
-        """Give the value that files and workers are to have, and whether having it moves users; the file has it then.
+        """Return the value that files and workers are to have, and whether having it moves users; the file has it then.
 
         It is that of the file; where that is lost, or an emergency moved users before it could write, that of the
         workers. Raises DriverFailed when there is none.
@@ -69,7 +69,7 @@ class Examination:
         return does, False
 
     def missing(self, known: Spec) -> dict[Place, tuple[Server, ...]]:
-        """Give the servers of the file that a worker does not know, by place."""
+        """Return the servers of the file that a worker does not know, by place."""
         return {place: found for place in known.places if (found := tuple(self._unknown(known, place)))}
 
     def _written(self, files: Files) -> Iterator[Drift]:
@@ -94,7 +94,7 @@ class Examination:
             yield Drift(f"worker {worker.pid} of the proxy has {has}, its files say {wanted.explain()}")
 
     def differing(self, service: str, wanted: Live) -> Iterator[tuple[Worker, Live | None]]:
-        """Give the workers that do something else than is wanted, with what they do."""
+        """Yield the workers that do something else than is wanted, with what they do."""
         texts = self._everywhere(lambda worker: self._live.get(worker, service, self._deadline))
         for worker, text in texts.items():
             does = live_value.understood(service, text)
@@ -121,7 +121,7 @@ class Examination:
 
 
 def _gone_back(file: Live, does: Live) -> bool:
-    """Tell whether workers do what an emergency makes of the value in the file: it moves users before it writes."""
+    """Return whether workers do what an emergency makes of the value in the file: it moves users before it writes."""
     if does.share or does.baseline or does.rollout != file.rollout:
         return False
     return does.stable == file.stable or bool(file.warm)

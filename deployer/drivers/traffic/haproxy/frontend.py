@@ -33,24 +33,24 @@ UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
 def label(entry: Listener) -> str:
-    """Give the name of the frontend."""
+    """Return the name of the frontend."""
     host = "any" if entry.listen.any else entry.listen.host.replace(".", "_").replace(":", "_")
     family = "6" if ":" in entry.listen.host else ""
     return f"deployer_{entry.kind}{family}_{host}_{entry.listen.port}"
 
 
 def route_map(entry: Listener, home: Home) -> str:
-    """Give the path of the map from name and path to service."""
+    """Return the path of the map from name and path to service."""
     return str(home.maps / f"{label(entry)}.map")
 
 
 def certificate_list(entry: Listener, home: Home) -> str:
-    """Give the path of the list of certificates."""
+    """Return the path of the list of certificates."""
     return str(home.maps / f"{label(entry)}.crt-list")
 
 
 def options_map(home: Home) -> str:
-    """Give the path of the map from service to its options at the entry."""
+    """Return the path of the map from service to its options at the entry."""
     return str(home.options)
 
 
@@ -77,7 +77,7 @@ def option_values(spec: Spec) -> str:
 
 
 def frontend(entry: Listener, home: Home) -> Iterator[str]:
-    """Give the lines of the frontend."""
+    """Yield the lines of the frontend."""
     yield f"frontend {label(entry)} from deployer-{'tcp' if entry.kind == 'tcp' else 'http'}"
     tls = ""
     if entry.kind == "https":
@@ -90,7 +90,7 @@ def frontend(entry: Listener, home: Home) -> Iterator[str]:
 
 
 def by_path(entry: Listener) -> bool:
-    """Tell whether a path decides something at the address."""
+    """Return whether a path decides something at the address."""
     return any(s.entry.routes or s.entry.path != "/" for s in entry.specs)
 
 
@@ -197,7 +197,7 @@ def _tcp(spec: Spec, home: Home) -> Iterator[str]:
 
 
 def labels_map(home: Home) -> str:
-    """Give the path of the map from service and path to the number of a route that is judged on its own."""
+    """Return the path of the map from service and path to the number of a route that is judged on its own."""
     return str(home.maps / "labels.map")
 
 

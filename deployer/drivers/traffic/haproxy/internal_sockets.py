@@ -57,7 +57,7 @@ def of_team(folder: Path, main: Iterable[Path]) -> Inside:
 
 
 def _globals(main: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Give the settings of the sections `global`; HAProxy itself says of a file what is wrong with it."""
+    """Yield the settings of the sections `global`; HAProxy itself says of a file what is wrong with it."""
     section = ""
     for path in main:
         for file in sorted(path.glob("*.cfg")) if path.is_dir() else (path,):

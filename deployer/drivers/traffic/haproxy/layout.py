@@ -106,7 +106,7 @@ class Home:
         return self.root / "waker"
 
     def staging(self) -> Home:
-        """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
+        """Return the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"
         inside = replace(self.inside, folder=root)
         return Home(root, root / self.config.name, self._mode, inside, self.certificates, lasting=False)
@@ -127,7 +127,7 @@ class Home:
         write(path, text, 0o600 if private else None, lasting=self._lasting)
 
     def has_token(self) -> bool:
-        """Tell whether the secret of the preview route is there, and only its owner can read it."""
+        """Return whether the secret of the preview route is there, and only its owner can read it."""
         return bool((read(self.token) or "").strip()) and not self.token.stat().st_mode & 0o077
 
     def remove(self) -> None:

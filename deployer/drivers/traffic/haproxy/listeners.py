@@ -40,18 +40,18 @@ class Listen:
 
     @property
     def any(self) -> bool:
-        """Tell whether it takes every address of the machine."""
+        """Return whether it takes every address of the machine."""
         return ipaddress.ip_address(self.host).is_unspecified
 
     @property
     def loopback(self) -> str:
-        """Give host:port at which this host reaches it."""
+        """Return host:port at which this host reaches it."""
         if not self.any:
             return self.address
         return f"[::1]:{self.port}" if ":" in self.host else f"127.0.0.1:{self.port}"
 
     def overlaps(self, other: Listen) -> bool:
-        """Tell whether both cannot be listened on at the same time."""
+        """Return whether both cannot be listened on at the same time."""
         same_family = (":" in self.host) == (":" in other.host)
         return self != other and self.port == other.port and same_family and (self.any or other.any)
 
@@ -88,7 +88,7 @@ def entries(specs: Iterable[Spec]) -> tuple[Listener, ...]:
 
 
 def listens(spec: Spec) -> tuple[tuple[Listen, Kind], ...]:
-    """Give the addresses of a service."""
+    """Return the addresses of a service."""
     entry = spec.entry
     if entry.mode == "tcp":
         return ((Listen.parse(entry.listen), "tcp"),)
@@ -97,7 +97,7 @@ def listens(spec: Spec) -> tuple[tuple[Listen, Kind], ...]:
 
 
 def routes(spec: Spec) -> tuple[str, ...]:
-    """Give the keys of a service in the route map: name, path, a closing slash; `*` where it has no name."""
+    """Return the keys of a service in the route map: name, path, a closing slash; `*` where it has no name."""
     path = spec.entry.path.rstrip("/") + "/"
     return tuple(f"{domain}{path}" for domain in spec.entry.domains or ("*",))
 

@@ -32,7 +32,7 @@ class LiveMap:
         return match[1] if match else None
 
     def seen(self, key: str, deadline: Deadline) -> dict[int, str | None]:
-        """Ask every current worker for a value; give what each one has, by its process."""
+        """Ask every current worker for a value; return what each one has, by its process."""
         return self._master.undisturbed(
             lambda: {w.pid: self.get(w, key, deadline) for w in self._master.current(deadline)}, deadline
         )
@@ -88,7 +88,7 @@ class LiveMap:
     def _replace(
         self, worker: Worker, service: str, value: str, deadline: Deadline, *, new: bool = False
     ) -> str | None:
-        """Give a worker a value and read it back; return what it had until that very moment.
+        """Write a value to a worker and read it back; return what it had until that very moment.
 
         All is one line to the master, which a worker carries out even if this process is stopped meanwhile.
         """
@@ -117,7 +117,7 @@ class LiveMap:
         return max(live_value.spent(known), budget.total(workers))
 
     def carried(self, values: dict[str, str], deadline: Deadline) -> dict[str, str]:
-        """Give the values of the file for workers to come: with what was spent until now."""
+        """Return the values of the file for workers to come: with what was spent until now."""
         services = (name for name in values if name != live_value.STRUCTURE)
         new = {
             s: live_value.encode(live_value.decode(s, values[s]), self.spent(s, values[s], deadline)) for s in services
@@ -126,7 +126,7 @@ class LiveMap:
 
     @staticmethod
     def counting(values: dict[str, str]) -> bool:
-        """Tell whether failed responses of a candidate are counted now."""
+        """Return whether failed responses of a candidate are counted now."""
         lives = (live_value.decode(s, value) for s, value in values.items() if s != live_value.STRUCTURE)
         return any(live.share and live.budget for live in lives)
 
@@ -159,7 +159,7 @@ class LiveMap:
                 self._master.run(worker, self._setting(worker, service, new, deadline), deadline)
 
     def _before(self, worker: Worker, service: str, live: Live, spent: int, deadline: Deadline) -> int:
-        """Give what a worker is to add to its own count, so that no answer it counts meanwhile is lost or doubled."""
+        """Return what a worker is to add to its own count, so that no answer it counts meanwhile is lost or doubled."""
         if worker.old:
             return self._own(worker, service, live.rollout, deadline)
         return max(0, spent - budget.count(self._master, worker, service, live.rollout, deadline)) if spent else 0
@@ -176,7 +176,7 @@ class LiveMap:
         return live_value.spent(value)
 
     def structure(self, deadline: Deadline) -> str | None:
-        """Give the name of the structure that all current workers have loaded; None when they differ."""
+        """Return the name of the structure that all current workers have loaded; None when they differ."""
         names = set(self.seen(live_value.STRUCTURE, deadline).values())
         return names.pop() if len(names) == 1 else None
 
@@ -206,7 +206,7 @@ class LiveMap:
 
 
 def _moved(service: str, before: str, replaced: str, live: Live) -> bool:
-    """Tell whether an emergency made one value of the other, and moved users to elsewhere than `live` does."""
+    """Return whether an emergency made one value of the other, and moved users to elsewhere than `live` does."""
     was, now = live_value.understood(service, before), live_value.understood(service, replaced)
     if was is None or now is None or not moved_at_proxy(was, now):
         return False

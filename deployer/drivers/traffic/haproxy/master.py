@@ -49,7 +49,7 @@ class MasterSocket:
             raise DriverFailed(f"{self.path}: {error.strerror or error}", "is the proxy running?") from None
 
     def answers(self) -> bool:
-        """Tell whether a master listens, without waiting for one."""
+        """Return whether a master listens, without waiting for one."""
         try:
             self._ask("show version", 1.0, Deadline.after(self._clock, 1.0))
         except OSError:
@@ -67,7 +67,7 @@ class MasterSocket:
         return tuple(sorted(found, key=lambda w: w.old))
 
     def pid(self, deadline: Deadline | None = None) -> int:
-        """Give the process of the master itself."""
+        """Return the process of the master itself."""
         for line in self.ask("show proc", deadline).splitlines():
             if process := _process(line, "master"):
                 return process
@@ -99,7 +99,7 @@ class MasterSocket:
         return text
 
     def set_variable(self, worker: Worker, name: str, value: int, deadline: Deadline | None = None) -> None:
-        """Give a variable of a worker's process a value. Raises Gone for one that has ended."""
+        """Set a variable of a worker's process. Raises Gone for one that has ended."""
         # HAProxy calls the command experimental in all versions that have it.
         said = self.run(worker, f"set var {name} int({value})", deadline, first="experimental-mode on; ").strip()
         if said:
@@ -118,7 +118,7 @@ class MasterSocket:
         return number("^CurrConns: NUMBER", reply)
 
     def reload(self, deadline: Deadline) -> tuple[str, ...]:
-        """Load the configuration files again; give the complaints of a proxy that went on with the old ones."""
+        """Load the configuration files again; return the complaints of a proxy that went on with the old ones."""
         reply = self.ask("reload", deadline)
         if reply.startswith("Success=1"):
             return ()
@@ -146,24 +146,24 @@ class Gone(DriverFailed):
 
 
 def _refused(error: Exception) -> bool:
-    """Tell whether a call was refused or reset, which may pass; one that had no response in time is not repeated."""
+    """Return whether a call was refused or reset, which may pass; one that had no response in time is not repeated."""
     return isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
 
 def _process(line: str, kind: str) -> int:
-    """Give the number of a process of this kind in a line of `show proc`; 0 for any other line."""
+    """Return the number of a process of this kind in a line of `show proc`; 0 for any other line."""
     match = re.match(rf"([0-9]{{1,10}})\s+{kind}\s", line)
     return int(match[1]) if match else 0
 
 
 def number(pattern: str, text: str) -> int:
-    """Give the number that runs in the group of a pattern, 0 when there is none that can be counted with."""
+    """Return the number that runs in the group of a pattern, 0 when there is none that can be counted with."""
     match = re.search(pattern.replace("NUMBER", "([0-9]{1,18})(?![0-9])"), text, re.MULTILINE)
     return int(match[1]) if match else 0
 
 
 def complaints(text: str) -> tuple[str, ...]:
-    """Give the lines of HAProxy's output that say what is wrong, without process ids and repeated summaries."""
+    """Return the lines of HAProxy's output that say what is wrong, without process ids and repeated summaries."""
     lines = [re.sub(r"^\[(ALERT|WARNING)\]\s+\(\d+\) : ", "", line) for line in _alerts(text.splitlines())]
     told = [line for line in lines if not re.match(r"(config : )?(Fatal errors|Error\(s\)|Loading failure)", line)]
     return tuple(dict.fromkeys(told))

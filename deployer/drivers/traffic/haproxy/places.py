@@ -33,7 +33,7 @@ class Places:
         return found.values()
 
     def up(self, service: str, place: Place, deadline: Deadline) -> bool:
-        """Tell whether a server of the place is up; after a restart of the proxy, wait for its first checks."""
+        """Return whether a server of the place is up; after a restart of the proxy, wait for its first checks."""
         if place in SpecFacts(self._home.services, service).asleep():
             return True  # the waker has its requests, and wakes it
         settled = Deadline.after(self._clock, min(FIRST_CHECKS, deadline.left()))

@@ -212,7 +212,7 @@ class TeamProxy:
 
 
 def home_in(folder: Path, main: Iterable[str] = ()) -> Home:
-    """Give the place of our files in the folder of a team's proxy, which begins with the files `main`."""
+    """Return the place of our files in the folder of a team's proxy, which begins with the files `main`."""
     root = folder / "deployer"
     # Their HAProxy may run as another user, and has to read our maps.
     return Home(root, folder / "deployer.cfg", mode=0o755, inside=internal_sockets.of_team(root, map(Path, main)))

@@ -12,14 +12,14 @@ _SPECIAL = re.compile(r'([\\"$])')
 
 
 def word(text: str) -> str:
-    """Give a value that stands for itself. Raises Refused for one that would need quoting."""
+    """Return a value that stands for itself. Raises Refused for one that would need quoting."""
     if not _WORD.fullmatch(text):
         raise Refused(f"{text!r} cannot be written into the proxy's configuration", "use letters, digits and ._-/")
     return text
 
 
 def plain_path(text: str) -> str:
-    """Give a path that stands for itself, also where brackets and commas mean something: in a list of certificates.
+    """Return a path that stands for itself, also where brackets and commas mean something: in a list of certificates.
 
     Raises Refused for any other.
     """
@@ -29,7 +29,7 @@ def plain_path(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Give any printable text as one argument. Raises Refused for control characters: no line of ours ever breaks."""
+    """Return any printable text as one argument. Raises Refused for control characters: no line of ours ever breaks."""
     if not text.isascii() or not text.isprintable():
         raise Refused(f"{text!r} cannot be written into the proxy's configuration", "use printable ASCII")
     return '"' + _SPECIAL.sub(r"\\\1", text) + '"'

@@ -226,7 +226,7 @@ def _begin(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: D
 
 
 def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bool:
-    """Tell whether the running proxy has this configuration, whatever its servers and live values."""
+    """Return whether the running proxy has this configuration, whatever its servers and live values."""
     return running.master.answers() and live.structure(deadline) == files.structure
 
 

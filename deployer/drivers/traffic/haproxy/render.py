@@ -133,7 +133,7 @@ def _body(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home
 
 
 def _backends(specs: list[Spec], home: Home) -> Iterator[str]:
-    """Give the backends of all services; what several say is said once, before the first: HAProxy reads it once."""
+    """Yield the backends of all services; what several say is said once, before the first: HAProxy reads it once."""
     known: dict[tuple[str, ...], str] = {}
 
     def section(name: str, mode: str, shared: tuple[str, ...], own: Iterator[str]) -> Iterator[str]:

@@ -87,7 +87,7 @@ class Growing:
             self.kinds[kind] = self.kinds.get(kind, 0) + count
 
     def counts(self) -> Counts:
-        """Give the numbers."""
+        """Return the numbers."""
         return Counts(self.requests, self.errors, _listed(self.latency), _listed(self.kinds))
 
 
@@ -119,11 +119,11 @@ class Pair:
         self.first: dict[str, dict[int, int]] = {"stable": {}, "candidate": {}}  # by kind, FAILURE among them
 
     def of(self, which: Which) -> Growing:
-        """Give the side."""
+        """Return the side."""
         return self.candidate if which == "candidate" else self.stable
 
     def coins(self, p: float) -> Coins:
-        """Give the numbers."""
+        """Return the numbers."""
         stable, candidate = self.first["stable"], self.first["candidate"]
         errors = stable.pop(FAILURE, 0), candidate.pop(FAILURE, 0)
         return Coins(p, self.stable.counts(), self.candidate.counts(), errors, (_listed(stable), _listed(candidate)))
@@ -196,7 +196,7 @@ class RequestCounter:
             self._lost += lines
 
     def take(self, share: int) -> Sample:
-        """Give what was counted since the last call."""
+        """Return what was counted since the last call."""
         with self._lock:
             cells, throws, lost, few = list(self._cells.values()), self._throws, self._lost, self._few
             came, self._came = self._came, Counter()
@@ -319,7 +319,7 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
 
 
 def _arrived(service: bytes, head: bytes, carried: bytes) -> Arrived:
-    """Tell how a request came to a service; nothing of one that chose its side, and that did not have to bring any."""
+    """Return how a request came to a service; nothing of one that chose its side, and did not have to bring any."""
     facts = head.split(b" ")
     if len(facts) != _FACTS or facts[0] != service:
         return Arrived()
@@ -331,7 +331,7 @@ def _arrived(service: bytes, head: bytes, carried: bytes) -> Arrived:
 
 
 def outcome(status: bytes, end: bytes) -> bool | None:
-    """Tell whether the release failed the request; None for one that says nothing about it.
+    """Return whether the release failed the request; None for one that says nothing about it.
 
     `end` is HAProxy's termination state: who ended it (C and c the client, S and s the server, L the proxy itself,
     - nobody) and when (R request, Q queue, C connect, H headers, D data).
@@ -351,7 +351,7 @@ def outcome(status: bytes, end: bytes) -> bool | None:
 
 
 def _left(status: bytes, end: bytes) -> bool:
-    """Tell whether a client left while it waited: in the queue, for a connection, for the headers."""
+    """Return whether a client left while it waited: in the queue, for a connection, for the headers."""
     return status != b"tcp" and end[:1] in (b"C", b"c") and end[1:2] in (b"Q", b"C", b"H")
 
 

@@ -74,12 +74,12 @@ class RingConnection:
         return head
 
     def begun(self) -> list[bytes]:
-        """Give the lines that came together with the first answer."""
+        """Return the lines that came together with the first answer."""
         *lines, self._rest = self._rest.split(b"\n")
         return lines
 
     def read(self) -> list[bytes] | None:
-        """Give the lines that have come; None at the end."""
+        """Return the lines that have come; None at the end."""
         try:
             data = self.connection.recv(1 << 20)
         except BlockingIOError:
@@ -117,7 +117,7 @@ class Requests(Protocol):
         ...
 
     def share(self) -> int:
-        """Give the share in force."""
+        """Return the share in force."""
         ...
 
     def waiting(self) -> Waiting | None:
@@ -132,7 +132,7 @@ class Counted:
         self._tally, self._streams = tally, streams
 
     def take(self) -> Sample:
-        """Give what was answered since the last call; the share is the smallest that is in force; never waits."""
+        """Return what was answered since the last call; the share is the smallest that is in force; never waits."""
         for stream in self._streams:
             stream.check()
         sample = self._tally.take(min(stream.share() for stream in self._streams))
@@ -202,7 +202,7 @@ class RequestStream:
             raise DriverFailed(f"{self._path}: reading requests ended: {error!r}", "please report this")
 
     def share(self) -> int:
-        """Give the share in force."""
+        """Return the share in force."""
         return self._share()
 
     def waiting(self) -> Waiting | None:
@@ -273,7 +273,7 @@ class RequestStream:
         self._finished.add(worker.pid)
 
     def _receive(self, pid: int) -> bool:
-        """Count what has come; tell whether there was something."""
+        """Count what has come; return whether there was something."""
         lines = self._lines[pid].read()
         if lines is None:
             self._drop(pid)

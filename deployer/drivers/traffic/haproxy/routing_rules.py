@@ -55,7 +55,7 @@ def _route(entry: Listener, home: Home) -> Iterator[str]:
 
 
 def _ordinary(entry: Listener) -> Iterator[str]:
-    """Give conditions: neither a preview, nor something in it by which a request may choose its side."""
+    """Yield conditions: neither a preview, nor something in it by which a request may choose its side."""
     yield f"!{HTTP.has('preview')}"
     for fetch in _choices(entry):
         yield f"!{{ {fetch} -m found }}"
@@ -70,7 +70,7 @@ def _choices(entry: Listener) -> tuple[str, ...]:
 
 
 def http(entry: Listener, home: Home) -> Iterator[str]:
-    """Give the rules of an entry whose service is known, and not calm."""
+    """Yield the rules of an entry whose service is known, and not calm."""
     sticky = [s for s in entry.specs if s.entry.sticky]
     linked = chain.chained(entry.specs)
     drawn_by_option = bool(sticky) or linked or any(_by_network(s) for s in entry.specs)
@@ -112,7 +112,7 @@ def http(entry: Listener, home: Home) -> Iterator[str]:
 
 
 def _by_network(spec: Spec) -> bool:
-    """Tell whether an address decides, by options of the service: whom it is forced for, whose word is taken for it."""
+    """Return whether an address decides, by options of the service: whom it is forced for, whose word counts for it."""
     return bool(spec.entry.force.networks or spec.entry.trusted_proxies)
 
 
@@ -123,7 +123,7 @@ def _options(home: Home) -> Iterator[str]:
 
 
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
-    """Give the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
+    """Yield the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
     yield TCP.put("state", f"var(sess.svc),map_str({home.state})")
     yield share(TCP)
     yield from identity.tcp(spec, home)
@@ -138,12 +138,12 @@ def tcp(spec: Spec, home: Home) -> Iterator[str]:
 
 
 def share(rules: Rules) -> str:
-    """Say how many of the rolls are the candidate's."""
+    """Return how many of the rolls are the candidate's."""
     return rules.put("cut", f"'{rules.value(2)},mul({ROLLS // FULL})'")
 
 
 def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
-    """Give the side by the number: the candidate from 0 up to the share, then the baseline, then stable."""
+    """Yield the rules that set the side by the number: candidate from 0 up to the share, then baseline, then stable."""
     yield rules.put("side", "str(green)", f"{{ {die or rules.var('die')},sub({rules.scope}.cut) lt 0 }}")
     if any(s.baseline for s in specs):
         yield from _beside(rules)
@@ -157,7 +157,7 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
 
 
 def colour(rules: Rules) -> str:
-    """Give the candidate its colour: what is drawn is called green until then, and most requests do not get so far."""
+    """Return the rule that sets the candidate's colour: until then it is called green, and most requests end before."""
     return rules.put(
         "side", "str(blue)", f"{{ {rules.var('side')} -m str green }} {{ {rules.var('state')} -m beg green }}"
     )
@@ -172,7 +172,7 @@ def ended(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
 
 
 def gone(spec: Spec) -> Iterator[str]:
-    """Give stable those who were drawn for a candidate without an instance; `backend` does that for http services.
+    """Yield the rules that move to stable who drew a candidate without an instance; `backend` has those for http.
 
     Where stable has none either, they wait for the candidate.
     """

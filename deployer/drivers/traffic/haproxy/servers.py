@@ -45,27 +45,27 @@ class ServerView:
 
     @property
     def up(self) -> bool:
-        """Tell whether it gets requests."""
+        """Return whether it gets requests."""
         return self.status.startswith("UP") or self.status == "no check"
 
     @property
     def checked(self) -> bool:
-        """Tell whether a check has come to an end; before that, `up` is only a hope."""
+        """Return whether a check has come to an end; before that, `up` is only a hope."""
         return self.check not in ("", "INI")
 
     @property
     def passed(self) -> bool:
-        """Tell whether it passed as many checks as it needs; a new one says UP 1/2 before its first."""
+        """Return whether it passed as many checks as it needs; a new one says UP 1/2 before its first."""
         return self.status in ("UP", "DRAIN") and self.check.endswith(("OK", "OKC", "OKD"))
 
     @property
     def tells(self) -> bool:
-        """Tell whether it is known what the last check saw, and not only how it ended."""
+        """Return whether it is known what the last check saw, and not only how it ended."""
         return not self.detail.rstrip().endswith((":", "status: 0"))
 
     @property
     def last(self) -> str:
-        """Say what the last check saw."""
+        """Return what the last check saw."""
         return self.detail if self.checked else "not checked yet"
 
 
@@ -152,7 +152,7 @@ class Servers:
         )
 
     def last(self, worker: Worker, backend: str, deadline: Deadline) -> int:
-        """Return when the last request of a backend came that wakes its service; 0 where none came to the worker."""
+        """Return the time of the last request of a backend that wakes its service; 0 where none came to the worker."""
         try:
             return number(
                 "value=<NUMBER", self._master.run(worker, f"get var {naming.last_request(backend)}", deadline)
@@ -186,7 +186,7 @@ class Servers:
         self._command(worker, f"set server {backend}/{name} state {state}", deadline)
 
     def rouse(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
-        """Give a server in maintenance requests at once: somebody has seen that it answers.
+        """Send requests to a server in maintenance at once: somebody has seen that it answers.
 
         Its supervisor may have said that it is down while it was started, so that says that it is up again.
         """
@@ -195,7 +195,7 @@ class Servers:
         self._command(worker, f"enable health {backend}/{name}", deadline)
 
     def limit(self, worker: Worker, backend: str, name: str, requests: int, deadline: Deadline) -> None:
-        """Give a server so many requests at once, and some of those that wait.
+        """Limit a server to a number of requests at once, and send it some of those that wait.
 
         One that leaves `drain` would take these only after a request of its own.
         """
@@ -218,7 +218,7 @@ class Servers:
         return max(0, number("^CurrConns: NUMBER", info) - busy)
 
     def delete(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> str:
-        """Make a worker forget a server that is in maintenance; give its answer, it may still have connections."""
+        """Make a worker forget a server that is in maintenance; return its answer, it may still have connections."""
         return self._master.run(worker, f"del server {backend}/{name}", deadline).strip()
 
     def _command(self, worker: Worker, command: str, deadline: Deadline) -> None:

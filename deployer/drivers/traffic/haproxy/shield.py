@@ -31,12 +31,12 @@ FAILURES = "500 502 503 504 conn-failure empty-response response-timeout"
 
 
 def shields(spec: Spec) -> bool:
-    """Tell whether the service has a shield."""
+    """Return whether the service has a shield."""
     return spec.entry.shield is not None and spec.entry.mode == "http"
 
 
 def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
-    """Give the lines of the internal entry, if a service needs one: all services share its sockets."""
+    """Yield the lines of the internal entry, if a service needs one: all services share its sockets."""
     if not sockets(specs):
         return
     yield f"frontend {FRONTEND} from deployer-http"
@@ -65,7 +65,7 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
 
 
 def defaults(spec: Spec) -> tuple[str, ...]:
-    """Give the lines of a shield that are the same for other services with the same settings."""
+    """Return the lines of a shield that are the same for other services with the same settings."""
     return (
         "  balance first",
         "  timeout connect 5s",
@@ -91,7 +91,7 @@ def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
 
 
 def _patience(spec: Spec) -> float:
-    """Give more seconds than the backend behind can need: what takes too long is ended there, by its own limits."""
+    """Return more seconds than the backend behind can need: what takes too long is ended there, by its own limits."""
     return max(
         side.wait + (backend.RETRIES + 1) * (side.timeouts.connect + side.timeouts.response)
         for side in (spec.blue, spec.green)

@@ -51,18 +51,18 @@ class HAProxySleep:
         WakerProcess(self._parts.home).ensure(deadline)
 
     def close(self, service: str, colour: Colour, since: float, deadline: Deadline) -> None:
-        """Give all new requests of a place to the waker, and none to an instance; what runs goes on."""
+        """Send all new requests of a place to the waker, and none to an instance; what runs goes on."""
         self.attend(deadline)
         with self._parts.answering(deadline):
             self._backend(service, colour).turn(self.side(service, colour).sleeping(since), deadline)
 
     def open(self, service: str, colour: Colour, deadline: Deadline) -> None:
-        """Give the requests of a place to its instances again; they answer already, so no check is waited for."""
+        """Send the requests of a place to its instances again; they answer already, so no check is waited for."""
         with self._parts.answering(deadline):
             self._backend(service, colour).turn(self.side(service, colour).awake(), deadline)
 
     def half_open(self, service: str, colour: Colour, deadline: Deadline) -> bool:
-        """Tell whether a worker still sends to the waker what the files give to the instances; nobody changes it now.
+        """Return whether a worker still sends to the waker what the files give to the instances; nobody changes it now.
 
         A proxy that does not say so is believed to be as its files.
         """
@@ -124,7 +124,7 @@ class _SleepingBackend:
             )
 
     def wakes(self, deadline: Deadline) -> bool:
-        """Tell whether a worker sends requests to the waker; of one that does not answer it is not believed."""
+        """Return whether a worker sends requests to the waker; of one that does not answer it is not believed."""
         with suppress(DriverFailed, DeadlinePassed):
             workers = self._proxy.master.current(deadline)
             asked = [self._servers.admin(worker, self._backend, deadline).get(WAKER, OUT) for worker in workers]
@@ -132,7 +132,7 @@ class _SleepingBackend:
         return False
 
     def in_use(self, deadline: Deadline) -> bool:
-        """Tell whether a request is on an instance or on the waker, or a client may still send one there, unseen."""
+        """Return whether a request is on an instance or on the waker, or a client may still send one there, unseen."""
         members = spec.require(self._proxy.home.services, self._service).side(self._colour).members
         names = (*(member.name for member in members), WAKER)
         return any(still_open(self._proxy, self._servers, self._backend, names, deadline))

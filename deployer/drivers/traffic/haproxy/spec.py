@@ -52,23 +52,23 @@ class BackendSide(Model):
         return self.affinity == "instance"
 
     def member(self, name: str) -> BackendServer | None:
-        """Give the member of that name."""
+        """Return the member of that name."""
         return next((m for m in self.members if m.name == name), None)
 
     def having(self, servers: Sequence[Server]) -> BackendSide:
-        """Give the side with these servers in it, ready; others stay."""
+        """Return the side with these servers in it, ready; others stay."""
         fresh = {s.name: BackendServer(name=s.name, address=s.address) for s in servers}
         kept = {m.name: m for m in self.members}
         return self.model_copy(update={"members": tuple((kept | fresh).values()), "asleep": 0.0})
 
     def leaving(self, names: Iterable[str]) -> BackendSide:
-        """Give the side with these members marked as leaving."""
+        """Return the side with these members marked as leaving."""
         gone = set(names)
         members = (m.model_copy(update={"leaving": True}) if m.name in gone else m for m in self.members)
         return self.model_copy(update={"members": tuple(members)})
 
     def without(self, names: Iterable[str]) -> BackendSide:
-        """Give the side without these members."""
+        """Return the side without these members."""
         gone = set(names)
         members = tuple(m for m in self.members if m.name not in gone)
         return self.model_copy(update={"members": members, "asleep": self.asleep if members else 0.0})
@@ -109,24 +109,24 @@ class Spec(Model):
         return any(self.side(place).keeps_instance for place in self.places)
 
     def side(self, place: Place) -> BackendSide:
-        """Give the side of a place. Raises DriverFailed for a baseline that is not there."""
+        """Return the side of a place. Raises DriverFailed for a baseline that is not there."""
         side = {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]
         if side is None:
             raise DriverFailed(f"the proxy has no {place} of {self.service}", "configure it first")
         return side
 
     def with_side(self, place: Place, side: BackendSide) -> Spec:
-        """Give the spec with another side in a place."""
+        """Return the spec with another side in a place."""
         return self.model_copy(update={place: side})
 
     def bare(self) -> Spec:
-        """Give the spec without servers: what only a reload can change."""
+        """Return the spec without servers: what only a reload can change."""
         return self.model_copy(
             update={place: self.side(place).model_copy(update={"members": ()}) for place in self.places}
         )
 
     def keeping(self, known: Spec | None) -> Spec:
-        """Give the spec with the servers that another one has in the same places."""
+        """Return the spec with the servers that another one has in the same places."""
         if known is None:
             return self
         made = self
@@ -137,12 +137,12 @@ class Spec(Model):
         return made
 
     def names(self, place: Place) -> frozenset[str]:
-        """Give the names of the servers in a place; none of a place that is not there."""
+        """Return the names of the servers in a place; none of a place that is not there."""
         return frozenset(m.name for m in self.side(place).members) if place in self.places else frozenset()
 
 
 def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None, learned: int = 0) -> Spec:
-    """Give the spec after `TrafficSettings.configure`: a place's side, or (None) the entry, as the manifest says.
+    """Return the spec after `TrafficSettings.configure`: a place's side, or (None) the entry, as the manifest says.
 
     Where `scale.concurrency` is learned, `learned` is what it is now (0: nothing yet).
 
@@ -190,7 +190,7 @@ def _starter(manifest: Manifest) -> Literal["", "docker", "process"]:
 
 
 def _absolute(traffic: TrafficSettings) -> object:
-    """Give the TLS settings with paths that do not depend on where the next command is started."""
+    """Return the TLS settings with paths that do not depend on where the next command is started."""
     if traffic.tls is None or traffic.tls.certificates is None:
         return traffic.tls
     paths = tuple(str(Path(p).absolute()) for p in traffic.tls.certificates)

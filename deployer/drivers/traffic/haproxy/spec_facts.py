@@ -43,7 +43,7 @@ class SpecFacts:
         return (*COLOURS, "baseline") if self._data.get("baseline") else COLOURS
 
     def follows(self, manifest: Manifest, place: Place | None, key: str, chain_key: str = "", learned: int = 0) -> bool:
-        """Tell whether the place, or the entry, is as the manifest says, and signs with the keys that are given."""
+        """Return whether the place, or the entry, is as the manifest says, and signs with the keys that are given."""
         said, wanted = self._data.get("said"), said_of(manifest, learned)
         if not wanted or not said or key not in ("", self._data.get("key")):
             return False
@@ -62,7 +62,7 @@ class SpecFacts:
         return {place: float(since) for place, since in found.items() if isinstance(since, int | float) and since}
 
     def ignores(self, place: Place) -> bool:
-        """Tell whether some requests to a place neither wake its release nor keep it awake."""
+        """Return whether some requests to a place neither wake its release nor keep it awake."""
         side = self._data.get(place)
         return bool(side.get("ignored")) if isinstance(side, dict) else False
 
@@ -72,7 +72,7 @@ class SpecFacts:
         return int(side.get("concurrency") or 0) if isinstance(side, dict) else 0
 
     def has(self, place: Place, servers: Sequence[Server]) -> bool:
-        """Tell whether the place has these servers, and none of them is leaving."""
+        """Return whether the place has these servers, and none of them is leaving."""
         side = self._data.get(place)
         members = side.get("members") if isinstance(side, dict) else None
         if not isinstance(members, list):

@@ -47,7 +47,7 @@ def sockets(specs: Iterable[Spec]) -> tuple[str, ...]:
 
 
 def is_waker(line: str) -> bool:
-    """Tell whether a line of a backend is that of the waker: it is enabled and disabled without a reload."""
+    """Return whether a line of a backend is that of the waker: it is enabled and disabled without a reload."""
     return line.startswith(f"  server {WAKER} ")
 
 

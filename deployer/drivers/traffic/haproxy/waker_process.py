@@ -39,7 +39,7 @@ class WakerProcess:
         deadline.until(self.answers, "the waker does not listen", every=0.02, hint=f"its log is {self._log}")
 
     def answers(self) -> bool:
-        """Tell whether it runs, in this version, and listens for all services that have a waker."""
+        """Return whether it runs, in this version, and listens for all services that have a waker."""
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(ANSWER_SECONDS)
             try:

@@ -68,7 +68,7 @@ class _Out:
         self.gone = threading.Event()
 
     def say(self, data: Mapping[str, Any]) -> None:
-        """Tell."""
+        """Send a message."""
         self.write(protocol.line(data))
 
     def write(self, data: bytes) -> None:
@@ -168,7 +168,7 @@ class _Desk:
 
     @contextlib.contextmanager
     def _told(self, number: int) -> Iterator[None]:
-        """Tell the client what went wrong."""
+        """Send the client what went wrong."""
         try:
             yield
         except DeployError as error:

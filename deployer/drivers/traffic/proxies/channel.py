@@ -59,11 +59,11 @@ class ProxyChannel:
 
     @property
     def lost(self) -> str:
-        """Say why there is no answer any more; "" while there is one."""
+        """Return why there is no answer any more; "" while there is one."""
         return self._lost
 
     def ask(self, name: str, told: Told, /, **more: Any) -> int:
-        """Say something; `told` is called with each answer to it, the last of which may be that there is none."""
+        """Send something; `told` is called with each answer to it, the last of which may be that there is none."""
         with self._mutex:
             if self._lost:
                 raise Unreachable(self._lost)
@@ -79,7 +79,7 @@ class ProxyChannel:
             self._waiting.pop(number, None)
 
     def call(self, name: str, within: float, /, **more: Any) -> Mapping[str, Any]:
-        """Say something and wait for the one answer to it."""
+        """Send something and wait for the one answer to it."""
         answers: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         number = self.ask(name, answers.put, **more)
         try:
@@ -105,7 +105,7 @@ class ProxyChannel:
             self._link.socket.sendall(protocol.line(data))
 
     def _sign(self) -> None:
-        """Say now and then that we are here."""
+        """Send a sign of life now and then."""
         while not self._ended.wait(SIGN_EVERY):
             self._send({"id": 0, "call": "sign"})
 
@@ -122,7 +122,7 @@ class ProxyChannel:
             told(answer)
 
     def _lose(self, why: str) -> None:
-        """Tell everybody who waits that there will be no answer."""
+        """Inform everybody who waits that there will be no answer."""
         with self._mutex:
             self._lost = self._lost or why
             waiting, self._waiting = list(self._waiting.values()), {}

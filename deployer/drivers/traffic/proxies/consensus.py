@@ -10,7 +10,7 @@ from deployer.model import Live, moved_at_proxy
 
 
 def one(values: Mapping[str, Live]) -> Live:
-    """Give the value that stands for all: the budget is that of all together.
+    """Return the value that stands for all: the budget is that of all together.
 
     Where they differ, what an emergency did at any of them wins: whoever was moved by it is not moved again. Else a
     change did not come to its end: the value that most of them have, among equals the one with the smaller share.
@@ -38,7 +38,7 @@ def joining(values: Mapping[str, Live]) -> Live:
 
 
 def differing(values: Mapping[str, Live]) -> dict[str, str]:
-    """Say what each proxy does; empty where all do the same."""
+    """Return what each proxy does; empty where all do the same."""
     if len({replace(live, budget=0) for live in values.values()}) < 2:
         return {}
     return {name: live.explain() for name, live in values.items()}

@@ -118,7 +118,7 @@ class GroupDivision:
                 )
 
     def _put_back(self, service: str, former: Mapping[str, Live], error: DeployError) -> None:
-        """Give those that took a value what they had, as one of the others could not, and raise that."""
+        """Restore the value of those that took a new one, as one of the others could not, and raise that."""
         deadline = Deadline.after(self._clock, BACK_SECONDS)
         stuck = self._members.prompt.given(
             former, lambda member, live: member.set_traffic(service, live, self._members.prompt.by(deadline))
@@ -128,5 +128,5 @@ class GroupDivision:
 
 
 def _is_safe(live: Live, before: Mapping[str, Live | None]) -> bool:
-    """Tell whether a value gives users to nobody who had none: stable stays, or the candidate gets no more."""
+    """Return whether a value gives users to nobody who had none: stable stays, or the candidate gets no more."""
     return live.share == live.baseline == 0 and all(was is None or was.stable == live.stable for was in before.values())

@@ -32,7 +32,7 @@ class GroupSamples:
         self._follow()
 
     def take(self) -> Sample:
-        """Give what was answered since the last call; the share is the smallest that is in force."""
+        """Return what was answered since the last call; the share is the smallest that is in force."""
         for name, stream in list(self._streams.items()):
             try:
                 stream.check()

@@ -45,7 +45,7 @@ class ReleaseMessage:
         return cls(release.service, release.number, release.manifest.record(), release.learned)
 
     def release(self) -> Release:
-        """Give a release that says no more than this."""
+        """Return a release that says no more than this."""
         manifest = Manifest.from_record(self.manifest)
         return Release(self.service, self.number, "", "", "", manifest, "", learned=self.learned)
 

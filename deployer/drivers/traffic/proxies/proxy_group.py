@@ -57,7 +57,7 @@ class ProxyGroup:
         self._members.change(service, lambda member: member.attach(service, place, servers, deadline))
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
-        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        """Send the servers no new requests, wait until none is running; return the number open at the deadline."""
         return sum(self._members.change(service, lambda m: m.drain(service, place, names, deadline)).values())
 
     def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:

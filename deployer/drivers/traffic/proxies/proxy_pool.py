@@ -59,7 +59,7 @@ class Proxies:
             return self._far[host, settings]
 
     def _card(self, host: Host, settings: HAProxy) -> Far:
-        """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
+        """Return how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
         there = card_of(Path(settings.socket), home_in(Path(settings.config)))
         shared = ssh.shared(self._control(host))
         way = ["sh", "-c"] if host.connection == "local" else ssh.line(host, QUICK, *shared)

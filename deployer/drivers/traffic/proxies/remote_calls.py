@@ -53,7 +53,7 @@ class RemoteCalls:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Say of what the channel raises on which machine it was."""
+        """Add to what the channel raises on which host it was."""
         try:
             yield
         except (Unreachable, Refused) as error:

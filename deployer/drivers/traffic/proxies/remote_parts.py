@@ -40,7 +40,7 @@ class RemoteInspection:
         return found
 
     def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
-        """Give itself: it is the only one."""
+        """Return itself: it is the only one."""
         return self._traffic, {}
 
     def services(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class RemoteMembership:
         self._calls, self._clock = calls, clock
 
     def spec(self, service: str) -> str | None:
-        """Give what the proxy knows about a service, as text that `join` reads."""
+        """Return what the proxy knows about a service, as text that `join` reads."""
         found: str | None = self._calls.call("spec", service=service)
         return found
 

@@ -66,7 +66,7 @@ class RemoteProxy(Alone):
         self._call("attach", deadline, service=service, place=place, servers=tuple(servers))
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
-        """Give the servers no new requests; give the number open at the deadline."""
+        """Send the servers no new requests; return the number open at the deadline."""
         return int(self._call("drain", deadline, service=service, place=place, names=tuple(names)))
 
     def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
@@ -83,7 +83,7 @@ class RemoteProxy(Alone):
         return found
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
-        """Give base URL and headers of the preview route, at the address of that machine."""
+        """Return base URL and headers of the preview route, at the address of that machine."""
         base, headers = self._call("preview", service=service)
         parts = urlsplit(base)
         address = ip_address(parts.hostname or "")

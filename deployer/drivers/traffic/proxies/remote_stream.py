@@ -40,7 +40,7 @@ class FarStream:
             raise Unreachable(f"{self._machine}: the request stream has said nothing for {STILL:g} s", self._hint)
 
     def share(self) -> int:
-        """Give the share in force there."""
+        """Return the share in force there."""
         return self._share
 
     def waiting(self) -> Waiting | None:

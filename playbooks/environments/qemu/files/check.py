@@ -1,4 +1,4 @@
-"""Say what this host lacks to run a virtual machine, all of it, and change nothing; else give the bridge's address.
+"""Print what this host lacks to run a virtual machine, all of it, and change nothing; else print the bridge's address.
 
 `check.py FOLDER IMAGE BYTES_OF_IMAGE BRIDGE MEMORY ACCEL`
 """
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def address_of(bridge: str) -> str:
-    """Give the first address of a bridge, with the size of its network."""
+    """Return the first address of a bridge, with the size of its network."""
     said = subprocess.run(
         ["ip", "-json", "-4", "address", "show", "dev", bridge],
         capture_output=True,
@@ -55,7 +55,7 @@ def address_of(bridge: str) -> str:
 
 
 def room(folder: Path, disk: int, memory: int) -> list[str]:
-    """Say what is too little for one more machine."""
+    """Return what is too little for one more machine."""
     existing = next(parent for parent in folder.parents if parent.exists())
     free, lacking = shutil.disk_usage(existing).free, []
     if free < disk:

@@ -51,20 +51,20 @@ def give_up(why: str) -> None:
 
 
 def neighbours(bridge: str) -> dict[str, str]:
-    """Give the addresses that are known on a bridge, each with whose it is."""
+    """Return the addresses that are known on a bridge, each with whose it is."""
     known = json.loads(said("ip", "-json", "-4", "neighbour", "show", "dev", bridge) or "[]")
     return {each["dst"]: each["lladdr"] for each in known if "lladdr" in each and "FAILED" not in each["state"]}
 
 
 def leased(mac: str) -> str:
-    """Give the address in the newest lease of a machine; "" without one."""
+    """Return the address in the newest lease of a machine; "" without one."""
     lines = (line.split() for pattern in LEASES for file in Path("/").glob(pattern[1:]) for line in file.open())
     mine = [words for words in lines if len(words) > 2 and words[1] == mac and re.fullmatch(r"[0-9.]+", words[2])]
     return max(mine, key=lambda words: int(words[0]))[2] if mine else ""
 
 
 def said(*command: str) -> str:
-    """Give what a command prints."""
+    """Return what a command prints."""
     return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRON).stdout
 
 

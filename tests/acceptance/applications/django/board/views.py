@@ -15,7 +15,7 @@ PAGE = Path(__file__).with_name("page.html")
 
 
 def versioned(answer: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Say in each response which version it is of."""
+    """State in each response which version it is of."""
 
     def said(request: HttpRequest) -> HttpResponse:
         response = answer(request)
@@ -32,7 +32,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def up(_request: HttpRequest) -> HttpResponse:
-    """Tell whether the database can be reached."""
+    """Return whether the database can be reached."""
     return HttpResponse(f"{Message.objects.count()} messages")
 
 
@@ -44,7 +44,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
 
 
 def me(request: HttpRequest) -> HttpResponse:
-    """Tell whose session it is."""
+    """Return whose session it is."""
     return HttpResponse(request.user.username, status=200 if request.user.is_authenticated else 401)
 
 
