@@ -52,6 +52,7 @@ REPLACED = {  # a pattern, and the word of the glossary
 }
 _OLD = re.compile("|".join(f"(?<![\\w-])(?:{old})(?![\\w-])" for old in REPLACED), re.IGNORECASE)
 _QUOTED = re.compile(r"`[^`]*`|\S*/\S*|--[\w-]+")  # keys, commands and paths have names of their own
+_GIVEN = re.compile(r'^ *"""(?:Give|Tell|Say)s?\b.*', re.MULTILINE)
 
 
 def replaced(text: str) -> list[str]:
@@ -93,6 +94,7 @@ def strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def test_it_can_fail() -> None:
     assert replaced("r2 was taken back: 10 % of the bad answers") == ["taken back", "10 %", "bad answers"]
     assert replaced("r2 was rolled back: 10% failed responses; `machines` in docs/machines.md --machine") == []
+    assert _GIVEN.findall('def f() -> int:\n    """Give a number."""\n') == ['    """Give a number."""']
 
 
 def test_no_help_uses_a_replaced_word() -> None:
@@ -120,6 +122,14 @@ def test_no_error_or_hint_uses_one() -> None:
         for line, text in strings(ast.parse(file.read_text(encoding="utf-8")))
         if (words := replaced(text))
     }
+    assert found == {}
+
+
+def test_a_docstring_says_return_or_yield() -> None:
+    """A function returns something, or does something: to give, to tell and to say may mean either."""
+    tops = ("deployer", "strategies", "bench", "scripts", "tests", "playbooks", "examples")
+    files = [file for top in tops for file in (ROOT / top).rglob("*.py")]
+    found = {str(file.relative_to(ROOT)): given for file in files if (given := _GIVEN.findall(file.read_text("utf-8")))}
     assert found == {}
 
 
