@@ -11,7 +11,7 @@ from deployer.app import operations
 from deployer.app.operations import AppContext, DeployRequest, RolloutResult, Survey
 from deployer.app.operations.execution import locked
 from deployer.core.events import Event
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.drivers.certificates import CertificateKeeper
 from deployer.drivers.ports import Drivers
 from deployer.manifest.load import Loaded
@@ -38,7 +38,7 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
     sink = events.append if events is not None else (lambda _event: None)
     ports = range(21000, 21100)
 
-    def wire(_manifest: Manifest, _folder: Path, _machines: Machines) -> Drivers:
+    def wire(_manifest: Manifest, _folder: Path, _hosts: ServiceHosts) -> Drivers:
         return world.drivers(store.secret("installation"), release_record.home(folder))
 
     certificates = CertificateKeeper(folder, world.clock)

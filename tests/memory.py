@@ -13,9 +13,9 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import (
     DeadlinePassed,
     DriverFailed,
+    HostsUnreachable,
     ImageGone,
     LockLost,
-    MachinesSilent,
     NoServerUp,
     Refused,
     StepFailed,
@@ -125,7 +125,7 @@ class World:
     instances: dict[str, Instance] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
-    moves: bool = False  # an engine of many machines starts instances elsewhere
+    moves: bool = False  # an engine of many hosts starts instances elsewhere
     talkative: int = 0  # WebSockets that are open wherever users are …
     open: dict[tuple[str, Place], int] = field(default_factory=dict)  # … and stay there when users are moved
     concurrency: dict[tuple[str, Place], int] = field(default_factory=dict)  # requests at once for each instance
@@ -155,7 +155,7 @@ class World:
 
     jobs: MemoryJobs = field(default_factory=MemoryJobs)
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
-    silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
+    silent: dict[str, str] = field(default_factory=dict)  # hosts that give no answer, and why
     lost: dict[str, LostProxy] = field(default_factory=dict)  # proxies that a rollout goes on without …
     taken_out: set[str] = field(default_factory=set)  # proxies that take no new connections
     cut: set[str] = field(default_factory=set)  # … and those of them that still do not respond
@@ -395,11 +395,11 @@ class MemoryRuntime:
 
     def _speak(self, seen: tuple[object, ...]) -> None:
         if self.world.silent:
-            raise MachinesSilent(self.world.silent, seen)
+            raise HostsUnreachable(self.world.silent, seen)
 
     def _reach(self, host: str) -> None:
         if host in self.world.silent:
-            raise MachinesSilent({host: self.world.silent[host]})
+            raise HostsUnreachable({host: self.world.silent[host]})
 
     def _mine(self, name: str) -> bool:
         there = self.world.carried.get(name)

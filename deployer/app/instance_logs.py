@@ -7,7 +7,7 @@ from deployer.app.jobs import overview
 from deployer.app.operations import AppContext
 from deployer.core.secret import hide
 from deployer.drivers.ports import standing
-from deployer.views.logs import InstanceLog, LogsView, SilentMachine
+from deployer.views.logs import InstanceLog, LogsView, UnreachableHost
 
 
 def logs(house: AppContext, service: str, lines: int, colour: str = "") -> LogsView:
@@ -19,7 +19,7 @@ def logs(house: AppContext, service: str, lines: int, colour: str = "") -> LogsV
     return LogsView(
         service,
         tuple(InstanceLog(i.name, tuple(map(hide, runtime.logs(i, lines)))) for i in found),
-        tuple(SilentMachine(host, why) for host, why in there.silent.items()),
+        tuple(UnreachableHost(host, why) for host, why in there.silent.items()),
     )
 
 

@@ -28,7 +28,7 @@ class InventoryHosts:
     inventory: Path
     limit: str
     folder: Path
-    machines: tuple[Host, ...]
+    hosts: tuple[Host, ...]
     web: str
     edge: str
     on_web: frozenset[str]
@@ -41,7 +41,7 @@ class InventoryHosts:
         Instances come first: a proxy that is away needs others that take its place.
         """
         parts = self.on_web | self.on_edge
-        found = [host for host in self.machines if host.name in parts]
+        found = [host for host in self.hosts if host.name in parts]
         if not found:
             raise Refused(
                 f"no host of {self.inventory} is in {self.web} or {self.edge}", "`deploy hosts list` shows the groups"
@@ -61,8 +61,8 @@ def read(
 
     def members(pattern: str, usual: str) -> frozenset[str]:
         if pattern == usual:  # which need not be there
-            return frozenset(machine.name for machine in found if usual in machine.groups)
-        return frozenset(machine.name for machine in hosts(source, pattern, deadline, folder=folder))
+            return frozenset(host.name for host in found if usual in host.groups)
+        return frozenset(host.name for host in hosts(source, pattern, deadline, folder=folder))
 
     proxies = edge or EDGE
     on_web, on_edge = members(web, WEB), members(proxies, EDGE)
@@ -92,4 +92,4 @@ def _of_manifest(target: Target, environ: Mapping[str, str]) -> tuple[str | None
 
     manifest = load(target.file, destination=target.destination, environ=environ).manifest
     proxies = manifest.traffic.proxies
-    return manifest.inventory, manifest.machines or WEB, "" if proxies.local else proxies.hosts
+    return manifest.inventory, manifest.host_pattern or WEB, "" if proxies.local else proxies.hosts

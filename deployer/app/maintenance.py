@@ -14,7 +14,7 @@ from deployer.core.clock import Deadline
 from deployer.core.events import Event
 from deployer.core.host import Host
 from deployer.core.resources import builtin
-from deployer.drivers.hosts.playbook_progress import PlaybookRun, PlaySummary, machines, roll
+from deployer.drivers.hosts.playbook_progress import PlaybookRun, PlaySummary, listed, roll
 from deployer.store import AuditEntry
 
 
@@ -48,13 +48,13 @@ class Maintenance:
     def run(self) -> None:
         """Take one batch after the other, and record who did that to which hosts, and what became of it.
 
-        Raise Refused, Locked or MachinesSilent before anything changes, StepFailed when it fails on a host.
+        Raise Refused, Locked or HostsUnreachable before anything changes, StepFailed when it fails on a host.
         """
         chosen = self.hosts.with_a_part()
         batches, done = self.work.batches(chosen), list[str]()
         if self.work.terms:
             refuse_unsparable(self.house, batches, self.work.terms)
-        self._record("begun", f"{machines([h.name for h in chosen])} of {self.hosts.inventory}")
+        self._record("begun", f"{listed([h.name for h in chosen])} of {self.hosts.inventory}")
         try:
             for batch in batches:
                 with relieved(self.house, batch, self.work.terms) if self.work.terms else nullcontext():
@@ -62,11 +62,11 @@ class Maintenance:
                 done += [h.name for h in batch]
         except BaseException as error:
             left = [h.name for h in chosen if h.name not in done]
-            ended = f"{machines(done) or 'no host'} done; not done: {machines(left)}"
+            ended = f"{listed(done) or 'no host'} done; not done: {listed(left)}"
             self.house.tell("", ended)
             self._record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", f"{ended}: {error}")
             raise
-        self._record("done", machines(done))
+        self._record("done", listed(done))
 
     def _roll(self, batch: Sequence[Host]) -> None:
         """Run the playbook on a batch. Raise StepFailed when it fails on a host."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def observe(store: Store, drivers: Drivers, service: str) -> Observed:
     """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with.
 
-    Machines that give no answer are named; whoever needs them refuses to go on.
+    Hosts that give no answer are named; whoever needs them refuses to go on.
     """
     live = drivers.traffic.read(service)
     there = standing(drivers.runtime, service)

@@ -230,7 +230,7 @@ def _instance(instance: Instance, up: bool | None) -> InstanceView:
 def _unseen(
     house: AppContext, environment: Environment, servers: Mapping[str, tuple[Server, bool]], silent: Collection[str]
 ) -> Iterator[InstanceView]:
-    """Yield what the proxy knows of instances whose machine gives no answer."""
+    """Yield what the proxy knows of instances whose host gives no answer."""
     for port in house.store.ports.of(environment.service):
         name = f"{environment.service}-r{port.release}-{port.index}"
         if port.host in silent and port.release == environment.release and name in servers:

@@ -14,7 +14,7 @@ from deployer.core import later
 from deployer.core.clock import Clock, Deadline, SystemClock
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
-from deployer.core.host import LOCAL, Host, Machines, Meant
+from deployer.core.host import LOCAL, Host, Meant, ServiceHosts
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Drivers
 from deployer.drivers.tracing import Traces
@@ -153,7 +153,7 @@ def _builder(folder: Path) -> Builder:
 
 
 class _Wiring:
-    """What the drivers of one house share: the ways to machines."""
+    """What the drivers of one house share: the ways to hosts."""
 
     def __init__(self, state: Path, store: Store, clock: Clock) -> None:
         self._state, self._store, self._clock = state, store, clock
@@ -162,11 +162,11 @@ class _Wiring:
         self._proxies: Proxies | None = None
         self._making = threading.Lock()  # members of a set ask at the same time
 
-    def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
+    def wire(self, manifest: Manifest, folder: Path, hosts: ServiceHosts) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
         self._refuse_elsewhere(manifest)
-        runtime = self._runtime(manifest, folder, machines)
-        proxy = self._proxy(manifest, machines) if manifest.port is not None else None
+        runtime = self._runtime(manifest, folder, hosts)
+        proxy = self._proxy(manifest, hosts) if manifest.port is not None else None
         layer: TrafficLayer = proxy or self._proxyless(runtime)
         return Drivers(
             runtime=runtime,
@@ -179,9 +179,9 @@ class _Wiring:
             metrics=later.made(lambda: _metrics(folder, runtime)),
             signatures=later.made(lambda: _signatures(folder)),
             builder=later.made(lambda: _builder(folder)),
-            jobs=later.made(lambda: self._jobs(manifest, machines)),
+            jobs=later.made(lambda: self._jobs(manifest, hosts)),
             sleeper=self._sleeper(manifest),
-            guests=self._docker(machines).guests if manifest.tenant else None,
+            guests=self._docker(hosts).guests if manifest.tenant else None,
             pauser=cast("Pauser", runtime) if manifest.runtime == "ansible" else None,
         )
 
@@ -219,16 +219,16 @@ class _Wiring:
 
         return ProxylessTraffic(self._state, runtime)
 
-    def _proxy(self, manifest: Manifest, machines: Machines) -> CertificateProxy:
-        proxy, tls = self._bare_proxy(manifest, machines), manifest.traffic.tls
+    def _proxy(self, manifest: Manifest, hosts: ServiceHosts) -> CertificateProxy:
+        proxy, tls = self._bare_proxy(manifest, hosts), manifest.traffic.tls
         if tls is None or tls.auto is None:
             return proxy
         from deployer.drivers.certificates import supplied
 
         return supplied(proxy, _certificates(self._state, self._clock), tls.auto, manifest.traffic.domains)
 
-    def _bare_proxy(self, manifest: Manifest, machines: Machines) -> CertificateProxy:
-        if machines.proxies:
+    def _bare_proxy(self, manifest: Manifest, hosts: ServiceHosts) -> CertificateProxy:
+        if hosts.proxies:
             from deployer.drivers.traffic.proxies import Proxies
 
             with self._making:
@@ -247,38 +247,38 @@ class _Wiring:
 
         return chain.key_of(self._store.secret(f"chain {manifest.traffic.chain.name}"))
 
-    def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
+    def _runtime(self, manifest: Manifest, folder: Path, hosts: ServiceHosts) -> RuntimeCare:
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process import ProcessRuntime
 
             return ProcessRuntime(self._state, self._clock, self._store.secret("installation"))
         if manifest.runtime == "ansible":
-            return self._ansible(manifest, folder, machines)
+            return self._ansible(manifest, folder, hosts)
         if manifest.runtime == "incus":
             from deployer.drivers.runtime.incus import IncusRuntime
 
             return IncusRuntime(self._clock, self._store.secret("installation"), release_record.home(self._state))
         if manifest.runtime == "swarm":
-            return self._swarm(machines)
-        return self._docker(machines)
+            return self._swarm(hosts)
+        return self._docker(hosts)
 
-    def _docker(self, machines: Machines) -> DockerRuntime | DockerFleet:
-        if machines.every:
-            return self._engines().fleet(machines)
+    def _docker(self, hosts: ServiceHosts) -> DockerRuntime | DockerFleet:
+        if hosts.every:
+            return self._engines().fleet(hosts)
         from deployer.drivers.runtime.docker import DockerRuntime
 
         home = release_record.home(self._state)
         return DockerRuntime(self._clock, self._store.secret("installation"), home=home)
 
-    def _swarm(self, machines: Machines) -> SwarmRuntime:
+    def _swarm(self, hosts: ServiceHosts) -> SwarmRuntime:
         from deployer.drivers.runtime.swarm import SwarmRuntime
         from deployer.drivers.runtime.swarm.runtime import SwarmOwner
 
-        hosts = tuple({host.name: host for host in (*machines.every, LOCAL)}.values())
+        every = tuple({host.name: host for host in (*hosts.every, LOCAL)}.values())
         owner = SwarmOwner(self._store.secret("installation"), release_record.home(self._state))
-        wanted = [host.name for host in machines.wanted if host.name]
-        addresses = {host.name: host.address for host in hosts if host.name}
-        return SwarmRuntime(self._clock, owner, self._engines().links(hosts), wanted, addresses)
+        wanted = [host.name for host in hosts.wanted if host.name]
+        addresses = {host.name: host.address for host in every if host.name}
+        return SwarmRuntime(self._clock, owner, self._engines().links(every), wanted, addresses)
 
     def _engines(self) -> EnginePool:
         from deployer.drivers.runtime.docker.engine_pool import EnginePool
@@ -288,16 +288,16 @@ class _Wiring:
             self._reach = pool = self._reach or EnginePool(self._clock, installation, home)
         return pool
 
-    def _jobs(self, manifest: Manifest, machines: Machines) -> JobRuntime:
+    def _jobs(self, manifest: Manifest, hosts: ServiceHosts) -> JobRuntime:
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process.jobs import ProcessJobs
 
             return ProcessJobs(self._state, self._clock, self._store.secret("installation"))
         if manifest.runtime in ("ansible", "incus", "swarm"):
             raise Refused(f"{manifest.service}: runtime {manifest.runtime} runs no jobs", "use cron of its hosts")
-        return self._docker(machines).jobs
+        return self._docker(hosts).jobs
 
-    def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
+    def _ansible(self, manifest: Manifest, folder: Path, hosts: ServiceHosts) -> RuntimeCare:
         from deployer.drivers.runtime.ansible import AnsibleRuntime
         from deployer.drivers.runtime.ansible.host_presence import HostPresence
         from deployer.drivers.runtime.ansible.runtime import Ground
@@ -305,7 +305,7 @@ class _Wiring:
         with self._making:
             self._presence = presence = self._presence or HostPresence(self._clock)
         ground = Ground(self._state, self._store.secret("installation"), folder)
-        return AnsibleRuntime(ground, _player(manifest, folder), machines, presence, self._clock)
+        return AnsibleRuntime(ground, _player(manifest, folder), hosts, presence, self._clock)
 
     def data(self, manifest: Manifest, folder: Path) -> ServiceData:
         """Return where the data of a service is. Raise Refused where nothing can be known of it."""
@@ -313,30 +313,30 @@ class _Wiring:
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process.data import ProcessData
 
-            runtime, jobs = self._runtime(manifest, folder, Machines()), self._jobs(manifest, Machines())
+            runtime, jobs = self._runtime(manifest, folder, ServiceHosts()), self._jobs(manifest, ServiceHosts())
             return ProcessData(manifest, runtime, jobs, scratch)
         if manifest.runtime in ("incus", "swarm"):  # the instances of a Swarm may have written on any node
             why = f"{manifest.service}: data of runtime {manifest.runtime} goes into no bundle"
             raise Refused(why, "save it by a command: docs/bundles.md, Data")
         if meant.twin:
-            names = ", ".join(host.name for host in (*meant.machines, *meant.twin))
+            names = ", ".join(host.name for host in (*meant.hosts, *meant.twin))
             raise Refused(f"{manifest.service} runs on {names} by turns: either may have its data", "see `twin`")
         if manifest.runtime == "ansible":
             from deployer.drivers.runtime.ansible.data import AnsibleData
 
-            if meant.machines[1:]:
-                names = ", ".join(host.name for host in meant.machines)
+            if meant.hosts[1:]:
+                names = ", ".join(host.name for host in meant.hosts)
                 raise Refused(f"{manifest.service} runs on {names}: each has data of its own", "name one host")
-            host = meant.machines[0] if meant.machines else None
+            host = meant.hosts[0] if meant.hosts else None
             return AnsibleData(manifest, folder, host, _player(manifest, folder), scratch)
-        if meant.machines:
-            return self._engines().data(meant.machines, manifest.mounts, scratch)
+        if meant.hosts:
+            return self._engines().data(meant.hosts, manifest.mounts, scratch)
         from deployer.drivers.runtime.docker.data import DockerData
 
         return DockerData(manifest.mounts, scratch)
 
     def find(self, manifest: Manifest, folder: Path) -> Meant:
-        """Read from the inventory which machines a manifest means. Raises Refused."""
+        """Read from the inventory which hosts a manifest means. Raises Refused."""
         if manifest.hosts == "local":
             return Meant()
         from deployer.drivers.hosts.addresses import numeric
@@ -349,13 +349,13 @@ class _Wiring:
             folder = tenants.path_for(manifest.inventory, folder, os.environ).parent
         deadline = Deadline.after(self._clock, READ_SECONDS)
 
-        def machines(pattern: str) -> tuple[Host, ...]:
+        def of(pattern: str) -> tuple[Host, ...]:
             return numeric(hosts(inventory, pattern, deadline, folder=folder), deadline)
 
         return Meant(
-            machines(manifest.hosts),
-            machines(manifest.twin.hosts) if manifest.twin else (),
-            () if manifest.traffic.proxies.local else machines(manifest.traffic.proxies.hosts),
+            of(manifest.hosts),
+            of(manifest.twin.hosts) if manifest.twin else (),
+            () if manifest.traffic.proxies.local else of(manifest.traffic.proxies.hosts),
         )
 
     def close(self) -> None:

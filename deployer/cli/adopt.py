@@ -35,7 +35,7 @@ def adopt(common: Common, installation: str) -> int:
             service=common.service or "",
             installation=installation,
             why=made.why,
-            meant=_machines(common, opened),
+            meant=_hosts(common, opened),
         )
         view = adoption_view.adoption(opened, found)
         if not found.services and not made.why:
@@ -54,8 +54,8 @@ def adopt(common: Common, installation: str) -> int:
     return int(Exit.DONE)
 
 
-def _machines(common: Common, house: operations.AppContext) -> Meant:
-    """Return the machines that the manifest means, if there is one: no store says any more where instances stand."""
+def _hosts(common: Common, house: operations.AppContext) -> Meant:
+    """Return the hosts that the manifest means, if there is one: no store says any more where instances stand."""
     if not common.file.exists():
         return Meant()
     loaded = load(common.file, destination=common.destination or "", environ=os.environ)

@@ -1,4 +1,4 @@
-"""`deploy hosts`: the machines of the inventory, listed, checked, prepared, updated."""
+"""`deploy hosts`: the hosts of the inventory, listed, checked, prepared, updated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
 from deployer.core.host import Host
 from deployer.views.data import Finding
-from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.host_data import CheckedHost, CheckView, HostsView, HostView, PlayedHost, PlayedView
 
 if TYPE_CHECKING:
     from deployer.app.maintenance import HostWork
@@ -66,8 +66,8 @@ def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
 @_fleet
 def list_(common: Common, fleet: InventoryHosts) -> int:
     """List the hosts: name, address, connection, groups."""
-    rows = tuple(MachineView(h.name, h.address, _way(h), h.groups) for h in fleet.machines)
-    print_result(MachinesView(str(fleet.inventory), rows), common.output)
+    rows = tuple(HostView(h.name, h.address, _way(h), h.groups) for h in fleet.hosts)
+    print_result(HostsView(str(fleet.inventory), rows), common.output)
     return int(Exit.DONE)
 
 
@@ -90,16 +90,16 @@ def check(common: Common, fleet: InventoryHosts, within: float) -> int:
 
     clock, version = SystemClock(), __version__ if fleet.together else ""
     roles = HostRoles(fleet.on_web, fleet.on_edge, version, isolations(fleet, os.environ, clock))
-    found = examine(fleet.machines, roles, clock, within)
+    found = examine(fleet.hosts, roles, clock, within)
     view = check_view(str(fleet.inventory), found)
     print_result(view, common.output)
-    return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.machines) else Exit.DONE)
+    return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.hosts) else Exit.DONE)
 
 
 def check_view(inventory: str, found: Sequence[Examined]) -> CheckView:
     """Return what was found as a result to be printed."""
     rows = (
-        CheckedMachine(
+        CheckedHost(
             e.host.name,
             e.host.address,
             e.host.groups,
@@ -223,11 +223,11 @@ def update(common: Common, fleet: InventoryHosts, how: PlayOptions, no_reboot: b
 def _play(common: Common, fleet: InventoryHosts, work: HostWork, how: PlayOptions, question: str) -> int:
     """Do a work on hosts under a view, when a person agreed; print what was done on each of them."""
     from deployer.app.maintenance import Maintenance
-    from deployer.drivers.hosts.playbook_progress import machines
+    from deployer.drivers.hosts.playbook_progress import listed
 
     names = [host.name for host in fleet.with_a_part()]
     if not how.yes:
-        _ask(f"{question} {machines(names)}?")
+        _ask(f"{question} {listed(names)}?")
     deadline, tallies = Deadline.after(SystemClock(), how.within), dict[str, "PlaySummary"]()
     try:
         with open_lines(common.output) as view, _ending_in_order():
@@ -246,7 +246,7 @@ def _play(common: Common, fleet: InventoryHosts, work: HostWork, how: PlayOption
 
 def _print_tallies(common: Common, work: HostWork, tallies: Mapping[str, PlaySummary]) -> None:
     rows = tuple(
-        PlayedMachine(name, **{word: tally.counts.get(word, 0) for word in ("ok", "changed", "failed", "unreachable")})
+        PlayedHost(name, **{word: tally.counts.get(word, 0) for word in ("ok", "changed", "failed", "unreachable")})
         for name, tally in sorted(tallies.items())
     )
     if rows:

@@ -61,7 +61,7 @@ class Common:
 
 
 def default_state() -> Path:
-    """Return the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    """Return the state folder: DEPLOYER_STATE, else the host's for root, else the user's."""
     return Path(state_folder())
 
 

@@ -1,4 +1,4 @@
-"""`deploy proxy`: what a deploy over several proxies calls on the machine of each."""
+"""`deploy proxy`: what a deploy over several proxies calls on the host of each."""
 
 from __future__ import annotations
 

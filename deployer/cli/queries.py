@@ -83,8 +83,8 @@ def logs(common: Common, lines: int, colour: str | None, job: str | None) -> int
     """Print the recent log lines of each instance, with secrets masked."""
     with open_app(common) as app:
         found = app.logs(app.service(), lines, colour or "", job or "")
-    for machine in found.silent:
-        sys.stderr.write(f"{machine.host or 'this host'} is unreachable: {machine.why}\n")
+    for each in found.silent:
+        sys.stderr.write(f"{each.host or 'this host'} is unreachable: {each.why}\n")
     if not found.instances:
         where = f" in {colour}" if colour else ""
         raise Refused(f"{found.service} has no instances{where}", "`deploy status` shows what runs")

@@ -24,7 +24,7 @@ Results go to stdout, progress and errors to stderr. What a command exits with i
 else from `deploy.yml` in this folder, else the only one there is.
 
 `deploy --on ssh://HOST/FOLDER COMMAND` runs the command on a control host ([from anywhere](machines.md#from-anywhere)),
-`deploy --server URL COMMAND` runs it on a server ([from another machine](server.md#from-another-machine)). The options
+`deploy --server URL COMMAND` runs it on a server ([from another host](server.md#from-another-host)). The options
 of both come before the command.
 
 Every command but `check`, `schema` and `completion` takes `--state` (the state folder) and `--output`: `text`, `plain`

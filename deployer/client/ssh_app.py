@@ -109,10 +109,10 @@ class SshSets(HttpSets):
 
 
 def _greeting(control: Control, target: Target, state: Path | None) -> Greeting:
-    by, _, machine = whoami().rpartition("@")
+    by, _, host = whoami().rpartition("@")
     return Greeting(
         by,
-        machine,
+        host,
         folder=control.folder,
         file=str(target.file),
         destination=target.destination,

@@ -29,7 +29,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The host's clock."""
 
     def now(self) -> float:
         """Return the wall clock, Unix seconds."""

@@ -16,7 +16,7 @@ DeployError                 1  internal: ours to fix
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
 │       ├── NoServerUp      4  users are not sent where the proxy finds no server up
 │       └── Unreachable     4  … did not answer at all
-│           └── MachinesSilent  4  machines of the inventory did not
+│           └── HostsUnreachable  4  hosts of the inventory did not
 ├── Locked                  5  somebody else is deploying this service
 │   └── LockLost            5  this process was overtaken; it may change nothing any more
 ├── Aborted                 6  a person stopped the rollout
@@ -174,10 +174,10 @@ class Unreachable(DriverFailed):
     """What was asked gave no answer at all; it may be down, or the way to it cut."""
 
 
-class MachinesSilent(Unreachable):
-    """Machines of the inventory gave no answer; `silent` says of each why, `seen` is what the others gave.
+class HostsUnreachable(Unreachable):
+    """Hosts of the inventory gave no answer; `silent` says of each why, `seen` is what the others gave.
 
-    Who can go on with less takes what was seen; for everybody else it is a failure that names the machines.
+    Who can go on with less takes what was seen; for everybody else it is a failure that names the hosts.
     """
 
     def __init__(self, silent: Mapping[str, str], seen: tuple[Any, ...] = ()) -> None:

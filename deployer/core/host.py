@@ -1,4 +1,4 @@
-"""A machine of the inventory, and how it is reached."""
+"""A host of the inventory, and how it is reached."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Host:
-    """A machine as its inventory describes it.
+    """A host as its inventory describes it.
 
     `address` is where proxies and checks reach its instances, `ssh_host` where ssh connects to. What is empty, None or
     () is left to the user's configuration of ssh. `groups` are sorted, without `all`. Its engine is reached by ssh,
@@ -28,15 +28,15 @@ class Host:
     engine_certs: str = ""
 
 
-# This machine, where it runs beside others
+# This host, where it runs beside others
 LOCAL = Host("", "127.0.0.1", "local", "")
 
 
 @dataclass(frozen=True)
 class Meant:
-    """The machines that a manifest means: those of `hosts`, of `twin.hosts`, of `traffic.proxies`; none is this one."""
+    """The hosts that a manifest means: those of `hosts`, of `twin.hosts`, of `traffic.proxies`; none is this one."""
 
-    machines: tuple[Host, ...] = ()
+    hosts: tuple[Host, ...] = ()
     twin: tuple[Host, ...] = ()
     proxies: tuple[Host, ...] = ()
 
@@ -45,8 +45,8 @@ NOT_SAID = Meant()
 
 
 @dataclass(frozen=True)
-class Machines:
-    """Machines of one service: the `wanted` ones, on which a release is to stand, and `others` on which more of it may.
+class ServiceHosts:
+    """Hosts of one service: the `wanted` ones, on which a release is to stand, and `others` on which more of it may.
 
     Without any, everything is on this host; `proxies` are those whose proxies users reach.
     """
@@ -57,5 +57,5 @@ class Machines:
 
     @property
     def every(self) -> tuple[Host, ...]:
-        """Return all of them, once each; what is wanted says how a machine is reached."""
+        """Return all of them, once each; what is wanted says how a host is reached."""
         return tuple({host.name: host for host in (*self.others, *self.wanted)}.values())

@@ -1,4 +1,4 @@
-"""Where we are and who acts: the state folder, the person, the machine. Imports nothing that takes time."""
+"""Where we are and who acts: the state folder, the person, the host. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ LONGEST = 100  # characters of a name
 
 
 def whoami() -> str:
-    """Name the person and machine that act: `ann@build-3`. What the environment says is one line of text, cut short."""
+    """Name the person and host that act: `ann@build-3`. What the environment says is one line of text, cut short."""
     names = (os.environ.get(name) for name in ("DEPLOYER_ACTOR", "SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
     name = next(filter(None, names), "") or _account()
-    return f"{_line(name)}@{machine()}"
+    return f"{_line(name)}@{host_name()}"
 
 
-def machine() -> str:
-    """Name the machine of who acts: this one, unless it is done for somebody at another (`deploy --on`)."""
-    return _line(os.environ.get("DEPLOYER_MACHINE", "")) or os.uname().nodename
+def host_name() -> str:
+    """Name the host of who acts: this one, unless it is done for somebody at another (`deploy --on`)."""
+    return _line(os.environ.get("DEPLOYER_HOSTNAME", "")) or os.uname().nodename
 
 
 def _line(text: str) -> str:
@@ -32,7 +32,7 @@ def _account() -> str:
 
 
 def state_folder() -> str:
-    """Return the path of the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    """Return the path of the state folder: DEPLOYER_STATE, else the host's for root, else the user's."""
     given = os.environ.get("DEPLOYER_STATE")
     if given:
         return given

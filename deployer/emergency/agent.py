@@ -1,4 +1,4 @@
-"""On the machine of one of several proxies: look, say what is plain, wait for the word, move.
+"""On the host of one of several proxies: look, say what is plain, wait for the word, move.
 
     deploy proxy --move COMMAND SERVICE SOCKET MAP LOCK
 

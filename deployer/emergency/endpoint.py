@@ -5,7 +5,7 @@
     lock /var/lib/deployer/proxy/lock
 
 The driver of the proxy writes it when it learns of the service (`STATE/emergency/SERVICE`). Of several proxies on other
-machines it says how each is reached, word by word:
+hosts it says how each is reached, word by word:
 
     proxy edge1
     way ssh
@@ -36,7 +36,7 @@ class Card:
 
 
 class Far:
-    """A proxy on another machine: its name there, the command line that leads to a shell there, and its card there."""
+    """A proxy on another host: its name there, the command line that leads to a shell there, and its card there."""
 
     __slots__ = ("card", "name", "way")
 

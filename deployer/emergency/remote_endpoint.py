@@ -1,4 +1,4 @@
-"""Several proxies on other machines: all are asked at once, and moved once it is clear where to."""
+"""Several proxies on other hosts: all are asked at once, and moved once it is clear where to."""
 
 from __future__ import annotations
 

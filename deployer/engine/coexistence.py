@@ -17,7 +17,7 @@ def refuse_company(
 ) -> None:
     """Raise StepFailed if something of a service runs beside which a release must not be started in a place.
 
-    What holds one of the `ports` on a machine that does not respond may run there. A release that `find` does not know
+    What holds one of the `ports` on a host that does not respond may run there. A release that `find` does not know
     counts as one that may have company, unless this one may not.
     """
     beside = {i.name: i.release for i in there.instances if (i.release, i.colour) != (release.number, place)}

@@ -1,4 +1,4 @@
-"""What stands of a service as one drive sees it, and which machines give no answer."""
+"""What stands of a service as one drive sees it, and which hosts give no answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import MachinesSilent
+from deployer.core.errors import HostsUnreachable
 from deployer.core.events import Tell
 from deployer.core.retrying import retry
 from deployer.drivers.ports import ELECTION_SECONDS, Running, Runtime, standing
@@ -18,16 +18,16 @@ AGAIN_SECONDS = 1.0
 
 @dataclass
 class HostObserver:
-    """Looks at the runtime; a machine that falls silent is told once, and once more when it is reachable again."""
+    """Looks at the runtime; a host that falls silent is told once, and once more when it is reachable again."""
 
     runtime: Runtime
     service: str
     tell: Tell
     clock: Clock
-    silent: dict[str, str] = field(default_factory=dict)  # machines that gave no answer when they were asked last
+    silent: dict[str, str] = field(default_factory=dict)  # hosts that gave no answer when they were asked last
 
     def standing(self) -> Running:
-        """Read what is running, but on machines that are silent."""
+        """Read what is running, but on hosts that are silent."""
         seen = standing(self.runtime, self.service)
         self.hear(seen.silent)
         return seen
@@ -43,12 +43,12 @@ class HostObserver:
             self.tell("host.back", host=host, text=f"{host or 'this host'} is reachable again")
 
     def insist(self, work: Callable[[], T]) -> T:
-        """Return what `work` gives, which needs all of its hosts. Raise MachinesSilent where some stay silent.
+        """Return what `work` gives, which needs all of its hosts. Raise HostsUnreachable where some stay silent.
 
         What moves instances may do as it is told in a moment: its managers elect a leader when they lost theirs.
         """
         patience = Deadline.after(self.clock, ELECTION_SECONDS if self.runtime.moves else 0.0)
-        return retry(work, patience, MachinesSilent, pauses=(AGAIN_SECONDS,))
+        return retry(work, patience, HostsUnreachable, pauses=(AGAIN_SECONDS,))
 
     def settled(self) -> Running:
         """Read what is running; what moves instances gets the time to respond, so that all of it is seen.
@@ -57,11 +57,11 @@ class HostObserver:
         """
         try:
             seen = Running(self.insist(lambda: self.runtime.instances(self.service)), {})
-        except MachinesSilent as error:
+        except HostsUnreachable as error:
             seen = Running(error.seen, error.silent)
         self.hear(seen.silent)
         return seen
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
-        """Return those of some machines that are silent, and why."""
+        """Return those of some hosts that are silent, and why."""
         return {host: why for host, why in self.silent.items() if host in hosts}

@@ -193,7 +193,7 @@ class _Place:
         return spec.host
 
     def _hosts(self) -> tuple[str, ...]:
-        return self.release.hosts(self.step.colour) or ("",)
+        return self.release.host_names(self.step.colour) or ("",)
 
     def _spec(self, words: tuple[str, ...], check: int) -> JobSpec:
         variables = {name.upper(): value for name, value in self.variables.items()}

@@ -241,7 +241,7 @@ class AnalysisStep:
             raise crashed(run, dead)
         if self._up(place):
             self._gone.discard(place)
-        elif not self._up(other(self._step.colour)):  # nobody's fault: an engine begins again, or a machine is gone
+        elif not self._up(other(self._step.colour)):  # nobody's fault: an engine begins again, or a host is gone
             raise DriverFailed(f"the proxy finds no instance up on either side of {run.service}", "see `deploy doctor`")
         elif place not in self._gone:  # stable answers for it meanwhile
             self._gone.add(place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core import later
 from deployer.core.clock import Deadline, stamp
-from deployer.core.errors import DeadlinePassed, Exit, MachinesSilent, StepFailed
+from deployer.core.errors import DeadlinePassed, Exit, HostsUnreachable, StepFailed
 from deployer.core.retrying import retry
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
@@ -154,7 +154,7 @@ def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     refuse_company(release, step.colour, run.lookout.standing(), run.store.ports.of(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
-    spared = (MachinesSilent,) if run.rollout.phase == "back" or run.rollout.plan.spare(step.release) else ()
+    spared = (HostsUnreachable,) if run.rollout.phase == "back" or run.rollout.plan.spare(step.release) else ()
 
     def ensure(spec: InstanceSpec) -> None:
         with suppress(*spared):  # whoever looks afterwards says how many may be silent
@@ -326,7 +326,7 @@ def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:
 
 
 def _unseen(run: Drive, step: Remove) -> list[str]:
-    """Name what is to be removed and stands, if it still does, on a machine that gives no answer."""
+    """Name what is to be removed and stands, if it still does, on a host that gives no answer."""
     hidden = [p for p in run.store.ports.of(run.service) if p.host in run.lookout.silent and p.release == step.release]
     return [f"{run.service}-r{p.release}-{p.index} on {p.host}" for p in hidden if p.index > step.keep]
 
@@ -391,6 +391,6 @@ def _prune(run: Drive, step: Prune) -> dict[str, Any]:
     drop = [r for r in releases if r not in keep]
     try:
         return {"pruned": list(run.drivers.runtime.prune(keep, drop))}
-    except MachinesSilent as error:  # the next rollout does it there
+    except HostsUnreachable as error:  # the next rollout does it there
         run.lookout.hear(error.silent)
         return {"pruned": list(error.seen)}

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 
 from deployer.core.background import BackgroundThread, every
 from deployer.core.clock import Deadline
-from deployer.core.errors import MachinesSilent
+from deployer.core.errors import HostsUnreachable
 from deployer.engine.run import Drive
 from deployer.model import Instance
 from deployer.planning.steps import Remove, named, span
@@ -35,7 +35,7 @@ def drain(run: Drive, step: Remove, names: Sequence[str], deadline: Deadline) ->
 def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadline, within: float | None = None) -> None:
     """Remove instances in step `n`, each `within` so many seconds, else as its release says.
 
-    One whose machine has fallen silent is left, and told once all others are gone.
+    One whose host has fallen silent is left, and told once all others are gone.
     """
     ends = {i.name: (i, run.release(i.release).manifest.stop.grace if within is None else within) for i in doomed}
     longest = max((grace for _, grace in ends.values()), default=0.0)
@@ -48,7 +48,7 @@ def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadlin
                 run.tell_at_least("step.progress", n=n, text=text, done=len(ends) - len(left), of=len(ends))
 
     def remove(instance: Instance, grace: float) -> None:
-        with suppress(MachinesSilent):
+        with suppress(HostsUnreachable):
             run.lookout.insist(lambda: run.drivers.runtime.remove(instance, grace, deadline))
         with mutex:
             left.remove(instance.name)

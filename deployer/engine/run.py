@@ -14,7 +14,7 @@ from deployer.core.errors import (
     DeadlinePassed,
     DeployError,
     DriverFailed,
-    MachinesSilent,
+    HostsUnreachable,
     Refused,
     TakenBack,
 )
@@ -215,7 +215,7 @@ class Drive:
     def whole(self, colour: Place, release: int) -> tuple[Instance, ...]:
         """Return all instances of a release in a colour: for what must not go on with a part of them.
 
-        Raise MachinesSilent when more hosts that have some do not respond than the plan can spare; but on the way back,
+        Raise HostsUnreachable if more hosts that have some do not respond than the plan can spare; but on the way back,
         which is the safe direction, what responds is enough.
         """
         needed = {port.host for port in self.store.ports.of(self.service) if port.release == release}
@@ -224,7 +224,7 @@ class Drive:
             instances = self.instances(colour, release)
             lost = self.lookout.silent_of(needed)
             if self.rollout.phase == "forward" and len(lost) > self.rollout.plan.spare(release):
-                raise MachinesSilent(lost, instances)
+                raise HostsUnreachable(lost, instances)
             return instances
 
         return self.lookout.insist(look)

@@ -353,8 +353,8 @@ class Manifest(Model):
         return self.strategy if isinstance(self.strategy, str) else next(iter(self.strategy))
 
     @property
-    def machines(self) -> str:
-        """Pattern of Ansible's for the machines that run instances, the twin's included; empty for this host."""
+    def host_pattern(self) -> str:
+        """Pattern of Ansible's for the hosts that run instances, the twin's included; empty for this host."""
         if self.hosts == "local":
             return ""
         return f"{self.hosts}:{self.twin.hosts}" if self.twin else self.hosts

@@ -19,7 +19,7 @@ from deployer.model.instance import (
 from deployer.model.load import InstanceLoad, Load
 from deployer.model.observed import Observed
 from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
-from deployer.model.release import Release, Signature, newest_good, read_machines
+from deployer.model.release import Release, Signature, newest_good, read_hosts
 from deployer.model.traffic import (
     CLOCKS,
     INITIAL,
@@ -86,7 +86,7 @@ __all__ = [
     "newest_good",
     "numbers_of",
     "other",
-    "read_machines",
+    "read_hosts",
     "release_of",
     "spread",
     "taken_back",

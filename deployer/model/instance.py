@@ -16,7 +16,7 @@ class Instance:
     """One container or process, as the runtime sees it now.
 
     `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
-    runtime; `host` is the machine of the inventory that it stands on, "" for this one. One that is `paused` keeps its
+    runtime; `host` is the host of the inventory that it stands on, "" for this one. One that is `paused` keeps its
     memory, gets no processor time and answers nobody. `drift` says what somebody else has changed of it since it was
     made, where its runtime can tell; "" for nothing.
     """
@@ -48,11 +48,11 @@ class InstanceSpec:
     rollout: int
     address: str  # host:port handed out by the store; it stays the same across restarts
     secrets: dict[str, SecretText] = field(default_factory=dict)
-    host: str = ""  # the machine of the inventory on which it is to stand; "" is this one
+    host: str = ""  # the host of the inventory on which it is to stand; "" is this one
 
     @property
     def name(self) -> str:
-        """Name of the instance, unique on all machines: `shop-r42-1`."""
+        """Name of the instance, unique on all hosts: `shop-r42-1`."""
         return f"{self.release.service}-r{self.release.number}-{self.index}"
 
 
@@ -73,13 +73,13 @@ def release_of(service: str, name: str) -> int:
     return numbers_of(service, name)[0]
 
 
-MOST_INSTANCES = 10_000  # of one release in one place, over all machines
+MOST_INSTANCES = 10_000  # of one release in one place, over all hosts
 
 
 def indices(place: Place, instances: int, hosts: Sequence[str] = ()) -> range:
-    """Return the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are machines.
+    """Return the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are hosts.
 
-    A baseline runs beside instances of the same release, of which there are 100 at most on a machine: neither names
+    A baseline runs beside instances of the same release, of which there are 100 at most on a host: neither names
     nor addresses meet.
     """
     first = 1 if place != "baseline" else MOST_INSTANCES + 1 if hosts else 101

@@ -16,7 +16,7 @@ class Observed:
     """What strategies plan on: read from the world at the time of planning.
 
     `stable` is the release that users are on (None before the first deploy); `blue`, `green` and `baseline` are the
-    environments that stand. `silent` are the machines that gave no answer, and why: what stands there was not seen.
+    environments that stand. `silent` are the hosts that gave no answer, and why: what stands there was not seen.
     `asleep` are the places whose instances are stopped or paused until the next request, and since when.
     """
 

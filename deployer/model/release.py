@@ -41,13 +41,13 @@ class Release:
     `image` is what the user wrote, `image_id` what it meant when the release was made: a digest, an
     engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
     (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
-    `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
-    its green environment where that has its own; both are empty for this host alone. `proxies` are the machines that
-    have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
+    `hosts` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
+    its green environment where that has its own; both are empty for this host alone. `proxies` are the hosts that
+    have its proxies, empty for this one. Of one that is being planned, `spare` is the number of hosts that may still
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
     the strategy promised that brought it out. `terms` are those of the tenant whose guest it is. `scaled` is the number
-    of instances on each machine that a person wants now (`deploy scale`), whatever the manifest says; 0 where nobody
-    said one. `needed` is the number on all machines together that the load needs, where the manifest has `scale`, and
+    of instances on each host that a person wants now (`deploy scale`), whatever the manifest says; 0 where nobody
+    said one. `needed` is the number on all hosts together that the load needs, where the manifest has `scale`, and
     `learned` the requests at once that an instance is known to answer well (0: nothing was learned). These three are
     the service's, not recorded.
     """
@@ -66,7 +66,7 @@ class Release:
     # `new` until its first rollout ends; then what became of it
     status: Literal["new", "good", "rolled-back", "failed"] = "new"
     signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
-    machines: tuple[Host, ...] = ()
+    hosts: tuple[Host, ...] = ()
     twin: tuple[Host, ...] = ()
     proxies: tuple[Host, ...] = ()
     spare: int = field(default=0, compare=False)
@@ -83,8 +83,8 @@ class Release:
 
     @property
     def fleet(self) -> tuple[Host, ...]:
-        """Return every machine on which it may stand, once each."""
-        return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
+        """Return every host on which it may stand, once each."""
+        return tuple({host.name: host for host in (*self.hosts, *self.twin)}.values())
 
     @property
     def served(self) -> bool:
@@ -95,10 +95,10 @@ class Release:
         """Return whether both may run at the same time."""
         return not (self.alone or another.alone)
 
-    def hosts(self, colour: Colour) -> tuple[str, ...]:
-        """Name the machines of one of its environments; none is this host."""
-        machines = self.twin if self.twin and colour == "green" else self.machines
-        return tuple(host.name for host in machines)
+    def host_names(self, colour: Colour) -> tuple[str, ...]:
+        """Name the hosts of one of its environments; none is this host."""
+        hosts = self.twin if self.twin and colour == "green" else self.hosts
+        return tuple(host.name for host in hosts)
 
     @property
     def scale(self) -> ScaleSettings | None:
@@ -108,18 +108,18 @@ class Release:
 
     @property
     def replicas(self) -> int:
-        """Count the instances that are wanted on each machine."""
+        """Count the instances that are wanted on each host."""
         return self.scaled if self.scaled and not self.manifest.single else self.manifest.replicas
 
     def size(self, colour: Colour) -> int:
         """Count the instances of one of its environments."""
-        return self.over(len(self.hosts(colour)))
+        return self.over(len(self.host_names(colour)))
 
-    def over(self, machines: int) -> int:
-        """Count its instances on so many machines (0 is this host alone): as many replicas on each, or by the load."""
+    def over(self, hosts: int) -> int:
+        """Count its instances on so many hosts (0 is this host alone): as many replicas on each, or by the load."""
         if not self.scaled and (scale := self.manifest.scale) is not None:
             return scale.within(self.needed)
-        return self.replicas * max(1, machines)
+        return self.replicas * max(1, hosts)
 
     def least(self) -> Release:
         """Return it as it may be while it is kept warm: it need not have more instances than its manifest says."""
@@ -127,11 +127,11 @@ class Release:
         return replace(self, scaled=scaled, needed=0)
 
     def address(self, host: str, here: str = "127.0.0.1") -> str:
-        """Return the address of one of its machines; `here` is that of this one."""
+        """Return the address of one of its hosts; `here` is that of this one."""
         return next((each.address for each in self.fleet if each.name == host), here)
 
-    def machines_record(self) -> dict[str, Any]:
-        """Return its machines, and under which terms it is a guest there, as plain data that `read_machines` reads.
+    def hosts_record(self) -> dict[str, Any]:
+        """Return its hosts, and under which terms it is a guest there, as plain data that `read_hosts` reads.
 
         Nothing for this host alone.
         """
@@ -140,11 +140,11 @@ class Release:
         return {**found, "terms": self.terms.record()} if self.terms else found
 
 
-_GROUPS = ("machines", "twin", "proxies")
+_GROUPS = ("hosts", "twin", "proxies")
 
 
-def read_machines(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what `Release.machines_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
+def read_hosts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what `Release.hosts_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
     found: dict[str, Any] = {what: tuple(_host(data) for data in record.get(what, ())) for what in _GROUPS}
     return {**found, "terms": GuestTerms.read(record["terms"])} if "terms" in record else found
 

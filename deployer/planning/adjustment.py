@@ -61,7 +61,7 @@ def adjustment(
 
     Instances that do not run, or that the proxy does not know where they are (it has those `known`, by name), are
     started and attached; all are attached where the proxy does not give each as many requests at once as it should.
-    Those above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that
+    Those above its size are removed one at a time, and so is an environment that was kept warm until now. Hosts that
     are silent are left alone, and what sleeps, unless a person wants a size or `scale.hours` have begun. Raise Refused
     where it is not clear what is live.
     """
@@ -180,7 +180,7 @@ class _Found:
         running = {i.index for i in there_up if at.get(i.name) == i.address or not release.served}
         each = release.scale.each if release.scale else 0
         limits = {server.concurrency for server in known.values()} - {0, each} if each else set[int]()
-        hosts, size = release.hosts(colour), release.size(colour)
+        hosts, size = release.host_names(colour), release.size(colour)
         wanted = spread(colour, size, hosts)
         missing = tuple(n for n, host in wanted.items() if n not in running and host not in observed.silent)
         hidden = (n for n, host in wanted.items() if host in observed.silent)

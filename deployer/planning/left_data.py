@@ -13,7 +13,7 @@ def left_behind(observed: Observed, release: Release) -> str:
     """
     if observed.stable is None or observed.live is None:
         return ""
-    before, after = observed.stable.hosts(observed.live.stable), release.hosts(observed.colour)
+    before, after = observed.stable.host_names(observed.live.stable), release.host_names(observed.colour)
     volumes = tuple(m.source for m in release.manifest.mounts if not m.read_only and not m.source.startswith("/"))
     if not volumes or set(before or ("",)) & set(after or ("",)):
         return ""

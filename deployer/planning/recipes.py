@@ -49,8 +49,8 @@ LATE_METRICS, LATE_METRICS_SECONDS = 2, 60.0  # so much longer a watch of instan
 def start(
     release: Release, colour: Colour, instances: int | None = None, silent: Collection[str] = ()
 ) -> tuple[Step, ...]:
-    """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` machines."""
-    every = release.hosts(colour)
+    """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` hosts."""
+    every = release.host_names(colour)
     hosts = tuple(host for host in every if host not in silent) or every
     count = release.over(len(hosts)) if instances is None else instances
     return _start(release, colour, count, hosts)
@@ -64,7 +64,7 @@ def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -
             instances=count,
             hosts=hosts,
             spare=release.spare,
-            # A verb may make a whole machine.
+            # A verb may make a whole virtual machine.
             deadline=PLAYBOOK_SECONDS if release.manifest.runtime == "ansible" else START_SECONDS,
         ),
         Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
@@ -73,11 +73,11 @@ def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -
 
 def start_on(release: Release, colour: Colour, instances: int, silent: int) -> tuple[Step, ...]:
     """Have so many instances of an environment run in all, those on `silent` of its hosts left out."""
-    return _start(replace(release, spare=silent), colour, instances, release.hosts(colour))
+    return _start(replace(release, spare=silent), colour, instances, release.host_names(colour))
 
 
 def attach(release: Release, colour: Place, *, partial: bool = False) -> tuple[Step, ...]:
-    """Make instances that have a port known to the proxy; `partial`, also when machines with some are silent."""
+    """Make instances that have a port known to the proxy; `partial`, also when hosts with some are silent."""
     if not release.served:
         return ()
     return (Attach(release=release.number, colour=colour, partial=partial, deadline=PROXY_SECONDS),)
@@ -141,7 +141,7 @@ def keep_warm(release: Release, colour: Colour, number: int, *, back: bool = Fal
 def before(observed: Observed, release: Release) -> tuple[Step, ...]:
     """Run the `before` hooks, then clear the colour of whatever stood in it, and what a dead rollout left beside.
 
-    What is hidden on a silent machine must at least not be known to the proxy: it would get users when it is back.
+    What is hidden on a silent host must at least not be known to the proxy: it would get users when it is back.
     """
     manifest, colour = release.manifest, observed.colour
     plays = _play("before", manifest.hooks.before, release, colour)
@@ -171,7 +171,7 @@ def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
 
 
 def twin(observed: Observed, release: Release, silent: Collection[str] = ()) -> tuple[Step, ...]:
-    """Build the whole twin beside the stable environment, none of it on `silent` machines; no user sees it yet."""
+    """Build the whole twin beside the stable environment, none of it on `silent` hosts; no user sees it yet."""
     colour = observed.colour
     return (*before(observed, release), *start(release, colour, silent=silent), *prove(release, colour))
 
@@ -183,7 +183,7 @@ def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
 
 def baseline(observed: Observed, stable: Release, instances: int) -> tuple[Step, ...]:
     """Start fresh instances of the stable release beside the candidate, to compare with: as cold as its own."""
-    return (*_start(stable, "baseline", instances, stable.hosts(observed.colour)), *attach(stable, "baseline"))
+    return (*_start(stable, "baseline", instances, stable.host_names(observed.colour)), *attach(stable, "baseline"))
 
 
 def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:
@@ -247,7 +247,7 @@ def replacement(
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """Stop what stands, then start a release that must not run beside it; return the way there, and the way back.
 
-    `former` is what the way back starts again: the stable release, unless said. Raises Refused while a machine is
+    `former` is what the way back starts again: the stable release, unless said. Raises Refused while a host is
     silent, as something may run there.
     """
     if observed.silent:

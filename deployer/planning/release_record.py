@@ -2,7 +2,7 @@
 
 A container has it as a label, a process beside its spec. Values of secrets are no part of a release, so none is in it.
 What became of the release is left out as well: a label is written once. So is what was proven of its image: whoever can
-write a label must not prove anything by it; the next deploy asks again who signed. And so are the machines: how ssh
+write a label must not prove anything by it; the next deploy asks again who signed. And so are the hosts: how ssh
 reaches them is for the inventory to say, never for a label.
 """
 

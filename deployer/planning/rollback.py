@@ -92,7 +92,7 @@ def _played(release: Release) -> tuple[RolloutHook, ...]:
 def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:
     """Plan the way: one write when the target is still warm, else a blue-green from the recorded release.
 
-    A machine that is silent holds up nobody who goes back: what stands on the others is enough. Where one of the two
+    A host that is silent holds up nobody who goes back: what stands on the others is enough. Where one of the two
     must not run beside another release, the current one is stopped first.
     """
     if not target.may_run_beside(current):
@@ -101,7 +101,8 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         note = f"one of the two must not run beside another release: {gap} from the stop of {current.name} on"
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
-    ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
+    ready = _is_ready(observed, target)
+    silent = tuple(h for h in target.host_names(observed.colour) if h in observed.silent)
     resting = None if ready else _resting(observed, target)
     if resting is not None:
         forward = (*start_on(target, observed.colour, len(resting.instances), 0), *_switch(observed, target))
@@ -144,7 +145,7 @@ def _resting(observed: Observed, target: Release) -> Environment | None:
 
 
 def _is_ready(observed: Observed, target: Release) -> bool:
-    """Return whether everything of the target's environment runs that is on machines that answer.
+    """Return whether everything of the target's environment runs that is on hosts that answer.
 
     What works without being asked is never kept for that: what still runs of it was told to end.
     """
@@ -153,7 +154,7 @@ def _is_ready(observed: Observed, target: Release) -> bool:
     warm = observed.environment(observed.colour)
     if warm is None or warm.release != target.number:
         return False
-    hosts = target.hosts(observed.colour)
+    hosts = target.host_names(observed.colour)
     seen = [host for host in hosts if host not in observed.silent] if hosts else [""]
     return bool(seen) and len(warm.healthy()) >= target.least().over(len(seen))
 

@@ -15,7 +15,7 @@ from deployer.core.amounts import span as span
 
 Colour = Literal["blue", "green"]
 _ROLES = ("", "viewer", "operator", "admin")  # of tokens of the server, each with the rights of those before
-MOST_NAMED = 5  # machines that a sentence names
+MOST_NAMED = 5  # hosts that a sentence names
 Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
 
 
@@ -24,7 +24,7 @@ def _listed(names: Sequence[str], last: str) -> str:
 
 
 def named(hosts: tuple[str, ...]) -> str:
-    """Name machines; of many the first and the last: `12 hosts (web01 … web12)`."""
+    """Name hosts; of many the first and the last: `12 hosts (web01 … web12)`."""
     if len(hosts) > MOST_NAMED:
         return f"{len(hosts)} hosts ({hosts[0]} … {hosts[-1]})"
     return ", ".join(hosts)
@@ -54,7 +54,7 @@ class Step:
 class Start(Step):
     """So many instances of the release run in the colour, with their addresses.
 
-    They are dealt out to the `hosts`, machines of the inventory, by turns (`model.spread`); without any they stand on
+    They are dealt out to the `hosts`, hosts of the inventory, by turns (`model.spread`); without any they stand on
     this one. `spare` of the hosts may be silent, then and until the others are healthy.
     """
 
@@ -118,7 +118,7 @@ class Healthy(Step):
 class Attach(Step):
     """The proxy knows the instances of the colour and its own checks passed; the share is not touched.
 
-    `partial`: those on machines that give no answer may be missing, for users to have the others.
+    `partial`: those on hosts that give no answer may be missing, for users to have the others.
     """
 
     release: int

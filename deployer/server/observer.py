@@ -1,4 +1,4 @@
-"""What is live while rollouts are in progress, read in the background: who asks for numbers waits for no machine."""
+"""What is live while rollouts are in progress, read in the background: who asks for numbers waits for no host."""
 
 from __future__ import annotations
 

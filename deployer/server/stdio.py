@@ -89,7 +89,7 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         stores=stores,
         housed=lambda store: open_house(state, store=store),
         tokens=_Trusted(state, clock),
-        runner=Processes(state, clock, {**environ, "DEPLOYER_MACHINE": greeting.machine}, log),
+        runner=Processes(state, clock, {**environ, "DEPLOYER_HOSTNAME": greeting.host}, log),
         clock=clock,
         environ=environ,
         log=log,

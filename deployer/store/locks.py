@@ -4,7 +4,7 @@ The store has the owner of a service, and each owner's token is greater than tho
 what a lock is worth:
 
 **Is the owner alive?** The kernel knows. An owner holds the byte of `locks/SERVICE.lock` at the offset of its token
-as long as its process lives. It is free in the instant in which the process ends, also together with the machine, and
+as long as its process lives. It is free in the instant in which the process ends, also together with the host, and
 is seen in every container that has the folder, whatever pids these see. That is all who can use the store: processes
 that share SQLite's log share its memory (https://sqlite.org/wal.html), so they run on one kernel.
 

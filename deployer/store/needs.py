@@ -31,7 +31,7 @@ class Needs:
         return Need(**dict(rows[0]))
 
     def set(self, lock: Lock, instances: int, why: str) -> None:
-        """Record how many instances are needed on all machines together, and why."""
+        """Record how many instances are needed on all hosts together, and why."""
         with self._database.transaction() as db:
             check(db, lock)
             values = (lock.service, instances, why, self._clock.now())

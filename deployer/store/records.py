@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core.errors import Exit, StoreDamaged
 from deployer.manifest.recorded import recorded
-from deployer.model import Outcome, Phase, Release, Signature, read_machines
+from deployer.model import Outcome, Phase, Release, Signature, read_hosts
 from deployer.planning.orders import RolloutResult
 from deployer.store.database import Row
 
@@ -26,7 +26,7 @@ WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no
 
 
 def person_of(who: str) -> str:
-    """Return the name of a person of `ann@build-3`, who is the same on every machine."""
+    """Return the name of a person of `ann@build-3`, who is the same on every host."""
     return who.rpartition("@")[0] or who
 
 
@@ -134,7 +134,7 @@ def read_release(row: Row) -> Release:
         data["manifest"] = recorded(record, lambda: _manifest(what, record))
         data["signature"] = Signature(**json.loads(data["signature"])) if data["signature"] else None
         data["alone"] = bool(data["alone"])
-        data |= read_machines(json.loads(data["machines"] or "{}"))
+        data |= read_hosts(json.loads(data["hosts"] or "{}"))
         return Release(**data)
 
 

@@ -78,7 +78,7 @@ def add_row(db: Connection, release: Release) -> None:
             release.message,
             release.status,
             json.dumps(asdict(release.signature)) if release.signature else "",
-            json.dumps(machines) if (machines := release.machines_record()) else "",
+            json.dumps(hosts) if (hosts := release.hosts_record()) else "",
             int(release.alone),
         ),
     )

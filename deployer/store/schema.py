@@ -18,7 +18,7 @@ MIGRATIONS: tuple[str, ...] = (
         contracted integer not null default 0     -- the contract of this release has begun: none before it comes back
     );
 
-    -- How many instances on each machine a person wants of a service, whatever its manifest says.
+    -- How many instances on each host a person wants of a service, whatever its manifest says.
     create table sizes (
         service text primary key,
         instances integer not null,
@@ -28,7 +28,7 @@ MIGRATIONS: tuple[str, ...] = (
         at real not null
     );
 
-    -- How many instances a service needs on all machines together by its load, where its manifest has `scale`.
+    -- How many instances a service needs on all hosts together by its load, where its manifest has `scale`.
     create table needs (
         service text primary key, instances integer not null, why text not null, at real not null
     );
@@ -59,7 +59,7 @@ MIGRATIONS: tuple[str, ...] = (
         message text not null,
         status text not null default 'new',
         signature text not null default '',       -- what was proven of the image, as JSON
-        machines text not null default '',        -- of the inventory, as JSON; '' is this one
+        hosts text not null default '',           -- of the inventory, as JSON; '' is this one
         alone integer not null default 0,         -- it must not run beside another release
         primary key (service, number)
     );
@@ -129,7 +129,7 @@ MIGRATIONS: tuple[str, ...] = (
         version text not null,                    -- of the deployer
         purpose text not null,
         since real not null,
-        boot text not null,                       -- of the machine: its monotonic clock is that of the beats
+        boot text not null,                       -- of the host: its monotonic clock is that of the beats
         beat real not null                        -- the last sign of life
     );
 
@@ -176,7 +176,7 @@ MIGRATIONS: tuple[str, ...] = (
         service text not null,
         release integer not null,
         idx integer not null,
-        host text not null default '',            -- the machine on which the instance stands; '' is this one
+        host text not null default '',            -- the host on which the instance stands; '' is this one
         freed_at real,                            -- null while in use
         unique (service, release, idx)
     );

@@ -35,7 +35,7 @@ class Sizes:
         return found if not found.until or found.until > self._clock.now() else None
 
     def set(self, lock: Lock, instances: int, until: float, reason: str) -> None:
-        """Record how many instances on each machine are wanted, and until when; 0 is for ever."""
+        """Record how many instances on each host are wanted, and until when; 0 is for ever."""
         with self._database.transaction() as db:
             check(db, lock)
             values = (lock.service, instances, until, self._audit.actor.by, reason, self._clock.now())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def boot_id() -> str:
-    """Name this boot of the machine; start times count from it."""
+    """Name this boot of the host; start times count from it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 

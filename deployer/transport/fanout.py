@@ -1,4 +1,4 @@
-"""The same work on many at the same time: machines, proxies, instances."""
+"""The same work on many at the same time: hosts, proxies, instances."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Greeting:
     """Who asks a control host, as the client says, and where: folder, manifest and state there, "" for the usual."""
 
     by: str
-    machine: str
+    host: str
     folder: str = ""
     file: str = "deploy.yml"
     destination: str = ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # A proxy in front of the instance (Docker's userland proxy is one) accepts first, and hangs up when nobody listens
-# behind it. On one machine that takes a few milliseconds.
+# behind it. On one host that takes a few milliseconds.
 _HANGS_UP_WITHIN = 0.1
 
 
@@ -103,7 +103,7 @@ def _context(address: str) -> ssl.SSLContext:
     """Make the TLS settings for one connection.
 
     On loopback the address itself says who answers: this host's proxy, often with a certificate that no authority
-    signed or that is out of date on a test machine. The smoke test is about the candidate, so the certificate is not
+    signed or that is out of date on a test host. The smoke test is about the candidate, so the certificate is not
     judged there. Anywhere else it is verified against the name of the service.
     """
     context = ssl.create_default_context()

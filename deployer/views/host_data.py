@@ -9,8 +9,8 @@ from deployer.views.view import View
 
 
 @dataclass(frozen=True)
-class MachineView(View):
-    """A machine of the inventory; `reached` is `USER@HOST:PORT`, or local."""
+class HostView(View):
+    """A host of the inventory; `reached` is `USER@HOST:PORT`, or local."""
 
     name: str
     address: str
@@ -19,16 +19,16 @@ class MachineView(View):
 
 
 @dataclass(frozen=True)
-class MachinesView(View):
+class HostsView(View):
     """What an inventory has."""
 
     inventory: str
-    machines: tuple[MachineView, ...]
+    hosts: tuple[HostView, ...]
 
 
 @dataclass(frozen=True)
-class CheckedMachine(View):
-    """What a machine said of itself, after so many seconds; a `bad` finding makes it unfit."""
+class CheckedHost(View):
+    """What a host said of itself, after so many seconds; a `bad` finding makes it unfit."""
 
     name: str
     address: str
@@ -44,15 +44,15 @@ class CheckedMachine(View):
 
 @dataclass(frozen=True)
 class CheckView(View):
-    """Whether the machines of an inventory are fit."""
+    """Whether the hosts of an inventory are fit."""
 
     inventory: str
-    machines: tuple[CheckedMachine, ...]
+    hosts: tuple[CheckedHost, ...]
 
 
 @dataclass(frozen=True)
-class PlayedMachine(View):
-    """How many tasks of a playbook ended how on a machine."""
+class PlayedHost(View):
+    """How many tasks of a playbook ended how on a host."""
 
     name: str
     ok: int = 0
@@ -66,4 +66,4 @@ class PlayedView(View):
     """What a playbook did."""
 
     playbook: str
-    machines: tuple[PlayedMachine, ...]
+    hosts: tuple[PlayedHost, ...]

@@ -16,8 +16,8 @@ class InstanceLog(View):
 
 
 @dataclass(frozen=True)
-class SilentMachine(View):
-    """A machine that gave no answer, and why; `host` is empty for this one."""
+class UnreachableHost(View):
+    """A host that gave no answer, and why; `host` is empty for this one."""
 
     host: str
     why: str
@@ -29,4 +29,4 @@ class LogsView(View):
 
     service: str
     instances: tuple[InstanceLog, ...]
-    silent: tuple[SilentMachine, ...] = ()
+    silent: tuple[UnreachableHost, ...] = ()

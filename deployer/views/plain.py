@@ -201,7 +201,7 @@ def _note(d: dict[str, Any]) -> str:
     return f"note: {_s(d, 'text')}"
 
 
-def _machine(d: dict[str, Any]) -> str:
+def _host(d: dict[str, Any]) -> str:
     return f"host: {_s(d, 'text')}"
 
 
@@ -271,8 +271,8 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.output": _job,
     "job.ended": _job,
     "set.ended": _set,
-    "host.unreachable": _machine,
-    "host.back": _machine,
+    "host.unreachable": _host,
+    "host.back": _host,
     "proxy.lost": _proxy,
     "proxy.back": _proxy,
     "notify.failed": _untold,

@@ -41,7 +41,7 @@ class InstanceView(View):
     up: bool | None = None
     exit_code: int | None = None
     restarts: int = 0
-    host: str = ""  # the machine of the inventory; empty for this one
+    host: str = ""  # the host of the inventory; empty for this one
 
 
 @dataclass(frozen=True)

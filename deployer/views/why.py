@@ -142,8 +142,8 @@ def _lease(found: Why, event: Mapping[str, Any]) -> Why:
     return _tripped(found, Trip("lease", _at(event), text))
 
 
-def _machine(found: Why, event: Mapping[str, Any]) -> Why:
-    return _tripped(found, Trip("machine", _at(event), one_line(event.get("text", ""))))
+def _host(found: Why, event: Mapping[str, Any]) -> Why:
+    return _tripped(found, Trip("host", _at(event), one_line(event.get("text", ""))))
 
 
 def _tripped(found: Why, trip: Trip) -> Why:
@@ -169,8 +169,8 @@ _READERS = {
     "shield.used": _shield,
     "side.lost": _side_lost,
     "lease.over": _lease,
-    "host.unreachable": _machine,
-    "host.back": _machine,
-    "proxy.lost": _machine,
-    "proxy.back": _machine,
+    "host.unreachable": _host,
+    "host.back": _host,
+    "proxy.lost": _host,
+    "proxy.back": _host,
 }

@@ -17,7 +17,7 @@ from deployer.app.operations.execution import locked
 from deployer.app.wiring import open_house
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DeployError, Refused, StoreDamaged, StoreFailed
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.core.secret import hide
 from deployer.manifest.models import Manifest
 from deployer.model import SecretText
@@ -268,7 +268,7 @@ def test_a_service_of_another_host_is_not_touched(
     with Scene(state / "a", World(), hosts("a")).house as here, locked(here, "shop", "test") as lock:
         here.store.homes.note(lock, "web-1:/srv/deployer")
     with open_house(state / "b", store=hosts("b")) as there, pytest.raises(Refused, match="web-1:/srv/deployer") as no:
-        there.wire(manifest, Path(), Machines())
+        there.wire(manifest, Path(), ServiceHosts())
     assert "docs/store.md" in no.value.hint
 
 

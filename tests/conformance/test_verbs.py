@@ -14,7 +14,7 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.ports import RuntimeCare
 from deployer.drivers.runtime.ansible import AnsibleRuntime
@@ -53,7 +53,7 @@ class ChrootBench(Bench):
 
     def another(self, installation: str) -> RuntimeCare:
         clock, ground = SystemClock(), Ground(self.folder / installation, installation, self.folder)
-        self.made.append(AnsibleRuntime(ground, AnsibleVerbs(None), Machines(), HostPresence(clock), clock))
+        self.made.append(AnsibleRuntime(ground, AnsibleVerbs(None), ServiceHosts(), HostPresence(clock), clock))
         return self.made[-1]
 
     def reference(self, version: str) -> str:

@@ -93,7 +93,7 @@ class Eye(Watcher):
 
 @dataclass(frozen=True)
 class Picture:
-    """What users, machines and books look like when nobody does anything."""
+    """What users, hosts and books look like when nobody does anything."""
 
     running: tuple[str, ...]
     servers: tuple[str, ...]

@@ -126,7 +126,7 @@ class Stage:
             process.events.append(event)
             eye.told(process, event)
 
-        opened.sink, opened.wire = sink, lambda _manifest, _folder, _machines: drivers
+        opened.sink, opened.wire = sink, lambda _manifest, _folder, _hosts: drivers
         for part, name, watched in (
             (opened.store.database, "transaction", _writing),
             (opened.vault, "save", _saving),

@@ -1,6 +1,6 @@
 """Plans as data: one JSON file a case, `{manifest, strategy, options, observed, plan}`; no Python to add one.
 
-`machines` and `twin` name those of the inventory on which both releases stand.
+`hosts` and `twin` name those of the inventory on which both releases stand.
 
 `UPDATE_GOLDEN=1` rewrites the plans; read the difference before you commit it.
 """
@@ -30,10 +30,10 @@ BASE = {"service": "shop", "image": "shop:1", "port": 8080, "health": {"http": "
 
 def release(number: int, manifest: Manifest, case: dict[str, Any]) -> Release:
     made = Release("shop", number, f"{number}.0", f"shop:{number}", f"sha256:{number}", manifest, f"hash{number}")
-    return replace(made, machines=machines(case.get("machines", [])), twin=machines(case.get("twin", [])))
+    return replace(made, hosts=hosts(case.get("hosts", [])), twin=hosts(case.get("twin", [])))
 
 
-def machines(names: list[str]) -> tuple[Host, ...]:
+def hosts(names: list[str]) -> tuple[Host, ...]:
     return tuple(Host(name, f"192.0.2.{n}", "ssh", name) for n, name in enumerate(names, 1))
 
 

@@ -19,5 +19,5 @@ class Laptop(Afar):
 
     def __init__(self, shop: Shop, way: Sshd, name: str = "laptop") -> None:
         self.url = f"{way.address}{shop.folder}"
-        who = {"DEPLOYER_ACTOR": "ann", "DEPLOYER_MACHINE": "laptop"}
+        who = {"DEPLOYER_ACTOR": "ann", "DEPLOYER_HOSTNAME": "laptop"}
         super().__init__(shop.folder / name, DEPLOYER_ON=self.url, DEPLOYER_SSH_ARGS=way.args, **who)

@@ -163,7 +163,7 @@ def test_a_volume_that_is_full_is_told_and_the_same_command_continues(
 def test_a_service_moves_with_its_data(
     moving: tuple[Shop, Shop, Volume, Volume], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The steps of docs/bundles.md, To another machine: what users meet is the time between the two last."""
+    """The steps of docs/bundles.md, To another host: what users meet is the time between the two last."""
     here, there, mine, theirs = moving
     there.port = free_port()  # an address of the other machine
     there.url = f"http://127.0.0.1:{there.port}"

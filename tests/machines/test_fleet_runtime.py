@@ -11,8 +11,8 @@ import docker
 import pytest
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import MachinesSilent
-from deployer.core.host import Host, Machines
+from deployer.core.errors import HostsUnreachable
+from deployer.core.host import Host, ServiceHosts
 from deployer.drivers.ports import READ_SECONDS, RuntimeCare, standing
 from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime, Engine, FleetHost
 from deployer.drivers.runtime.docker.engine_pool import EnginePool
@@ -62,7 +62,7 @@ class FleetBench(DockerBench):
         reach = EnginePool(clock, owner, "")
         self._stack.callback(reach.close)
         control = Engine(lambda timeout, version: _client(self.lab, timeout, version), CONTROL)
-        fleet = reach.fleet(Machines(self.hosts))
+        fleet = reach.fleet(ServiceHosts(self.hosts))
         # Images come from the engine of the control machine, which is another one than that of the test machine.
         return DockerFleet(fleet.members, set(WEB), FleetHost("", control, DockerRuntime(clock, owner, control), clock))
 
@@ -189,7 +189,7 @@ def test_an_image_is_brought_nowhere_when_more_hosts_are_silent_than_can_be_spar
     for name in silent_hosts:
         lost(name)
     manifest = bench.manifest("1.0", max_unavailable=spared)
-    with pytest.raises(MachinesSilent) as raised:
+    with pytest.raises(HostsUnreachable) as raised:
         bench.runtime.resolve(manifest, manifest.image, _within(), silent)
     assert sorted(raised.value.silent) == list(silent_hosts)
 
@@ -215,7 +215,7 @@ def _usual(bench: FleetBench) -> float:
 def _ensured(bench: FleetBench, spec: InstanceSpec) -> bool:
     try:
         bench.runtime.ensure(spec, _within())
-    except MachinesSilent:
+    except HostsUnreachable:
         return False
     return True
 
@@ -236,7 +236,7 @@ def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_sai
     }
     for name, question in questions.items():
         began = time.monotonic()
-        with pytest.raises(MachinesSilent) as raised:
+        with pytest.raises(HostsUnreachable) as raised:
             question()
         assert sorted(raised.value.silent) == ["web2"], name
         assert time.monotonic() - began < limit, name
@@ -263,7 +263,7 @@ def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
     }
     for name, do in work.items():
         began = time.monotonic()
-        with pytest.raises(MachinesSilent, match="web2 is unreachable"):
+        with pytest.raises(HostsUnreachable, match="web2 is unreachable"):
             do()
         assert time.monotonic() - began < limit, name
     wait_until_it_answers(there)

@@ -36,7 +36,7 @@ def test_list_shows_the_machines_of_the_manifests_inventory(lab: Lab, inventory:
         ["edge1", lab["edge1"].address, f"root@{lab['edge1'].address}", "edge"],
         ["edge2", lab["edge2"].address, f"root@{lab['edge2'].address}", "edge"],
     ]
-    assert [(m["name"], m["groups"]) for m in limited["machines"]] == [("web2", ["web"])]
+    assert [(m["name"], m["groups"]) for m in limited["hosts"]] == [("web2", ["web"])]
 
 
 def test_the_groups_of_the_manifest_are_those_that_need_an_engine(lab: Lab, inventory: Path) -> None:
@@ -48,13 +48,13 @@ def test_the_groups_of_the_manifest_are_those_that_need_an_engine(lab: Lab, inve
 
     found = deploy_json(folder, *CHECK, "--limit", "any")
 
-    assert [{what for what, _ in findings(row, "ok")} >= {"engine"} for row in found["machines"]] == [True, True]
+    assert [{what for what, _ in findings(row, "ok")} >= {"engine"} for row in found["hosts"]] == [True, True]
 
 
 def test_check_tells_the_versions_of_machines_that_are_fit(lab: Lab, inventory: Path, tmp_path: Path) -> None:
     found = deploy_json(tmp_path, *CHECK, "-i", str(inventory), "--limit", "web")
 
-    for row in found["machines"]:
+    for row in found["hosts"]:
         assert findings(row) == [], row
         assert {what for what, _ in findings(row, "ok")} == {"system", "engine", "disk", "clock"}
         assert (
@@ -103,7 +103,7 @@ def test_a_stranger_is_refused_and_the_remedy_named(lab: Lab, inventory: Path, t
     finally:
         lab.known_hosts.write_text(former)
 
-    rows = {row["name"]: row["findings"][0] for row in found["machines"]}
+    rows = {row["name"]: row["findings"][0] for row in found["hosts"]}
     assert rows["web1"]["text"] == "its host key has changed"
     assert f"ssh-keygen -R {lab['web1'].address}" in rows["web1"]["remedy"]
     assert rows["web2"]["text"] == "its host key is not known"
@@ -124,7 +124,7 @@ def test_a_wrong_user_an_engine_that_is_stopped_and_a_proxy_that_is_missing_are_
         lab["web1"].run("systemctl", "start", "docker.socket", "docker.service")
         lab["web1"].wait()
 
-    rows = {row["name"]: row for row in found["machines"]}
+    rows = {row["name"]: row for row in found["hosts"]}
     assert findings(rows["web2"]) == [("reach", "it refuses this user and key")]
     assert [what for what, _ in findings(rows["web1"])] == ["engine", "proxy"]
 

@@ -70,7 +70,7 @@ def prepared(bare: tuple[Lab, Path]) -> Prepared:
 
 
 def changed(result: Any) -> list[int]:
-    return [machine["changed"] for machine in result["machines"]]
+    return [machine["changed"] for machine in result["hosts"]]
 
 
 def test_setup_makes_bare_machines_fit_and_changes_nothing_the_second_time(prepared: Prepared) -> None:
@@ -82,7 +82,7 @@ def test_setup_makes_bare_machines_fit_and_changes_nothing_the_second_time(prepa
 
     after = deploy_json(prepared.folder, "hosts", "check", "-i", "inventory")  # as the user that was made
 
-    assert {f["what"] for m in after["machines"] for f in m["findings"]} >= {"engine", "proxy"}
+    assert {f["what"] for m in after["hosts"] for f in m["findings"]} >= {"engine", "proxy"}
 
 
 def test_setup_does_nothing_unasked(prepared: Prepared) -> None:
@@ -121,7 +121,7 @@ def test_setup_brings_the_deployer_to_proxies_that_stand_for_one(prepared: Prepa
         before = deploy(folder, "hosts", "check", "--limit", "edge", expect=8).stdout
         deploy(folder, *SETUP, "--yes", "--limit", "edge", *package)
         second = deploy_json(folder, *SETUP, "--yes", "--limit", "edge", *package)
-        (machine,) = deploy_json(folder, "hosts", "check", "--limit", "edge")["machines"]
+        (machine,) = deploy_json(folder, "hosts", "check", "--limit", "edge")["hosts"]
     finally:
         (folder / "deploy.yml").unlink()
 

@@ -67,7 +67,7 @@ def standing(farm: Farm) -> list[list[str]]:
 def engines(farm: Farm, expect: int) -> dict[str, list[dict[str, Any]]]:
     """Return what `deploy hosts check` finds of the engines."""
     (told,) = farm.events("hosts", "check", expect=expect)
-    return {row["name"]: [f for f in row["findings"] if f["what"] == "engine"] for row in told["machines"]}
+    return {row["name"]: [f for f in row["findings"] if f["what"] == "engine"] for row in told["hosts"]}
 
 
 def test_forward_and_back_under_load_without_any_ssh(farm: Farm, lab: Lab) -> None:

@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from deployer.core.clock import SystemClock
-from deployer.core.errors import DriverFailed, MachinesSilent
-from deployer.core.host import Host, Machines
+from deployer.core.errors import DriverFailed, HostsUnreachable
+from deployer.core.host import Host, ServiceHosts
 from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.host_presence import HostPresence
@@ -73,7 +73,7 @@ class Stand:
         self.command = image.directory(self.source, "c")
         clock = SystemClock()
         ground = Ground(folder / "state", "here", folder)
-        self.runtime = AnsibleRuntime(ground, AnsibleVerbs(None), Machines(self.hosts), HostPresence(clock), clock)
+        self.runtime = AnsibleRuntime(ground, AnsibleVerbs(None), ServiceHosts(self.hosts), HostPresence(clock), clock)
 
     def spec(self, number: int = 1, config: str = "one", **settings: object) -> InstanceSpec:
         manifest = Manifest.model_validate(

@@ -11,7 +11,7 @@ import pytest
 
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed
-from deployer.core.host import Host, Machines
+from deployer.core.host import Host, ServiceHosts
 from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.host_presence import HostPresence
@@ -83,7 +83,7 @@ class Stand:
         clock = SystemClock()
         ground = Ground(folder / "state", "here", folder)
         verbs = AnsibleVerbs(self.inventory)
-        self.runtime = AnsibleRuntime(ground, verbs, Machines((host,)), HostPresence(clock), clock)
+        self.runtime = AnsibleRuntime(ground, verbs, ServiceHosts((host,)), HostPresence(clock), clock)
 
     def spec(self, number: int = 1, **settings: object) -> InstanceSpec:
         manifest = Manifest.model_validate(

@@ -210,7 +210,7 @@ def test_doctor_starts_nothing_beside_another_release(scene: Scene) -> None:
     assert all(there == {"2.0"} for there in started), "it is started once the other one is gone"
 
 
-def test_a_machine_that_does_not_answer_may_run_it_still(scene: Scene) -> None:
+def test_a_host_that_does_not_answer_may_run_it_still(scene: Scene) -> None:
     scene.deploy("1.0", "recreate")
     scene.deploy("2.0", "recreate")
     scene.world.silent["web02"] = "no route to host"

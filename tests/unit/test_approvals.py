@@ -32,7 +32,7 @@ Speak = Callable[..., None]
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
-    monkeypatch.setattr("deployer.core.local_host.machine", lambda: "build-3")
+    monkeypatch.setattr("deployer.core.local_host.host_name", lambda: "build-3")
     monkeypatch.setenv("DEPLOYER_ACTOR", "zoe")
     scene = Scene(state)
     with scene.house:
@@ -114,7 +114,7 @@ def test_the_same_person_counts_once_wherever_they_are(
     refused: list[str] = []
 
     def again() -> None:
-        monkeypatch.setattr("deployer.core.local_host.machine", lambda: "laptop")
+        monkeypatch.setattr("deployer.core.local_host.host_name", lambda: "laptop")
         with pytest.raises(Refused) as error:
             speak("Anna")
         refused.append(error.value.message)

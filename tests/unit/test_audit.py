@@ -24,7 +24,7 @@ HELD = {"percent": 10, "hold": True}
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.core.local_host.machine", lambda: "build-3")
+    monkeypatch.setattr("deployer.core.local_host.host_name", lambda: "build-3")
     monkeypatch.setattr("deployer.store.actor.socket.gethostname", lambda: "build-3")
     act_as(monkeypatch, "ann")
     scene = Scene(state)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from deployer.core.clock import SystemClock
-from deployer.core.errors import MachinesSilent, Refused, Unreachable
-from deployer.core.host import Host, Machines
+from deployer.core.errors import HostsUnreachable, Refused, Unreachable
+from deployer.core.host import Host, ServiceHosts
 from deployer.drivers.hosts.readiness import ending
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.engine_pool import EnginePool
@@ -94,8 +94,8 @@ def ask(engine: Listening, authority: Authority) -> None:
     host, certificates = engine.host(authority), Certificates(authority.folder)
     reach = EnginePool(SystemClock(), "test", "")
     try:
-        reach.fleet(Machines((host,))).instances("shop")
-    except MachinesSilent as error:
+        reach.fleet(ServiceHosts((host,))).instances("shop")
+    except HostsUnreachable as error:
         why = error.silent["web1"]
         with pytest.raises(OSError) as greeted:
             greet(host.engine, certificates, 30)

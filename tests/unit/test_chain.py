@@ -11,7 +11,7 @@ import pytest
 
 from deployer.app.wiring import open_house
 from deployer.core.events import Event
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.drivers.traffic.haproxy import chain, frontend
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.render import render
@@ -70,7 +70,7 @@ def test_the_keys_are_private_and_those_of_one_chain_are_one(tmp_path: Path) -> 
             manifest = Manifest.model_validate(
                 {"service": service, "image": "a:1", "port": 80, "traffic": {"chain": name}}
             )
-            traffic: Any = house.wire(manifest, tmp_path, Machines()).traffic
+            traffic: Any = house.wire(manifest, tmp_path, ServiceHosts()).traffic
             keys.append(traffic._chain_key)
     finally:
         house.close()

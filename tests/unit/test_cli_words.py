@@ -64,7 +64,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
 
-    assert local_host.whoami() == f"{os.getuid()}@{local_host.machine()}"
+    assert local_host.whoami() == f"{os.getuid()}@{local_host.host_name()}"
 
 
 def test_who_acts_is_one_line_of_text(monkeypatch: pytest.MonkeyPatch) -> None:

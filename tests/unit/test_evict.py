@@ -20,7 +20,7 @@ from deployer.app.operations.evict import admit, evict, evict_one, evicted
 from deployer.app.operations.guests import guests
 from deployer.app.status import status_of
 from deployer.cli.guests import evict as command
-from deployer.core.errors import Exit, MachinesSilent, Refused
+from deployer.core.errors import Exit, HostsUnreachable, Refused
 from deployer.planning.guest_steps import Evict, Freeze
 from deployer.planning.plan import Plan
 from deployer.store import DEPLOYER, whoami
@@ -145,7 +145,7 @@ def test_whom_the_keeper_has_evicted_stays_away_when_a_person_says_so(scene: Sce
 
 def test_what_is_on_a_silent_host_is_not_taken_for_evicted(scene: Scene) -> None:
     scene.world.silent = {"": "no route to it"}
-    with pytest.raises(MachinesSilent, match="no route to it"):
+    with pytest.raises(HostsUnreachable, match="no route to it"):
         evict(scene.house, "beta", "we need it")
     assert eviction(scene.house.store, "wiki") is None
 

@@ -26,7 +26,7 @@ from deployer.drivers.runtime.docker.guests import bridge, refuse_unbounded
 from deployer.manifest import tenants
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
-from deployer.model import GuestTerms, Release, read_machines
+from deployer.model import GuestTerms, Release, read_hosts
 from deployer.planning import release_record, tenancy
 from deployer.planning.strategy import fitting, of_manifest
 from tests.house import Scene, manifest
@@ -297,9 +297,9 @@ def test_a_host_that_is_not_lent_is_refused(scene: Scene, monkeypatch: pytest.Mo
 
 def test_terms_survive_the_store_and_the_label() -> None:
     made = release(terms=TERMS)
-    assert read_machines(made.machines_record())["terms"] == TERMS
+    assert read_hosts(made.hosts_record())["terms"] == TERMS
     assert release_record.read(release_record.write(made)).terms == TERMS
-    assert "terms" not in read_machines(release().machines_record())
+    assert "terms" not in read_hosts(release().hosts_record())
 
 
 def test_other_limits_are_another_release_and_what_is_seen_to_beside_is_not() -> None:

@@ -72,7 +72,7 @@ def test_variables_name_the_release_and_its_instances() -> None:
     }
 
 
-def test_variables_name_the_machines_of_an_inventory() -> None:
+def test_variables_name_the_hosts_of_an_inventory() -> None:
     manifest = MANIFEST.model_copy(update={"hosts": "blue", "twin": Twin(hosts="green")})
     release = Release("shop", 42, "2.0", "shop:2.0", "sha256:abc", manifest, "hash")
 

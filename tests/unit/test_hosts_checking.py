@@ -1,4 +1,4 @@
-"""What is made of what a machine, or ssh, says."""
+"""What is made of what a host, or ssh, says."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, 
     return {trait.what: trait for trait in found.traits}
 
 
-def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     found = traits(monkeypatch)
 
     assert {trait.level for trait in found.values()} == {"ok"}
@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said_with_its_remedy(
     assert bool(trait.remedy) == (level != "ok")
 
 
-def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(traits(monkeypatch, Host("db", "db", "ssh", "db", groups=("database",)))) == {"system", "disk", "clock"}
 
 
@@ -127,7 +127,7 @@ def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch
     assert "login script" in found.traits[0].remedy
 
 
-def test_this_machine_is_asked_without_ssh() -> None:
+def test_this_host_is_asked_without_ssh() -> None:
     local = Host("here", "127.0.0.1", "local", "here")
 
     (found,) = examine([local], HostRoles(WEB, EDGE), SystemClock(), 30)
@@ -142,7 +142,7 @@ def test_the_probe_needs_no_newer_python_than_it_says() -> None:
     ast.parse(text, feature_version=(3, 7))
 
 
-def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hundred_hosts_that_hang_cost_the_time_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text("#!/bin/sh\nexec sleep 60\n")
     ssh.chmod(0o755)

@@ -61,7 +61,7 @@ def test_a_layer_that_is_needed_again_further_up_is_sent(layers: ModuleType, tmp
     assert layers.reduced(whole, [ours[:1]]) == whole
 
 
-def test_what_one_machine_needed_is_made_once(layers: ModuleType, tmp_path: Path) -> None:
+def test_what_one_host_needed_is_made_once(layers: ModuleType, tmp_path: Path) -> None:
     whole, ours = saved(tmp_path, b"a", b"b")
     first = layers.reduced(whole, [ours[:1]])
     made = first.stat().st_mtime_ns

@@ -8,13 +8,13 @@ import pytest
 
 from deployer.core.errors import Exit
 from deployer.core.host import Host
-from tests.unit.test_machines import HOSTS, Farm
+from tests.unit.test_farm import HOSTS, Farm
 
 ROWS = {"source": "rows", "target": "/rows"}
 
 
 @pytest.mark.parametrize(
-    ("mounts", "machines", "said"),
+    ("mounts", "hosts", "said"),
     [
         (
             [ROWS],
@@ -28,12 +28,12 @@ ROWS = {"source": "rows", "target": "/rows"}
     ],
 )
 def test_volumes_stay_on_the_hosts_that_are_left(
-    mounts: list[dict[str, object]], machines: tuple[Host, ...], said: str, tmp_path: Path
+    mounts: list[dict[str, object]], hosts: tuple[Host, ...], said: str, tmp_path: Path
 ) -> None:
     farm = Farm(tmp_path)
-    farm.machines = HOSTS[:2]
+    farm.hosts = HOSTS[:2]
     assert farm.bring("1.0", mounts=mounts).exit is Exit.DONE
-    farm.machines = machines
+    farm.hosts = hosts
     assert farm.bring("2.0", mounts=mounts).exit is Exit.DONE
     notes = [note for note in farm.told("rollout.started")[-1]["plan"]["notes"] if "the data in" in note]
     assert notes == ([said] if said else [])

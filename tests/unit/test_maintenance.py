@@ -18,7 +18,7 @@ from deployer.core.host import Host
 from deployer.drivers.hosts.playbook_progress import PlaybookRun, PlaySummary, Rolled
 from deployer.manifest.target import Target
 from tests.memory import PaperPulse
-from tests.unit.test_machines import HOSTS, Farm
+from tests.unit.test_farm import HOSTS, Farm
 
 PROXY = Host("edge1", "192.0.2.9", "ssh", "edge1.example.com")
 WEB = frozenset(host.name for host in HOSTS)

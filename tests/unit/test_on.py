@@ -121,15 +121,15 @@ def test_greetings_are_understood_and_others_are_refused() -> None:
     assert Greeting.of(read(hello(greeting.data()), "the client")) == greeting
     answer = Welcome("/srv", "/srv/a.yml", "shop")
     assert Welcome.of(read(welcome(answer.data()), "it")) == answer
-    assert Greeting.of({"protocol": 1, "by": "ann", "machine": "m", "later": 1}).by == "ann"
+    assert Greeting.of({"protocol": 1, "by": "ann", "host": "m", "later": 1}).by == "ann"
     with pytest.raises(Refused, match="no such folder"):
         read(refusal(Refused("no such folder")), "it")
     for line, told in (
         (b"GET / HTTP/1.1\r\n", "does not greet as a deployer does"),
-        (b'{"protocol": 1, "by": "ann"}', "does not say machine"),
-        (b'{"protocol": 1, "by": 7, "machine": "m"}', "gives no text as by"),
-        (b'{"protocol": 1, "by": "a\\nb", "machine": "m"}', "gives no text as by"),
-        (b'{"protocol": 2, "by": "ann", "machine": "m"}', "the client is another version, which speaks protocol 2"),
+        (b'{"protocol": 1, "by": "ann"}', "does not say host"),
+        (b'{"protocol": 1, "by": 7, "host": "m"}', "gives no text as by"),
+        (b'{"protocol": 1, "by": "a\\nb", "host": "m"}', "gives no text as by"),
+        (b'{"protocol": 2, "by": "ann", "host": "m"}', "the client is another version, which speaks protocol 2"),
     ):
         with pytest.raises(Refused, match=told):
             Greeting.of(read(line, "the client"))
@@ -137,11 +137,11 @@ def test_greetings_are_understood_and_others_are_refused() -> None:
         read(b'deployer {"protocol": 2, "version": "9.9"}', "it")
 
 
-def test_who_acts_elsewhere_is_named_with_their_own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_acts_elsewhere_is_named_with_their_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOYER_ACTOR", "ann")
-    monkeypatch.setenv("DEPLOYER_MACHINE", "lap\x1btop")
+    monkeypatch.setenv("DEPLOYER_HOSTNAME", "lap\x1btop")
     assert whoami() == "ann@lap?top"
-    monkeypatch.delenv("DEPLOYER_MACHINE")
+    monkeypatch.delenv("DEPLOYER_HOSTNAME")
     assert whoami() == f"ann@{os.uname().nodename}"
 
 

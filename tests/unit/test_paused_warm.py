@@ -13,7 +13,7 @@ from deployer.app import operations
 from deployer.app.doctor import services
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.host_presence import HostPresence
@@ -153,6 +153,6 @@ def test_only_lifecycle_playbooks_that_can_are_asked_to(tmp_path: Path) -> None:
     manifest = Manifest.model_validate(said)
     clock = FakeClock()
     ground = Ground(tmp_path, "here", tmp_path)
-    runtime = AnsibleRuntime(ground, AnsibleVerbs(None), Machines(), HostPresence(clock), clock)
+    runtime = AnsibleRuntime(ground, AnsibleVerbs(None), ServiceHosts(), HostPresence(clock), clock)
     with pytest.raises(Refused, match=r"keep.paused: .*systemd has no pause.yml, resume.yml"):
         runtime.resolve(manifest, str(tmp_path), Deadline.after(clock, 1), lambda *_, **__: None)

@@ -300,7 +300,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
-def test_an_error_arrives_as_what_it_was_with_its_machine(error: errors.DeployError) -> None:
+def test_an_error_arrives_as_what_it_was_with_its_host(error: errors.DeployError) -> None:
     there = protocol.raised(protocol.read(protocol.line(protocol.trouble(error))), "edge1")
     assert (type(there), there.message, there.hint) == (type(error), f"edge1: {error.message}", error.hint)
     assert getattr(there, "log", ()) == getattr(error, "log", ())
@@ -332,7 +332,7 @@ def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
 
 @pytest.fixture
 def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Host]:
-    """Return a machine whose ssh runs a command here."""
+    """Return a host whose ssh runs a command here."""
 
     def make(command: str) -> Host:
         program = tmp_path / "bin" / "ssh"

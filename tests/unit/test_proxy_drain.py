@@ -15,7 +15,7 @@ from deployer.core.host import Host, Meant
 from deployer.drivers.ports import Drift
 from deployer.model import LostProxy
 from tests.memory import MemoryTraffic, PaperPulse
-from tests.unit.test_machines import HOSTS, Farm
+from tests.unit.test_farm import HOSTS, Farm
 
 EDGES = tuple(Host(f"edge{n}", f"192.0.2.1{n}", "ssh", f"edge{n}.example.com") for n in (1, 2))
 EDGE1, EDGE2 = EDGES
@@ -24,7 +24,7 @@ TERMS = DrainTerms()
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    """Return a service on three machines, behind two proxies."""
+    """Return a service on three hosts, behind two proxies."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Farm(tmp_path)
     made.house.find = lambda _manifest, _folder: Meant(HOSTS, (), EDGES)
@@ -32,8 +32,8 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
     return made
 
 
-def update(farm: Farm, machines: Sequence[Host], work: Callable[[], Any], terms: DrainTerms = TERMS) -> None:
-    with relieved(farm.house, machines, terms):
+def update(farm: Farm, hosts: Sequence[Host], work: Callable[[], Any], terms: DrainTerms = TERMS) -> None:
+    with relieved(farm.house, hosts, terms):
         work()
 
 

@@ -1,4 +1,4 @@
-"""Machines that are updated under the users of what runs on them."""
+"""Hosts that are updated under the users of what runs on them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from deployer.app import doctor
 from deployer.app.operations import DrainTerms, refuse_unsparable, relieved
 from deployer.app.operations.execution import locked
-from deployer.core.errors import Exit, Locked, MachinesSilent, Refused, StepFailed
+from deployer.core.errors import Exit, HostsUnreachable, Locked, Refused, StepFailed
 from deployer.core.host import LOCAL, Host
 from tests.memory import Crash, PaperPulse
-from tests.unit.test_machines import HOSTS, STEPS, WHY, Farm
+from tests.unit.test_farm import HOSTS, STEPS, WHY, Farm
 
 WEB1, WEB2, WEB3 = HOSTS
 TERMS = DrainTerms()
@@ -22,7 +22,7 @@ TERMS = DrainTerms()
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    """Return a service on three machines: r2 is live, r1 warm, two instances of each on each machine."""
+    """Return a service on three hosts: r2 is live, r1 warm, two instances of each on each host."""
     monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Farm(tmp_path)
     assert made.bring("1.0").exit is Exit.DONE
@@ -34,8 +34,8 @@ def on(farm: Farm, host: Host) -> set[str]:
     return {i.name for i in farm.world.instances.values() if i.host == host.name}
 
 
-def update(farm: Farm, machines: Sequence[Host], work: Callable[[], Any], terms: DrainTerms = TERMS) -> None:
-    with relieved(farm.house, machines, terms):
+def update(farm: Farm, hosts: Sequence[Host], work: Callable[[], Any], terms: DrainTerms = TERMS) -> None:
+    with relieved(farm.house, hosts, terms):
         work()
 
 
@@ -43,7 +43,7 @@ def notes(farm: Farm) -> list[str]:
     return [str(data["text"]) for data in farm.told("note")]
 
 
-def test_nobody_is_on_a_machine_while_it_is_updated_and_all_of_it_serves_after_it(farm: Farm) -> None:
+def test_nobody_is_on_a_host_while_it_is_updated_and_all_of_it_serves_after_it(farm: Farm) -> None:
     here = on(farm, WEB1)
     assert len(here) == 4
 
@@ -153,8 +153,8 @@ def test_the_floor_is_never_undercut(farm: Farm) -> None:
     refuse_unsparable(farm.house, [[WEB2]], TERMS)  # nobody misses it
 
 
-def test_a_service_on_one_machine_is_refused_unless_its_users_may_notice(farm: Farm) -> None:
-    farm.machines = (WEB1,)
+def test_a_service_on_one_host_is_refused_unless_its_users_may_notice(farm: Farm) -> None:
+    farm.hosts = (WEB1,)
     assert farm.bring("3.0").exit is Exit.DONE
     assert farm.bring("4.0").exit is Exit.DONE
     assert "shop would have 0 of 2 instances" in refused(farm, [[WEB1]])
@@ -166,8 +166,8 @@ def test_a_service_on_one_machine_is_refused_unless_its_users_may_notice(farm: F
     assert any("stay in rotation: there is no other one" in note for note in notes(farm))
 
 
-def test_what_stands_on_this_machine_is_meant_by_one_that_is_local(farm: Farm) -> None:
-    farm.machines = ()
+def test_what_stands_on_this_host_is_meant_by_one_that_is_local(farm: Farm) -> None:
+    farm.hosts = ()
     assert farm.bring("3.0").exit is Exit.DONE
     assert "localhost cannot be taken out of rotation: shop would have 0 of 2" in refused(
         farm, [[Host("localhost", "", "local", "")]]
@@ -183,13 +183,13 @@ def test_a_rollout_under_way_is_not_disturbed(farm: Farm) -> None:
     assert "rollout 3 of shop is in progress" in refused(farm, [[WEB1]])
 
 
-def test_a_machine_that_does_not_answer_is_not_begun(farm: Farm) -> None:
+def test_a_host_that_does_not_answer_is_not_begun(farm: Farm) -> None:
     farm.world.silent["web1"] = WHY
-    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
+    with pytest.raises(HostsUnreachable, match="web1 is unreachable"):
         refuse_unsparable(farm.house, [[WEB1]], TERMS)
 
 
-def test_machines_without_instances_are_in_nobodys_way(farm: Farm) -> None:
+def test_hosts_without_instances_are_in_nobodys_way(farm: Farm) -> None:
     edge = Host("edge1", "192.0.2.90", "ssh", "edge1")
     refuse_unsparable(farm.house, [[edge]], TERMS)
     update(farm, [edge], lambda: None)

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from deployer.app.operations.image import path_of
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
-from deployer.core.host import LOCAL, Host, Machines
-from deployer.drivers.hosts.verbs import _VerbRun, machine
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable, Refused
+from deployer.core.host import LOCAL, Host, ServiceHosts
+from deployer.drivers.hosts.verbs import _VerbRun, inventory
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.archive import packed
@@ -70,7 +70,7 @@ class Player:
 class Scene:
     """A runtime with a folder that can be deployed, and verbs of somebody's own."""
 
-    def __init__(self, folder: Path, machines: Machines | None = None, installation: str = "mine") -> None:
+    def __init__(self, folder: Path, hosts: ServiceHosts | None = None, installation: str = "mine") -> None:
         self.folder, self.player, self.clock = folder, Player(), FakeClock()
         self.state = folder / "state"
         (folder / "app").mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ class Scene:
             (folder / "verbs" / f"{verb}.yml").write_text(f"# {verb}\n")
         self.presence = HostPresence(self.clock)
         ground = Ground(self.state, installation, folder)
-        self.runtime = AnsibleRuntime(ground, self.player, machines or Machines(), self.presence, self.clock)
+        self.runtime = AnsibleRuntime(ground, self.player, hosts or ServiceHosts(), self.presence, self.clock)
 
     def within(self, seconds: float = 60) -> Deadline:
         return Deadline.after(self.clock, seconds)
@@ -418,42 +418,42 @@ def test_a_program_that_cannot_be_executed_is_refused(scene: Scene) -> None:
         scene.resolve(scene.manifest(verbs="systemd"))
 
 
-# -- machines
+# -- hosts
 
 
-def test_a_machine_that_falls_silent_is_told_with_what_stands_elsewhere(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, Machines((WEB1, LOCAL)))
+def test_a_host_that_falls_silent_is_told_with_what_stands_elsewhere(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, ServiceHosts((WEB1, LOCAL)))
     here = scene.runtime.ensure(scene.spec(number=1), scene.within())
     scene.runtime.ensure(scene.spec(number=2, host="web1"), scene.within())
     scene.presence.lost("web1", "")
     assert len(scene.runtime.instances("shop")) == 2
-    scene.player.failures["stop"] = MachinesSilent({"web1": "no route"})
+    scene.player.failures["stop"] = HostsUnreachable({"web1": "no route"})
     there = scene.runtime.instances("shop")[1]
-    with pytest.raises(MachinesSilent):
+    with pytest.raises(HostsUnreachable):
         scene.runtime.remove(there, 5, scene.within())
-    with pytest.raises(MachinesSilent) as told:
+    with pytest.raises(HostsUnreachable) as told:
         scene.runtime.instances("shop")
     assert told.value.seen == (here,)
     assert told.value.silent == {"web1": "no route"}
 
 
-def test_what_is_begun_on_a_machine_that_falls_silent_stays_written_down(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, Machines((WEB1,)))
-    scene.player.failures["create"] = MachinesSilent({"web1": "no route"})
-    with pytest.raises(MachinesSilent):
+def test_what_is_begun_on_a_host_that_falls_silent_stays_written_down(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, ServiceHosts((WEB1,)))
+    scene.player.failures["create"] = HostsUnreachable({"web1": "no route"})
+    with pytest.raises(HostsUnreachable):
         scene.runtime.ensure(scene.spec(host="web1"), scene.within())
     assert scene.player.verbs == ["create", "update", "start"]
     assert [found.instance.host for found in scene.runtime.list_all()] == ["web1"]
 
 
-def test_a_machine_that_nobody_knows_is_named(scene: Scene) -> None:
+def test_a_host_that_nobody_knows_is_named(scene: Scene) -> None:
     with pytest.raises(DriverFailed, match="web9 is not a host"):
         scene.runtime.ensure(scene.spec(host="web9"), scene.within())
     assert scene.runtime.list_all() == ()
 
 
-def test_a_machine_is_reached_as_its_inventory_says() -> None:
-    assert machine(WEB1)["all"]["children"]["deployer_machine"]["hosts"] == {
+def test_a_host_is_reached_as_its_inventory_says() -> None:
+    assert inventory(WEB1)["all"]["children"]["deployer_machine"]["hosts"] == {
         "web1": {
             "ansible_connection": "ssh",
             "ansible_host": "web1.example.com",
@@ -463,7 +463,7 @@ def test_a_machine_is_reached_as_its_inventory_says() -> None:
             "ansible_ssh_common_args": "-J 'jump host'",
         }
     }
-    (local,) = machine(LOCAL)["all"]["children"]["deployer_machine"]["hosts"].items()
+    (local,) = inventory(LOCAL)["all"]["children"]["deployer_machine"]["hosts"].items()
     assert local[0] == "localhost"
     assert local[1]["ansible_connection"] == "local"
 
@@ -543,9 +543,9 @@ def test_a_script_says_what_runs(scene: Scene, script: str, state: str, exit_cod
     assert (seen.state, seen.exit_code, seen.restarts) == (state, exit_code, restarts)
 
 
-def test_a_machine_whose_script_fails_is_told_as_silent(scene: Scene) -> None:
+def test_a_host_whose_script_fails_is_told_as_silent(scene: Scene) -> None:
     made = scene.runtime.ensure(looking(scene, "echo no systemd here >&2; exit 3"), scene.within())
-    with pytest.raises(MachinesSilent, match=r"this host is unreachable: .*no systemd here") as told:
+    with pytest.raises(HostsUnreachable, match=r"this host is unreachable: .*no systemd here") as told:
         scene.runtime.instances("shop")
     assert told.value.seen == ()
     scene.runtime.remove(made, 1, scene.within())
@@ -625,7 +625,7 @@ def test_the_last_word_of_verbs_counts() -> None:
     assert heard.judged(WEB1) == {"deployer_address": "10.0.0.2:2", "deployer_id": "vm-1"}
 
 
-def test_a_failure_names_verb_task_and_machine_but_no_secret() -> None:
+def test_a_failure_names_verb_task_and_host_but_no_secret() -> None:
     SecretText("swordfish-1")
     failed = {"event": "runner_on_failed", "task": "Boot", "host": "web1", "res": {"msg": "bad key swordfish-1"}}
     heard = reports(begins("create"), ok(), begins("start"), failed, status="failed")
@@ -633,9 +633,9 @@ def test_a_failure_names_verb_task_and_machine_but_no_secret() -> None:
         heard.judged(WEB1)
 
 
-def test_a_machine_that_cannot_be_reached_is_silent_and_another_host_is_a_failure() -> None:
+def test_a_host_that_cannot_be_reached_is_silent_and_another_host_is_a_failure() -> None:
     lost = {"event": "runner_on_unreachable", "task": "t", "host": "web1", "res": {"msg": "timed out"}}
-    with pytest.raises(MachinesSilent) as told:
+    with pytest.raises(HostsUnreachable) as told:
         reports(begins("create"), lost, status="failed").judged(WEB1)
     assert told.value.silent == {"web1": "timed out"}
     with pytest.raises(DriverFailed, match="host vm cannot be reached"):

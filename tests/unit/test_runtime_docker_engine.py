@@ -282,7 +282,7 @@ def test_the_doctor_warns_of_an_engine_that_takes_its_containers_along(
     assert all(f.level == "warn" and "daemon.json" in f.remedy for f in found[1:])
 
 
-def test_machines_whose_engines_take_their_containers_along_are_named(state: Path) -> None:
+def test_hosts_whose_engines_take_their_containers_along_are_named(state: Path) -> None:
     clock, hosts = SystemClock(), tuple(Host(name, "127.0.0.1", "ssh", name) for name in ("web1", "web2"))
     with talking_engine(LiveRestoreEnabled=True) as right, talking_engine(LiveRestoreEnabled=False) as wrong:
 

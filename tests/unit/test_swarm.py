@@ -13,7 +13,7 @@ import requests
 
 from deployer.app.status import is_up
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.errors import DriverFailed, HostsUnreachable
 from deployer.drivers.ports import ELECTION_SECONDS
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
@@ -226,7 +226,7 @@ def test_a_manager_whose_leader_is_lost_is_as_if_it_were_silent(said: str) -> No
     client: Any = SimpleNamespace(api=SimpleNamespace(api_version="1.45"), close=lambda: None)
     clock, engine = SystemClock(), Engine(lambda *_: client, "tcp://10.0.0.3:2376")
     web3 = FleetHost("web3", engine, DockerRuntime(clock, "one", engine), clock)
-    with pytest.raises(MachinesSilent, match="web3: the Swarm has no leader: services: rpc error"):
+    with pytest.raises(HostsUnreachable, match="web3: the Swarm has no leader: services: rpc error"):
         Managers([web3]).ask("services", ask)
 
 
@@ -239,14 +239,14 @@ def test_managers_without_a_leader_get_the_time_to_elect_one(
 
     def look() -> Placing:
         if clock.monotonic() < began + elected:
-            raise MachinesSilent({"web1": "the Swarm has no leader", "web2": "the Swarm has no leader"})
+            raise HostsUnreachable({"web1": "the Swarm has no leader", "web2": "the Swarm has no leader"})
         return place
 
     def tell(_kind: str, **data: Any) -> None:
         told.append(data["text"])
 
     monkeypatch.setattr(view, "place", look)
-    with nullcontext() if elected < ELECTION_SECONDS else pytest.raises(MachinesSilent):
+    with nullcontext() if elected < ELECTION_SECONDS else pytest.raises(HostsUnreachable):
         assert view.elected_place(Deadline.after(clock, patience), tell) == place
     assert clock.monotonic() - began <= min(ELECTION_SECONDS, patience)
     assert told == ["waiting up to 30 s, as a leader may be elected: the Swarm has no leader"]

@@ -53,7 +53,7 @@ from deployer.views.guest_data import (
     TenantView,
     TenantWatch,
 )
-from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.host_data import CheckedHost, CheckView, HostsView, HostView, PlayedHost, PlayedView
 from deployer.views.scaling_data import ScalingReplayView, ScalingRunView
 from deployer.views.set_data import SetMemberView, SetsView, SetView
 from deployer.views.status_data import KeeperView, SizeView
@@ -220,11 +220,11 @@ TILL = AdoptedService(
     "till", 0, 0, 0, 0, "", (AdoptedEnvironment("blue", 3, "", "left over", 1),), ("r3 cannot be rebuilt: why",)
 )
 ADOPTION = AdoptionView("/var/lib/deployer", "3f2a", (ADOPTED, TILL), "it is gone", ("no engine answers",))
-MACHINES = MachinesView(
+HOSTS = HostsView(
     "/srv/shop/inventory",
     (
-        MachineView("edge1", "192.0.2.1", "deploy@192.0.2.1:2222", ("edge",)),
-        MachineView("localhost", "127.0.0.1", "local", ()),
+        HostView("edge1", "192.0.2.1", "deploy@192.0.2.1:2222", ("edge",)),
+        HostView("localhost", "127.0.0.1", "local", ()),
     ),
 )
 MIB = 1024 * 1024
@@ -238,7 +238,7 @@ USED = TenantUse("acme", "web1", 12_345.6, 300 * MIB, 17)
 CHECK = CheckView(
     "/srv/shop/inventory",
     (
-        CheckedMachine(
+        CheckedHost(
             "web1",
             "192.0.2.2",
             ("web",),
@@ -249,13 +249,13 @@ CHECK = CheckView(
             ),
             0.4,
         ),
-        CheckedMachine(
+        CheckedHost(
             "web2", "192.0.2.3", ("web",), (Finding("bad", "reach", "it does not respond", "is it on?"),), 15.0
         ),
     ),
 )
 PLAYED = PlayedView(
-    "setup.yml", (PlayedMachine("edge1", 12, 3), PlayedMachine("web1", 4, 0, 1), PlayedMachine("web2", unreachable=1))
+    "setup.yml", (PlayedHost("edge1", 12, 3), PlayedHost("web1", 4, 0, 1), PlayedHost("web2", unreachable=1))
 )
 RUN = JobRunView(7, "nightly", 3, "2.0", NOW - 3600, NOW - 3590, 12.0, "failed", 3, "ended with 3", "schedule")
 LEFT_OUT = JobRunView(6, "nightly", 2, "1.9", NOW - 7200, NOW - 7200, 0.0, "skipped", None, "", "schedule", times=3)
@@ -385,9 +385,9 @@ VIEWS: dict[str, View] = {
     "show": SHOW,
     "doctor": DOCTOR,
     "plan": PLAN,
-    "machines": MACHINES,
+    "hosts": HOSTS,
     "check": CHECK,
-    "check-fit": replace(CHECK, machines=CHECK.machines[:1]),
+    "check-fit": replace(CHECK, hosts=CHECK.hosts[:1]),
     "played": PLAYED,
     "plan-first": replace(PLAN, origin=0, changes=(), notes=(), commit=None),
 }

@@ -26,7 +26,7 @@ from deployer.bundle.unpack import DIRECTORY, MANIFEST
 from deployer.bundle.writer import stream, write
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.core.limits import REASON
 from deployer.drivers.ports import PIN, Image, SavedImage
 from deployer.manifest.runtimes import OF_ENGINES
@@ -127,7 +127,7 @@ def _in_both(older: Contents, contents: Contents) -> frozenset[str]:
 
 def _pinned(house: AppContext, request: DeployRequest) -> Image:
     loaded = request.loaded
-    drivers = house.wire(loaded.manifest, loaded.folder, Machines())
+    drivers = house.wire(loaded.manifest, loaded.folder, ServiceHosts())
 
     def pin(reference: str) -> Image:
         deadline = Deadline.after(house.clock, PULL_SECONDS)

@@ -1,12 +1,13 @@
-"""What is missing on this host, and where records, runtime and proxy disagree; the safe part of it is put right.
+"""What is missing on this host, and where records, runtime and proxy disagree; the safe part of it is fixed.
 
-examining    everything there is to look at: findings, each with its remedy
-machine      the machine: state folder, disk, clock, programs, a team's HAProxy
-sight        one service as store, runtime and proxy show it
+examination  everything there is to look at: findings, each with its remedy
+host         the host: state folder, disk, clock, programs, a team's HAProxy
+snapshot     one service as store, runtime and proxy show it
 services     what differs between these three
-leftovers    what is ours and belongs to nothing any more
-cures        what puts a difference right
-fixing       the cures, each under the lock of its service, and a second look
+garbage      what is deployer's and belongs to nothing any more
+jobs         scheduled jobs that did not run
+fixes        what fixes a difference
+fixer        the fixes, each under the lock of its service, and a second look
 """
 
 from deployer.app.doctor.examination import examine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployer.app.doctor.finding import Discrepancy
 from deployer.app.doctor.garbage import leftovers
-from deployer.app.doctor.host import machine
+from deployer.app.doctor.host import this_host
 from deployer.app.doctor.services import service
 from deployer.app.homes import home_of, is_elsewhere
 from deployer.app.operations import AppContext
@@ -30,7 +30,7 @@ def _elsewhere(house: AppContext, name: str) -> Discrepancy:
 
 def differences(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> list[Discrepancy]:
     """Return all that was looked at, with what puts it right."""
-    found = [*machine(house, manifest, folder)]
+    found = [*this_host(house, manifest, folder)]
     for name in services(house):
         found += [_elsewhere(house, name)] if is_elsewhere(house.store, name) else service(house, name)
     return [*found, *leftovers(house)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from deployer.app.doctor.examination import differences
 from deployer.app.doctor.finding import Discrepancy
 from deployer.app.doctor.garbage import leftovers
-from deployer.app.doctor.host import machine
+from deployer.app.doctor.host import this_host
 from deployer.app.doctor.services import service
 from deployer.app.operations import AppContext
 from deployer.app.operations.execution import locked
@@ -25,7 +25,7 @@ def fix(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> 
     told: list[Finding] = []
     for name in services(house):
         told += _service(house, name)
-    told += _treat(house, lambda: [*machine(house, manifest, folder), *leftovers(house)], None)
+    told += _treat(house, lambda: [*this_host(house, manifest, folder), *leftovers(house)], None)
     after = differences(house, manifest, folder)
     return DoctorView((*told, *(d.finding() for d in after)))
 

@@ -15,7 +15,7 @@ from deployer.app.operations.reconcile import record_rollback
 from deployer.app.queries import drivers_of
 from deployer.app.recovery import FoundService, read_records, recover
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, LockLost, MachinesSilent, StepFailed
+from deployer.core.errors import DriverFailed, HostsUnreachable, LockLost, StepFailed
 from deployer.drivers.ports import Drivers, Found, standing
 from deployer.emergency import record as notes
 from deployer.engine.coexistence import refuse_company
@@ -212,7 +212,7 @@ def record(house: AppContext, sight: ServiceSnapshot) -> Fix:
 def _census(sight: ServiceSnapshot) -> tuple[Found, ...]:
     try:
         return sight.drivers.runtime.list_all()
-    except MachinesSilent as error:
+    except HostsUnreachable as error:
         return error.seen
 
 

@@ -10,7 +10,7 @@ from deployer.app.doctor.finding import Discrepancy, Fix
 from deployer.app.doctor.jobs import job_runs
 from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, MachinesSilent
+from deployer.core.errors import DeployError, HostsUnreachable
 from deployer.drivers.ports import RuntimeCare
 from deployer.model import PLACES, Release
 from deployer.planning import release_record
@@ -70,7 +70,7 @@ def _runtimes(house: AppContext) -> Iterator[Discrepancy]:
     for kind, drivers in house.anywhere().items():
         try:
             found = drivers.runtime.garbage(keep)
-        except MachinesSilent as error:
+        except HostsUnreachable as error:
             found = error.seen
         except DeployError:
             continue  # that no engine answers is said elsewhere, where one is needed
@@ -122,7 +122,7 @@ def _unrecorded(house: AppContext) -> Iterator[Discrepancy]:
     for drivers in house.anywhere().values():
         try:
             census = drivers.runtime.list_all()
-        except MachinesSilent as error:
+        except HostsUnreachable as error:
             census = error.seen
         except DeployError:
             continue

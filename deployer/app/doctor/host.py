@@ -1,4 +1,4 @@
-"""The machine: state folder, disk, clock, programs, and a team's HAProxy."""
+"""The host: state folder, disk, clock, programs, and a team's HAProxy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.guests import terms_of
 from deployer.core import extras
 from deployer.core.clock import Clock
-from deployer.core.errors import DeployError, MachinesSilent, StoreFailed, Unreachable
-from deployer.core.host import Machines
+from deployer.core.errors import DeployError, HostsUnreachable, StoreFailed, Unreachable
+from deployer.core.host import ServiceHosts
 from deployer.drivers.ports import Runtime
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.store import Lock, Store
@@ -56,7 +56,7 @@ _PRIVATE = (
 )
 
 
-def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> Iterator[Discrepancy]:
+def this_host(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> Iterator[Discrepancy]:
     """Look at everything that belongs to no service; `folder` is that of the manifest."""
     yield from _disk(house.store.folder, house.store.database.unwritable)
     yield from _modes(house.store.folder)
@@ -67,7 +67,7 @@ def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path())
     yield from _reboot(house.store.folder)
     yield from _programs(manifest)
     if manifest is not None and manifest.hosts != "local":
-        yield from _machines(house, manifest, folder)
+        yield from _hosts(house, manifest, folder)
     if manifest is not None and manifest.tenant:
         yield _tried(f"guests of {manifest.tenant}", lambda: _guests(house, manifest, folder))
     if manifest is not None and not manifest.traffic.proxies.local:
@@ -170,19 +170,19 @@ def _reboot(folder: Path) -> Iterator[Discrepancy]:
         yield Discrepancy("warn", "reboot", trouble, f"as root: deploy init --system --state {folder}")
 
 
-# -- machines of the inventory
+# -- hosts of the inventory
 
 
-def _machines(house: AppContext, manifest: Manifest, folder: Path) -> Iterator[Discrepancy]:
-    """Ask each machine on which the service is to run, or its engine."""
+def _hosts(house: AppContext, manifest: Manifest, folder: Path) -> Iterator[Discrepancy]:
+    """Ask each host on which the service is to run, or its engine."""
     what = f"hosts of {manifest.hosts}"
     try:
         meant = house.find(manifest, folder)
-        hosts = Machines((*meant.machines, *meant.twin))
+        hosts = ServiceHosts((*meant.hosts, *meant.twin))
         runtime = house.wire(manifest, folder, hosts).runtime
         runtime.instances(manifest.service)
         deadly = _deadly(runtime)
-    except MachinesSilent as error:
+    except HostsUnreachable as error:
         for host, why in error.silent.items():
             yield Discrepancy("bad", what, f"{host} is unreachable: {why}", error.hint)
     except DeployError as error:
@@ -209,7 +209,7 @@ def _guests(house: AppContext, manifest: Manifest, folder: Path) -> str:
     return "each engine has what their terms ask for"
 
 
-def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Discrepancy]:
+def _ending(what: str, hosts: ServiceHosts, clock: Clock) -> Iterator[Discrepancy]:
     """Yield our own certificates that end soon; `deploy hosts check` looks at those of the engines, too."""
     from deployer.drivers.hosts.readiness import ending
 
@@ -221,7 +221,7 @@ def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Discrepancy]:
 def _proxies(house: AppContext, manifest: Manifest, folder: Path) -> str:
     """Ask every proxy of several."""
     proxies = house.find(manifest, folder).proxies
-    inspection = house.wire(manifest, folder, Machines((), (), proxies)).inspection
+    inspection = house.wire(manifest, folder, ServiceHosts((), (), proxies)).inspection
     _, silent = inspection.reachable()
     if silent:
         raise Unreachable("; ".join(silent.values()), "`deploy hosts check` says what is missing there")

@@ -16,7 +16,7 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.reconcile import unwritten
 from deployer.app.queries import drivers_of
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, MachinesSilent
+from deployer.core.errors import DeployError, DriverFailed, HostsUnreachable
 from deployer.emergency import record as notes
 from deployer.model import Colour, Environment, Instance, Place
 from deployer.planning.certificates import WARN_DAYS
@@ -337,16 +337,16 @@ def _ports(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
 
 
 def _silent(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
-    """Machines that give no answer: what stands there is neither seen nor put right."""
+    """Hosts that give no answer: what stands there is neither seen nor put right."""
     for host, why in sight.silent.items():
-        text, remedy = f"{host or 'this host'} is unreachable: {why}", MachinesSilent({host: why}).hint
+        text, remedy = f"{host or 'this host'} is unreachable: {why}", HostsUnreachable({host: why}).hint
         yield Discrepancy("bad", sight.service, text, remedy)
 
 
 def _strangers(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     try:
         names = sight.drivers.runtime.foreign(sight.service)
-    except MachinesSilent as error:
+    except HostsUnreachable as error:
         names = error.seen
     for name in names:
         text = f"{name} has the name or the labels of an instance and is none: this deployer did not make it"

@@ -29,7 +29,7 @@ class ServiceSnapshot:
     servers: dict[Place, dict[str, tuple[Server, bool]]]  # by name; whether the proxy finds it up
     now: float
     drivers: Drivers
-    silent: Mapping[str, str]  # machines that gave no answer, and why
+    silent: Mapping[str, str]  # hosts that gave no answer, and why
     asleep: Mapping[Place, float] = field(default_factory=dict)  # places that sleep until the next request
     lost: tuple[LostProxy, ...] = ()  # proxies that do not have what the others have
 
@@ -96,7 +96,7 @@ class ServiceSnapshot:
 
     @property
     def names(self) -> set[str]:
-        """Name all instances that stand, or may: what is on a machine that is silent was not seen."""
+        """Name all instances that stand, or may: what is on a host that is silent was not seen."""
         hidden = {f"{self.service}-r{p.release}-{p.index}" for p in self.ports if p.host in self.silent}
         return {i.name for i in self.instances} | hidden
 
@@ -107,14 +107,14 @@ class ServiceSnapshot:
 
 
 def wanted(release: Release, place: Place, *, warm: bool = False) -> dict[int, str]:
-    """Return which instances a release has in a place when it is whole, and on which machines.
+    """Return which instances a release has in a place when it is whole, and on which hosts.
 
     One that is kept `warm` need not have more than its manifest says.
     """
     if warm:
         release = release.least()
     colour: Colour = "green" if place == "green" else "blue"
-    return spread(place, release.size(colour), release.hosts(colour))
+    return spread(place, release.size(colour), release.host_names(colour))
 
 
 def look(house: AppContext, service: str, own: Lock | None = None) -> ServiceSnapshot:

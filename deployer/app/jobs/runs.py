@@ -18,8 +18,8 @@ from deployer.core.errors import (
     Aborted,
     DeployError,
     Detached,
+    HostsUnreachable,
     Locked,
-    MachinesSilent,
     Refused,
     StepFailed,
     Unreachable,
@@ -144,14 +144,14 @@ class _Attended:
 
     def _start(self) -> None:
         secrets, silent = self._secrets(), dict[str, str]()
-        for host in self._release.hosts("blue") or ("",):
+        for host in self._release.host_names("blue") or ("",):
             self._run = self._house.store.jobs.starts_on(self._run, host)
             spec = JobSpec(self._release, self._run.job, self._run.number, secrets, host)
             try:
                 return self._jobs.start(spec, Deadline.after(self._house.clock, START_SECONDS))
-            except MachinesSilent as error:
+            except HostsUnreachable as error:
                 silent |= error.silent
-        raise MachinesSilent(silent)
+        raise HostsUnreachable(silent)
 
     def _remove(self) -> None:
         grace = self._release.manifest.stop.grace

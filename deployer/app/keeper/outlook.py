@@ -70,7 +70,7 @@ def size(house: AppContext, release: Release, observed: Observed, load: Mapping[
         instances=len(here.healthy()) if here else 0,
         wanted=release.size(colour),
         replicas=release.replicas,
-        hosts=max(1, len(release.hosts(colour))),
+        hosts=max(1, len(release.host_names(colour))),
         manifest=release.manifest.replicas,
         by=said.by if said else "",
         reason=said.reason if said else "",

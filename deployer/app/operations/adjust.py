@@ -135,7 +135,7 @@ def _adjusted(
 
 
 def _counted(release: Release) -> str:
-    count, each = release.replicas, " on each host" if release.machines else ""
+    count, each = release.replicas, " on each host" if release.hosts else ""
     if release.manifest.scale and not release.scaled:
         count, each = release.size("blue"), ""
     return f"{count} instance{'s' * (count != 1)}{each}"

@@ -11,7 +11,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import locked
 from deployer.app.recovery import FoundService, Recovery, read_records, recover
 from deployer.app.releases import config_hash
-from deployer.core.errors import DeployError, MachinesSilent, Refused
+from deployer.core.errors import DeployError, HostsUnreachable, Refused
 from deployer.core.host import NOT_SAID, Host, Meant
 from deployer.drivers.ports import Drivers, Found, Traffic
 from deployer.model import PLACES, Instance, Live, Place, Release, Server
@@ -47,12 +47,12 @@ def survey(
     """Look for services that stand and that the store does not know; nothing is changed.
 
     `installation` chooses among several on one engine, `why` says what is wrong with the store of before. Besides this
-    machine, those that a manifest means are looked at. Raises
+    host, those that a manifest means are looked at. Raises
     Refused when the world cannot be read in full, when what stands belongs to another store, or when a process still
     drives with the store that was lost.
     """
     _refuse_driven(house)
-    found, silent = _census(house, (*meant.machines, *meant.twin))
+    found, silent = _census(house, (*meant.hosts, *meant.twin))
     chosen = _choose(house, found, installation)
     ours = [f for f in found if f.installation == chosen]
     _refuse_another_home(house, ours)
@@ -94,14 +94,14 @@ def _refuse_driven(house: AppContext) -> None:
         )
 
 
-def _census(house: AppContext, machines: Sequence[Host]) -> tuple[list[Found], tuple[str, ...]]:
+def _census(house: AppContext, hosts: Sequence[Host]) -> tuple[list[Found], tuple[str, ...]]:
     """Ask every runtime; return what was found, and why others did not answer."""
     found: dict[str, Found] = {}
     silent: list[str] = []
-    for drivers in house.anywhere(machines).values():
+    for drivers in house.anywhere(hosts).values():
         try:
             found |= {f.instance.runtime_id: f for f in drivers.runtime.list_all()}
-        except MachinesSilent as error:
+        except HostsUnreachable as error:
             found |= {f.instance.runtime_id: f for f in error.seen}
             silent.append(error.message)
         except DeployError as error:
@@ -165,8 +165,8 @@ def _seen(
 ) -> FoundService:
     releases, lost = read_records(found)
     if any(f.instance.host for f in found):
-        machines, twin = meant.machines, meant.twin
-        releases = {n: replace(release, machines=machines, twin=twin) for n, release in releases.items()}
+        hosts, twin = meant.hosts, meant.twin
+        releases = {n: replace(release, hosts=hosts, twin=twin) for n, release in releases.items()}
     releases = {
         n: replace(release, proxies=meant.proxies) if not release.manifest.traffic.proxies.local else release
         for n, release in releases.items()

@@ -13,7 +13,7 @@ from deployer.core import later
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
-from deployer.core.host import LOCAL, Host, Machines, Meant
+from deployer.core.host import LOCAL, Host, Meant, ServiceHosts
 from deployer.planning.orders import StopRequest
 from deployer.store import Store
 from deployer.store.vault import Vault
@@ -33,13 +33,13 @@ class AppContext:
     store: Store
     vault: Vault
     clock: Clock
-    wire: Callable[[Manifest, Path, Machines], Drivers]
+    wire: Callable[[Manifest, Path, ServiceHosts], Drivers]
     ports: Sequence[int]
     notifier: Notifier
     certificates: CertificateKeeper
     sink: Sink = lambda _event: None
     stop: StopRequest = field(default_factory=StopRequest)  # how whoever opened it asks for an early end
-    # The machines that a manifest in a folder means
+    # The hosts that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened
     # The runtimes that can have something of any service here
@@ -87,8 +87,8 @@ class AppContext:
 
         No manifest and no inventory is read for it.
         """
-        machines = self.machines(release.service, self._reached(release))
-        return self.wire(release.manifest, folder, replace(machines, proxies=self._proxies(release)))
+        hosts = self.hosts(release.service, self._reached(release))
+        return self.wire(release.manifest, folder, replace(hosts, proxies=self._proxies(release)))
 
     def _reached(self, release: Release) -> tuple[Host, ...]:
         """Return its hosts as the newest release that names them describes them: that is how they are reached now."""
@@ -102,12 +102,12 @@ class AppContext:
         named = (r.proxies for r in self.store.releases.of(release.service) if r.proxies)  # newest first
         return next(named, release.proxies)
 
-    def meant(self, service: str, meant: Meant) -> Machines:
-        """Return the machines that a manifest means, and the others on which something of its service may stand."""
-        return replace(self.machines(service, (*meant.machines, *meant.twin)), proxies=meant.proxies)
+    def meant(self, service: str, meant: Meant) -> ServiceHosts:
+        """Return the hosts that a manifest means, and the others on which something of its service may stand."""
+        return replace(self.hosts(service, (*meant.hosts, *meant.twin)), proxies=meant.proxies)
 
-    def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
-        """Return the wanted machines, and the others on which something of a service may stand."""
+    def hosts(self, service: str, wanted: Sequence[Host] = ()) -> ServiceHosts:
+        """Return the wanted hosts, and the others on which something of a service may stand."""
         held = self.store.ports.of(service)
         standing = {port.release for port in held}
         releases = [r for r in reversed(self.store.releases.of(service)) if r.number in standing]
@@ -116,15 +116,15 @@ class AppContext:
             wanted = (LOCAL,)
         elif wanted and any(not port.host for port in held):
             others.append(LOCAL)
-        return Machines(tuple(wanted), tuple(others))
+        return ServiceHosts(tuple(wanted), tuple(others))
 
-    def anywhere(self, machines: Sequence[Host] = ()) -> dict[str, Drivers]:
+    def anywhere(self, hosts: Sequence[Host] = ()) -> dict[str, Drivers]:
         """Return the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
 
-        They reach this host, `machines`, and every one on which something of a service of the store may stand.
+        They reach this host, `hosts`, and every one on which something of a service of the store may stand.
         """
-        known = [host for service in self.store.services.all() for host in self.machines(service.name).others]
-        every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
+        known = [host for service in self.store.services.all() for host in self.hosts(service.name).others]
+        every = ServiceHosts((), (*known, *hosts, LOCAL)) if (*known, *hosts) else ServiceHosts()
         return {kind: self.wire(_bare(kind), Path(), every) for kind in self.runtimes()}
 
     def tell(self, service: str, text: str) -> None:

@@ -15,7 +15,7 @@ from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.guest_keeping import make_room
 from deployer.app.operations.guests import terms_of
-from deployer.app.operations.hosts import answering, machines_of, refuse_silent
+from deployer.app.operations.hosts import answering, hosts_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
 from deployer.app.operations.needs import concurrency_text, learned_now, needed_now, note_need
 from deployer.app.operations.port_capacity import refuse_crowded
@@ -58,7 +58,7 @@ class DeployPlan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request would bring: the release, and whether it is live already; `spared` are silent machines."""
+    """What a request would bring: the release, and whether it is live already; `spared` are silent hosts."""
 
     release: Release
     observed: Observed
@@ -68,7 +68,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a request was answered: the values of its secrets, its image, who signed that, which machines are meant.
+    """What a request was answered: the values of its secrets, its image, who signed that, which hosts are meant.
 
     `terms` are those of the tenant whose guest it is.
     """
@@ -98,7 +98,7 @@ def propose(house: AppContext, request: DeployRequest) -> DeployPlan:
 def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brought]:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
-    meant = machines_of(house, manifest, folder)
+    meant = hosts_of(house, manifest, folder)
     terms = terms_of(house, manifest, folder, meant)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
     if terms and drivers.guests:
@@ -154,7 +154,7 @@ def prepare(house: AppContext, lock: Lock, checked: CheckedRequest) -> Prepared:
     request, secrets, service = checked.request, checked.secrets, checked.service
     manifest, folder = request.loaded.manifest, request.loaded.folder
     _refuse_open(house, request)
-    meant = machines_of(house, manifest, folder)
+    meant = hosts_of(house, manifest, folder)
     terms = terms_of(house, manifest, folder, meant)
     drivers = hands(house, lock, house.wire(manifest, folder, house.meant(service, meant)))
     if terms and drivers.guests:
@@ -240,7 +240,7 @@ def _is_alone(request: DeployRequest, options: Any) -> bool:
 
 def _refuse_several(release: Release) -> None:
     """Raise Refused where a service that is `single` would run on several hosts."""
-    hosts = release.hosts("blue"), release.hosts("green")
+    hosts = release.host_names("blue"), release.host_names("green")
     if release.manifest.single and (most := max(hosts, key=len))[1:]:
         raise Refused(f"{release.service} is `single`, and would run on {named(most)}", "name one host in `hosts`")
 
@@ -249,7 +249,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
     brought, spare, spared = _without_silent(manifest, observed, brought)
-    refuse_silent(house, drivers, observed, (*brought.meant.machines, *brought.meant.twin), spared)
+    refuse_silent(house, drivers, observed, (*brought.meant.hosts, *brought.meant.twin), spared)
     _refuse_unrecorded(house, drivers, observed)
     refuse_lost(house, observed)
     refuse_kept(house, drivers, observed)
@@ -266,7 +266,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         created_by=whoami(),
         message=request.message,
         signature=brought.signature,
-        machines=brought.meant.machines,
+        hosts=brought.meant.hosts,
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
         terms=brought.terms,
@@ -279,13 +279,13 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
 
 
 def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
-    """Leave out machines that are silent as far as `max_unavailable` goes; return how many more may be, and these."""
+    """Leave out hosts that are silent as far as `max_unavailable` goes; return how many more may be, and these."""
     meant = brought.meant
-    machines, more = answering(meant.machines, observed.silent, manifest.max_unavailable)
+    hosts, more = answering(meant.hosts, observed.silent, manifest.max_unavailable)
     twin, more_twin = answering(meant.twin, observed.silent, manifest.max_unavailable)
-    every, left = ({host.name for host in hosts} for hosts in ((*meant.machines, *meant.twin), (*machines, *twin)))
+    every, left = ({host.name for host in group} for group in ((*meant.hosts, *meant.twin), (*hosts, *twin)))
     spare = more_twin if twin and observed.colour == "green" else more
-    return replace(brought, meant=replace(meant, machines=machines, twin=twin)), spare, tuple(sorted(every - left))
+    return replace(brought, meant=replace(meant, hosts=hosts, twin=twin)), spare, tuple(sorted(every - left))
 
 
 def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) -> None:
@@ -318,7 +318,7 @@ def _is_live(observed: Observed, release: Release) -> bool:
         return False
     if {host.name for host in observed.stable.proxies} != {host.name for host in release.proxies}:
         return False
-    return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
+    return {i.host for i in environment.instances} == set(release.host_names(observed.live.stable) or ("",))
 
 
 def _refuse_open(house: AppContext, request: DeployRequest) -> None:

@@ -1,7 +1,7 @@
-"""Machines without users for a while, because something is done to them: their instances leave, and come back.
+"""Hosts without users for a while, because something is done to them: their instances leave, and come back.
 
 The store says which services may have instances there, by the ports that it gave out; the runtime says what stands.
-Each service is held under its lock meanwhile, so that nothing is deployed to a machine that goes down.
+Each service is held under its lock meanwhile, so that nothing is deployed to a host that goes down.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
 from deployer.app.operations.proxy_drain import ProxyLeave, fronted
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, Locked, MachinesSilent, Refused, StepFailed
+from deployer.core.errors import DeployError, HostsUnreachable, Locked, Refused, StepFailed
 from deployer.core.host import Host
 from deployer.drivers.ports import Drivers, standing
 from deployer.engine.health import await_health
@@ -51,29 +51,29 @@ def refuse_unsparable(house: AppContext, batches: Sequence[Sequence[Host]], term
             ProxyLeave(house, service, [m.name for m in batch], downtime=terms.downtime).refuse()
 
 
-def served(house: AppContext, machines: Sequence[Host]) -> tuple[str, ...]:
-    """Name the services of which something may stand on machines."""
-    names = _names(machines)
+def served(house: AppContext, hosts: Sequence[Host]) -> tuple[str, ...]:
+    """Name the services of which something may stand on hosts."""
+    names = _names(hosts)
     return tuple(
         s.name for s in house.store.services.all() if any(p.host in names for p in house.store.ports.of(s.name))
     )
 
 
 @contextmanager
-def relieved(house: AppContext, machines: Sequence[Host], terms: DrainTerms) -> Iterator[None]:
-    """Send no users to machines in this block; after it, what stood there runs again and is back in rotation.
+def relieved(house: AppContext, hosts: Sequence[Host], terms: DrainTerms) -> Iterator[None]:
+    """Send no users to hosts in this block; after it, what stood there runs again and is back in rotation.
 
-    Raises Refused, Locked or MachinesSilent before anything changes. When the block fails, what is healthy comes back
+    Raises Refused, Locked or HostsUnreachable before anything changes. When the block fails, what is healthy comes back
     all the same, and the rest stays out; it is told which.
     """
-    purpose = f"update of {named(tuple(m.name for m in machines))}"
+    purpose = f"update of {named(tuple(m.name for m in hosts))}"
     with ExitStack() as held:
-        with_instances, behind = served(house, machines), fronted(house, machines)
+        with_instances, behind = served(house, hosts), fronted(house, hosts)
         locks = {s: held.enter_context(locked(house, s, purpose)) for s in dict.fromkeys((*with_instances, *behind))}
-        names = [machine.name for machine in machines]
+        names = [host.name for host in hosts]
         leaves: list[Leave | ProxyLeave] = [
             *(ProxyLeave(house, s, names, downtime=terms.downtime, lock=locks[s]) for s in behind),
-            *(Leave(house, s, machines, terms, locks[s]) for s in with_instances),
+            *(Leave(house, s, hosts, terms, locks[s]) for s in with_instances),
         ]
         for leave in leaves:
             leave.refuse()
@@ -94,13 +94,13 @@ def relieved(house: AppContext, machines: Sequence[Host], terms: DrainTerms) -> 
 
 
 class Leave:
-    """One service whose instances leave machines."""
+    """One service whose instances leave hosts."""
 
     def __init__(
-        self, house: AppContext, service: str, machines: Sequence[Host], terms: DrainTerms, lock: Lock | None = None
+        self, house: AppContext, service: str, hosts: Sequence[Host], terms: DrainTerms, lock: Lock | None = None
     ) -> None:
         self._house, self._service, self._terms = house, service, terms
-        self._names = _names(machines)
+        self._names = _names(hosts)
         drivers = house.drivers(house.store.releases.of(service)[0])
         self._drivers: Drivers = hands(house, lock, drivers) if lock else drivers
         there = standing(drivers.runtime, service)
@@ -115,26 +115,26 @@ class Leave:
     # -- what is in the way
 
     def refuse(self) -> None:
-        """Raise Refused when a rollout is open or too little would be left, MachinesSilent when it cannot be seen."""
+        """Raise Refused when a rollout is open or too little would be left, HostsUnreachable when it cannot be seen."""
         if self._silent:
-            raise MachinesSilent(self._silent)
+            raise HostsUnreachable(self._silent)
         rollout = self._house.store.rollouts.in_progress(self._service)
         if rollout is not None:
             raise Refused(
-                f"rollout {rollout.number} of {self._service} is in progress: nothing was done to {self._machines}",
+                f"rollout {rollout.number} of {self._service} is in progress: nothing was done to {self._hosts}",
                 "`deploy resume`, `deploy promote` or `deploy abort` first",
             )
         left, of = self._left()
         least = max(1, math.ceil(of * self._terms.floor / 100))
         if left is not None and left < least and not self._terms.downtime:
             raise Refused(
-                f"{self._machines} cannot be taken out of rotation: {self._service} would have {left} of {of} instances"
+                f"{self._hosts} cannot be taken out of rotation: {self._service} would have {left} of {of} instances"
                 f" for its users, and {least} must be left",
                 "fewer --at-once, a lower --floor, instances on more hosts; or --allow-downtime, with downtime",
             )
 
     @property
-    def _machines(self) -> str:
+    def _hosts(self) -> str:
         return named(tuple(sorted(self._names - {""})))
 
     def _left(self) -> tuple[int | None, int]:
@@ -164,7 +164,7 @@ class Leave:
                 continue
             self._away += going
             names = [i.name for i in going]
-            self._tell(f"{_list(going)} on {self._machines}: no new requests")
+            self._tell(f"{_list(going)} on {self._hosts}: no new requests")
             patience = self._release(going[0]).manifest.stop.drain
             still = self._drivers.traffic.drain(
                 self._service, place, names, Deadline.after(self._house.clock, patience)
@@ -187,7 +187,7 @@ class Leave:
         deadline = Deadline.after(self._house.clock, patience)
         try:
             if patience:
-                self._await_machine(instance, deadline)
+                self._await_host(instance, deadline)
                 self._start(instance, deadline)
             self._await_health(instance)
             if instance.name in self._servers[instance.colour]:
@@ -200,14 +200,14 @@ class Leave:
             self._tell(f"{instance.name} on {instance.host or 'this host'} is healthy and in rotation again")
         return ""
 
-    def _await_machine(self, instance: Instance, deadline: Deadline) -> None:
-        """Wait until its engine answers: it may have been restarted, and the machine with it."""
+    def _await_host(self, instance: Instance, deadline: Deadline) -> None:
+        """Wait until its engine answers: it may have been restarted, and the host with it."""
 
         def why() -> str:
             return standing(self._drivers.runtime, self._service).silent.get(instance.host, "")
 
         if not deadline.wait(lambda: not why(), every=LOOK_SECONDS) and (silent := why()):
-            raise MachinesSilent({instance.host: silent})
+            raise HostsUnreachable({instance.host: silent})
 
     def _await_health(self, instance: Instance) -> None:
         """Wait until it passes its own health check as often as it must. Raises StepFailed."""
@@ -235,10 +235,10 @@ class Leave:
         self._house.tell(self._service, text)
 
 
-def _names(machines: Sequence[Host]) -> frozenset[str]:
+def _names(hosts: Sequence[Host]) -> frozenset[str]:
     """Return what they are called in the records; what stands on this host has no name of one there."""
-    here = {""} if any(machine.connection == "local" for machine in machines) else set()
-    return frozenset({machine.name for machine in machines} | here)
+    here = {""} if any(host.connection == "local" for host in hosts) else set()
+    return frozenset({host.name for host in hosts} | here)
 
 
 def _list(instances: Sequence[Instance]) -> str:

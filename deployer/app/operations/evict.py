@@ -14,7 +14,7 @@ from deployer.app.operations.control import make_way, refuse_open, resume, stop,
 from deployer.app.operations.execution import ADJUSTING, begun, committed, locked
 from deployer.app.operations.guests import guests
 from deployer.app.operations.port_capacity import refuse_crowded
-from deployer.core.errors import MachinesSilent, NothingInProgress, Refused
+from deployer.core.errors import HostsUnreachable, NothingInProgress, Refused
 from deployer.engine import RolloutResult, drive
 from deployer.model import COLOURS, Release
 from deployer.planning.adjustment import admitting, evicting
@@ -84,7 +84,7 @@ def evicted(house: AppContext) -> tuple[Eviction, ...]:
 def evict_one(
     house: AppContext, release: Release, reason: str, by: str, *, now: bool = False, until: float = 0.0
 ) -> RolloutResult:
-    """Evict a guest; a rollout of it in progress is rolled back first. Raise MachinesSilent where nothing is seen."""
+    """Evict a guest; a rollout of it in progress is rolled back first. Raise HostsUnreachable where nothing is seen."""
     service = release.service
     make_way(house, service, "it is evicted")
     stop_running(house, service, reason)
@@ -98,7 +98,7 @@ def evict_one(
         grace = 0.0 if now or release.terms is None else min(release.manifest.stop.grace, release.terms.evict)
         observed = observe(house.store, drivers, service)
         if observed.silent and not any(map(observed.environment, COLOURS)):
-            raise MachinesSilent(observed.silent)  # what runs there is not evicted by a word
+            raise HostsUnreachable(observed.silent)  # what runs there is not evicted by a word
         plan = evicting(observed, release, grace, until, reason)
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
         return drive(begun(house, lock, drivers, rollout))

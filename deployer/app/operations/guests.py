@@ -55,8 +55,8 @@ def terms_of(house: AppContext, manifest: Manifest, folder: Path, meant: Meant) 
     file = tenants.path_for(manifest.inventory, folder, os.environ)
     found = tenants.read(file)
     terms, own = tenancy.terms(found, manifest.tenant, file), found.tenants[manifest.tenant]
-    lent = house.find(manifest.model_copy(update={"hosts": own.hosts}), folder).machines
-    wanted = {host.name for host in (*meant.machines, *meant.twin)} or {""}
+    lent = house.find(manifest.model_copy(update={"hosts": own.hosts}), folder).hosts
+    wanted = {host.name for host in (*meant.hosts, *meant.twin)} or {""}
     if foreign := wanted - ({host.name for host in lent} or {""}):
         where = ", ".join(sorted(name or "this host" for name in foreign))
         raise Refused(f"{where}: not lent to {manifest.tenant}, whose hosts are {own.hosts}", f"see {file}")

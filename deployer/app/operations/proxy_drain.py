@@ -17,9 +17,9 @@ ENTRY_SECONDS = 10.0  # to open the entries again
 LOOK_SECONDS = 0.5
 
 
-def fronted(house: AppContext, machines: Sequence[Host]) -> tuple[str, ...]:
-    """Name the services whose users reach them by proxies on these machines."""
-    names = {machine.name for machine in machines}
+def fronted(house: AppContext, hosts: Sequence[Host]) -> tuple[str, ...]:
+    """Name the services whose users reach them by proxies on these hosts."""
+    names = {host.name for host in hosts}
     return tuple(s.name for s in house.store.services.all() if s.stable and names & set(_proxies(house, s.name)))
 
 

@@ -15,7 +15,7 @@ from deployer.app.operations.late_rollback import ended_lately, under_way
 from deployer.app.operations.proxy_recovery import refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, ImageGone, Locked, LockLost, MachinesSilent, Refused
+from deployer.core.errors import DeployError, DriverFailed, HostsUnreachable, ImageGone, Locked, LockLost, Refused
 from deployer.drivers.ports import Drivers, standing
 from deployer.engine import RolloutResult, drive
 from deployer.model import PLACES, Release
@@ -92,7 +92,7 @@ def _rollback(
         if written is not None:
             current = house.store.releases.get(service, house.store.services.get(service).stable)
         target, plan = way_to(house, drivers, current, to, force=force)
-        # The target may have stood on machines that the current release does not know.
+        # The target may have stood on hosts that the current release does not know.
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), whoami(), reason)
         return drive(begun(house, lock, house.drivers(target), rollout))
 
@@ -199,7 +199,7 @@ def down(house: AppContext, service: str, reason: str = "") -> tuple[str, ...]:
             raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
         house.store.ports.free_others(lock, (), left.silent)
         if house.store.ports.of(service):
-            raise MachinesSilent(left.silent, removed)  # all but what may stand there is gone: to be called again
+            raise HostsUnreachable(left.silent, removed)  # all but what may stand there is gone: to be called again
         house.store.services.taken_down(
             lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason
         )

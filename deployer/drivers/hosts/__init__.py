@@ -1,4 +1,4 @@
-"""Playbooks rolled over machines and instances by ansible-runner.
+"""Playbooks rolled over hosts and instances by ansible-runner.
 
 Each playbook runs in a worker process of its own (`worker.py`): ansible-runner forks a terminal, which a process with
 threads must not do, and a deployer that is killed takes the playbook with it: the one that resumes meets no ghost.

@@ -1,4 +1,4 @@
-"""Addresses of machines as numbers: an engine binds those, and a name may mean another one tomorrow."""
+"""Addresses of hosts as numbers: an engine binds those, and a name may mean another one tomorrow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOKUP_SECONDS = 10.0  # for a name service that is unreachable: its own time-ou
 
 
 def numeric(hosts: Sequence[Host], deadline: Deadline) -> tuple[Host, ...]:
-    """Return the machines with addresses that are numbers. Raises Refused for a name that means none."""
+    """Return the hosts with addresses that are numbers. Raises Refused for a name that means none."""
     return tuple(host if _is_number(host.address) else _looked_up(host, deadline) for host in hosts)
 
 

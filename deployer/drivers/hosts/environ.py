@@ -34,7 +34,7 @@ def program() -> Path:
 def surroundings(folder: Path, user: Path, playbook_program: Path, mark: str) -> dict[str, str]:
     """Return what is added to our own environment for a run.
 
-    An `ansible.cfg` beside the manifest is obeyed; those of the home folder and of the machine are not, so that a
+    An `ansible.cfg` beside the manifest is obeyed; those of the home folder and of the host are not, so that a
     rollout does the same for everybody.
     """
     config = user / "ansible.cfg"

@@ -1,4 +1,4 @@
-"""Machines of an inventory, read by Ansible itself in a process of its own.
+"""Hosts of an inventory, read by Ansible itself in a process of its own.
 
 Formats, group_vars and host_vars, patterns, templates, dynamic scripts and vaults are thereby what Ansible makes of
 them; nothing here reads an inventory.
@@ -45,7 +45,7 @@ def hosts(
 
     Without an inventory the shipped one is read, in which every group is this host. An `ansible.cfg` in `folder`, by
     default that of the inventory, is obeyed. Raises Refused, saying what to do, when the inventory cannot be read, when
-    it does not know a name of the pattern, or when no machine is meant; DeadlinePassed.
+    it does not know a name of the pattern, or when no host is meant; DeadlinePassed.
     """
     source = (inventory or chosen(None, Path())).absolute()
     if not source.exists():

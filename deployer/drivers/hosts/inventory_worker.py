@@ -16,7 +16,7 @@ from typing import Any
 from deployer.drivers.hosts.markers import end_marked
 from deployer.drivers.hosts.reports import END
 
-# What Ansible's own connection plugin knows of a machine, and what we call it.
+# What Ansible's own connection plugin knows of a host, and what we call it.
 _SSH = {
     "ssh_host": "host",
     "port": "port",

@@ -1,4 +1,4 @@
-"""One playbook rolled over machines: told as it goes, summed up for each machine at the end."""
+"""One playbook rolled over hosts: told as it goes, summed up for each host at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deployer.drivers.hosts.workspace import VARIABLES, workspace, write_variabl
 
 @dataclass
 class PlaySummary:
-    """How many tasks ended how on one machine."""
+    """How many tasks ended how on one host."""
 
     counts: dict[Status, int] = field(default_factory=dict)
 
@@ -31,7 +31,7 @@ class PlaySummary:
 
 @dataclass(frozen=True)
 class Rolled:
-    """How a playbook ended: a tally for each machine, and why it failed, if it did."""
+    """How a playbook ended: a tally for each host, and why it failed, if it did."""
 
     tallies: Mapping[str, PlaySummary]
     failure: StepFailed | None = None
@@ -55,7 +55,7 @@ def roll(play: PlaybookRun, deadline: Deadline, tell: Tell) -> Rolled:
     """Run a playbook; tells `note` when a task begins, `task` when one ends.
 
     Raises Refused when Ansible is missing, DriverFailed when it cannot be run,
-    DeadlinePassed; what goes wrong on a machine is part of the answer.
+    DeadlinePassed; what goes wrong on a host is part of the answer.
     """
     playbook, course = play.playbook, Course()
     mark, tallies = secrets.token_hex(16), dict[str, PlaySummary]()
@@ -94,7 +94,7 @@ def _failure(playbook: Path, course: Course) -> StepFailed | None:
     return StepFailed(f"playbook {playbook.name}: {course.trouble()}", log=tuple(course.lines))
 
 
-def machines(names: Sequence[str]) -> str:
-    """Write the names of machines, the first of many only."""
+def listed(names: Sequence[str]) -> str:
+    """Write the names of hosts, the first of many only."""
     shown = ", ".join(names[:6])
     return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"

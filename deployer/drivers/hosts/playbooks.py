@@ -27,7 +27,7 @@ OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 
 
 class AnsiblePlaybooks:
-    """Rolls playbooks over the instances of an environment (group `twin`) and the machines of an inventory.
+    """Rolls playbooks over the instances of an environment (group `twin`) and the hosts of an inventory.
 
     `folder` is that of the manifest: playbooks are looked for there first, then by name among the built-in ones.
     Without an inventory the shipped one is used, whose groups all mean this host.
@@ -54,7 +54,7 @@ class AnsiblePlaybooks:
         the inventory or Ansible itself is missing.
         """
         paths = [self.find(name) for name in playbooks]
-        self._machines()
+        self._hosts()
         program()
         told = variables(release, environment, extra, self._builtin)
         for name, path in zip(playbooks, paths, strict=True):
@@ -105,7 +105,7 @@ class AnsiblePlaybooks:
         hint = f"paths are relative to the folder of the manifest; built in are {known}"
         raise Refused(f"there is no playbook {name} in {self._folder}", hint)
 
-    def _machines(self) -> Path:
+    def _hosts(self) -> Path:
         path = self._inventory or shipped("inventories") / "local"
         if not path.exists():
             raise Refused(f"there is no inventory {path}", "name a file or folder that Ansible can read")
@@ -127,7 +127,7 @@ class AnsiblePlaybooks:
                 "project_dir": str(self._folder),
                 "ident": "play",
                 "playbook": str(path),
-                "inventory": [str(self._machines()), str(private / "inventory")],
+                "inventory": [str(self._hosts()), str(private / "inventory")],
                 "cmdline": " ".join(fill(private, self._folder, environment, told)),
                 "envvars": surroundings(private, self._folder, program(), mark),
             }
@@ -147,6 +147,6 @@ class AnsiblePlaybooks:
             return
         # A misspelt group is no error to Ansible; here it would let a release go out without its update.
         if environment is not None and environment.instances:
-            hint = f"`hosts:` may name localhost, {GROUP} (the instances) and what {self._machines()} defines"
+            hint = f"`hosts:` may name localhost, {GROUP} (the instances) and what {self._hosts()} defines"
             raise StepFailed(f"playbook {name}: no task ran on any host", hint, log=tuple(course.lines))
         tell("task", playbook=name, task="", host="", status="skipped", message="no task ran on any host")

@@ -1,4 +1,4 @@
-"""What a machine says of itself; sent to it as text and run there by its own Python, 3.7 or newer. Prints JSON."""
+"""What a host says of itself; sent to it as text and run there by its own Python, 3.7 or newer. Prints JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether machines are fit: each is asked by one ssh, all at once, and one that does not respond is not waited for."""
+"""Whether hosts are fit: each is asked by one ssh, all at once, and one that does not respond is not waited for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deployer.transport.certificates import Certificates, greet, said
 from deployer.transport.fanout import on_all
 from deployer.transport.timeouts import QUICK
 
-AT_ONCE = 256  # an inventory of more machines waits for the first of them
+AT_ONCE = 256  # an inventory of more hosts waits for the first of them
 _MOST = 1 << 16  # bytes of an answer
 _PROBE = Path(__file__).with_name("probe.py")
 _SKEW = 1.0  # seconds; a lease is 30 s by default, and the proxy ends it by its own clock
@@ -37,7 +37,7 @@ Level = Literal["ok", "warn", "bad"]
 
 @dataclass(frozen=True)
 class Trait:
-    """One thing about a machine: `what` is reach, engine, guests, proxy, disk, clock or system."""
+    """One thing about a host: `what` is reach, engine, guests, proxy, disk, clock or system."""
 
     level: Level
     what: str
@@ -47,7 +47,7 @@ class Trait:
 
 @dataclass(frozen=True)
 class Examined:
-    """A machine and what was found; `seconds` is how long it took to answer."""
+    """A host and what was found; `seconds` is how long it took to answer."""
 
     host: Host
     traits: tuple[Trait, ...]
@@ -124,7 +124,7 @@ def _remote(text: str) -> str:
 
 
 def _direct(host: Host, deadline: Deadline) -> Iterator[Trait]:
-    """Ask the engine as a deploy does, from here and by TLS: what the machine says of itself does not show that."""
+    """Ask the engine as a deploy does, from here and by TLS: what the host says of itself does not show that."""
     certificates = Certificates(Path(host.engine_certs))
     try:
         greeted = greet(host.engine, certificates, max(deadline.left(), _LEAST))

@@ -30,7 +30,7 @@ def variables(
         "deployer_image_id": release.image_id,
         "deployer_instances": [instance_variables(i) for i in instances],
         "deployer_playbooks": str(builtin),
-        **({"deployer_web": release.manifest.machines} if release.manifest.machines else {}),
+        **({"deployer_web": release.manifest.host_pattern} if release.manifest.host_pattern else {}),
     }
 
 

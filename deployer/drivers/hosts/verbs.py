@@ -1,4 +1,4 @@
-"""Plays the verbs of runtime `ansible` against one machine, and reads what they report."""
+"""Plays the verbs of runtime `ansible` against one host, and reads what they report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable
 from deployer.core.host import Host
 from deployer.core.secret import hide
 from deployer.drivers.hosts.environ import program, surroundings
@@ -25,7 +25,7 @@ _VERB = "deployer verb "  # begins the names of plays that announce one
 
 
 class AnsibleVerbs:
-    """Plays verbs; the `inventory` of a manifest adds what it knows of the machine, where it is there."""
+    """Plays verbs; the `inventory` of a manifest adds what it knows of the host, where it is there."""
 
     def __init__(self, inventory: Path | None) -> None:
         self._inventory = inventory
@@ -50,7 +50,7 @@ class AnsibleVerbs:
                 "project_dir": str(folder),
                 "ident": "play",
                 "playbook": str(write_playbook(private, _in_order(folder, verbs))),
-                "inventory": [*known, str(write_inventory(private, machine(host)))],
+                "inventory": [*known, str(write_inventory(private, inventory(host)))],
                 "cmdline": f"-e @{private / VARIABLES}",
                 "envvars": surroundings(private, folder, program(), mark),
             }
@@ -88,10 +88,10 @@ class _VerbRun:
             self.reported |= stats.get("data") or {}
 
     def judged(self, host: Host) -> dict[str, Any]:
-        """Return what was reported. Raises DriverFailed, or MachinesSilent, when the run failed."""
+        """Return what was reported. Raises DriverFailed, or HostsUnreachable, when the run failed."""
         lost = [f for f in self.course.failures if f.status == "unreachable" and f.host == host.name]
         if self.course.status != "successful" and lost:
-            raise MachinesSilent({host.name: hide(lost[0].message)})
+            raise HostsUnreachable({host.name: hide(lost[0].message)})
         if self.course.status != "successful":
             raise DriverFailed(f"{self.verb}.yml: {hide(self.course.trouble())}", log=self.lines)
         if idle := [verb for verb in self.verbs if verb not in self.ran]:
@@ -116,8 +116,8 @@ def _in_order(folder: Path, verbs: Sequence[str]) -> list[dict[str, Any]]:
     return plays
 
 
-def machine(host: Host) -> dict[str, Any]:
-    """Return an inventory whose group `deployer_machine` is this one machine, reached as ours is."""
+def inventory(host: Host) -> dict[str, Any]:
+    """Return an inventory whose group `deployer_machine` is this one host, reached as ours is."""
     if host.connection == "local":
         told: dict[str, Any] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     else:

@@ -55,7 +55,7 @@ def fill(folder: Path, user: Path, environment: Environment | None, variables: M
 
 def write_inventory(folder: Path, inventory: Mapping[str, Any]) -> Path:
     """Write an inventory (0600); return its file."""
-    return _write(folder / "inventory" / "machine.yml", dump(dict(inventory)))
+    return _write(folder / "inventory" / "host.yml", dump(dict(inventory)))
 
 
 def write_playbook(folder: Path, plays: Sequence[Mapping[str, Any]]) -> Path:

@@ -48,7 +48,7 @@ def ask(
 ) -> SourceResponse:
     """Request a URL, with GET or, where there is a `form`, with POST. Raises Unreadable when there is no answer.
 
-    A redirect is not followed: credentials are meant for the machine that the manifest names.
+    A redirect is not followed: credentials are meant for the host that the manifest names.
     """
     credentials = _Credentials(metric.auth, secrets)
     try:

@@ -92,7 +92,7 @@ class Outbox:
         if not self._begun:
             try:
                 self._thread.start()
-            except RuntimeError:  # the machine has no more of them
+            except RuntimeError:  # the host has no more of them
                 return False
             self._begun = True
         return True

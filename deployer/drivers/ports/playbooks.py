@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Playbooks(Protocol):
-    """Rolls playbooks over machines and instances."""
+    """Rolls playbooks over hosts and instances."""
 
     def play(
         self,
@@ -55,9 +55,9 @@ class Verbs(Protocol):
     def play(
         self, folder: Path, verbs: Sequence[str], host: Host, variables: Mapping[str, Any], deadline: Deadline
     ) -> Mapping[str, Any]:
-        """Play some of the playbooks of a folder against a machine, in order; return what they set as stats.
+        """Play some of the playbooks of a folder against a host, in order; return what they set as stats.
 
-        Raises DriverFailed with verb, task, host and message, DeadlinePassed, and MachinesSilent when the machine
+        Raises DriverFailed with verb, task, host and message, DeadlinePassed, and HostsUnreachable when the host
         cannot be reached.
         """
         ...

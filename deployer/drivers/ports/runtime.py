@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import MachinesSilent
+from deployer.core.errors import HostsUnreachable
 from deployer.core.events import Tell
 from deployer.model import Instance, InstanceSpec, Release
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Found:
     """An instance that a deployer made, this one or another: whose it is, and what it carries of its release.
 
-    `installation` names the store that it belongs to, `home` the machine and the state folder in which that store lay;
+    `installation` names the store that it belongs to, `home` the host and the state folder in which that store lay;
     `record` is what `deployer.planning.release_record` reads, empty where there is none.
     """
 
@@ -34,13 +34,13 @@ class Found:
 class Runtime(Protocol):
     """Runs instances. Owns only what it made, by name and record; never touches anything else.
 
-    One that runs them on many machines raises MachinesSilent, a DriverFailed, when one of them gives no answer; what
+    One that runs them on many hosts raises HostsUnreachable, a DriverFailed, when one of them gives no answer; what
     reads all of them gives with it what the others said.
     """
 
     @property
     def moves(self) -> bool:
-        """Whether an instance that was started may be found at another address later, on another machine."""
+        """Whether an instance that was started may be found at another address later, on another host."""
         ...
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell, /) -> Image:
@@ -102,15 +102,15 @@ class RuntimeCare(Runtime, Protocol):
 
 @dataclass(frozen=True)
 class Running:
-    """What stands of a service as far as it was seen; `silent` are the machines that gave no answer, and why."""
+    """What stands of a service as far as it was seen; `silent` are the hosts that gave no answer, and why."""
 
     instances: tuple[Instance, ...]
     silent: Mapping[str, str]
 
 
 def standing(runtime: Runtime, service: str) -> Running:
-    """Read what stands of a service, but on machines that are silent. Raises DriverFailed for all other trouble."""
+    """Read what stands of a service, but on hosts that are silent. Raises DriverFailed for all other trouble."""
     try:
         return Running(runtime.instances(service), {})
-    except MachinesSilent as error:
+    except HostsUnreachable as error:
         return Running(error.seen, error.silent)

@@ -156,7 +156,7 @@ class TrafficInspection(Protocol):
         ...
 
     def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
-        """Return the driver of those of several proxies that answer now, and why the others do not, by machine.
+        """Return the driver of those of several proxies that answer now, and why the others do not, by host.
 
         It is for looking: nothing is changed through it, as all change together or none does.
         """

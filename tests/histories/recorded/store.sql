@@ -889,7 +889,7 @@ CREATE TABLE locks (
         version text not null,                    -- of the deployer
         purpose text not null,
         since real not null,
-        boot text not null,                       -- of the machine: its monotonic clock is that of the beats
+        boot text not null,                       -- of the host: its monotonic clock is that of the beats
         beat real not null                        -- the last sign of life
     );
 INSERT INTO "locks" VALUES('watching',2,'dana@build-1','no terminal, started by python (pid 1851)','build-1',3684,5847558,'0.1.0','canary of 2.0',1.79597047760959982e+09,'44a5f269-c99f-446f-a70a-02f07644eccc',58476.059918154);
@@ -920,7 +920,7 @@ CREATE TABLE ports (
         service text not null,
         release integer not null,
         idx integer not null,
-        host text not null default '',            -- the machine on which the instance stands; '' is this one
+        host text not null default '',            -- the host on which the instance stands; '' is this one
         freed_at real,                            -- null while in use
         unique (service, release, idx)
     );
@@ -991,7 +991,7 @@ CREATE TABLE releases (
         message text not null,
         status text not null default 'new',
         signature text not null default '',       -- what was proven of the image, as JSON
-        machines text not null default '',        -- of the inventory, as JSON; '' is this one
+        hosts text not null default '',           -- of the inventory, as JSON; '' is this one
         alone integer not null default 0,         -- it must not run beside another release
         primary key (service, number)
     );

@@ -45,7 +45,7 @@ def check(manifest: Manifest, source: Path, digest: str, *, by_name: bool) -> No
 
 
 def _program(manifest: Manifest, source: Path) -> None:
-    """A program among the files must be there; one that is installed on the machine is looked for by systemd."""
+    """A program among the files must be there; one that is installed on the host is looked for by systemd."""
     name = (manifest.command or ("",))[0]
     if "/" not in name or name.startswith("/"):
         return

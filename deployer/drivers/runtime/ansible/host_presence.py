@@ -1,4 +1,4 @@
-"""What machines say of instances. What was made there is written down; that it still is so, the machine must say."""
+"""What hosts say of instances. What was made there is written down; that it still is so, the host must say."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST = 1 << 20  # bytes of an answer
 
 @dataclass(frozen=True)
 class InstanceReport:
-    """An instance as its machine shows it."""
+    """An instance as its host shows it."""
 
     state: State
     exit_code: int | None = None
@@ -37,7 +37,7 @@ class InstanceReport:
 
 @dataclass(frozen=True)
 class HostQuestion:
-    """What a machine is asked: scripts, each with the names of instances that it knows to look at."""
+    """What a host is asked: scripts, each with the names of instances that it knows to look at."""
 
     host: Host
     scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class HostQuestion:
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """Why a machine was silent, empty when it was not, and what it said of the instances asked for."""
+    """Why a host was silent, empty when it was not, and what it said of the instances asked for."""
 
     why: str
     asked: frozenset[str] = frozenset()
@@ -64,14 +64,14 @@ class HostAnswer:
 
 
 class HostPresence:
-    """Asks machines, by ssh, and remembers for a moment what they said."""
+    """Asks hosts, by ssh, and remembers for a moment what they said."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._hosts: dict[str, LastHeard[HostAnswer]] = {}
 
     def ask(self, questions: Iterable[HostQuestion]) -> dict[str, HostAnswer]:
-        """Return what machines answer, by their name; this one is asked only where there is a script for it."""
+        """Return what hosts answer, by their name; this one is asked only where there is a script for it."""
         asked = {q.host.name: q for q in questions if q.scripts or q.host.connection != "local"}
         heard = {name: self._known(question) for name, question in asked.items()}
         unknown = {name: asked[name] for name, answer in heard.items() if answer is None}
@@ -80,7 +80,7 @@ class HostPresence:
 
     @contextmanager
     def changing(self, name: str) -> Iterator[None]:
-        """Forget what a machine said before something is changed there, and while it is."""
+        """Forget what a host said before something is changed there, and while it is."""
         self._host(name).forget()
         try:
             yield
@@ -88,7 +88,7 @@ class HostPresence:
             self._host(name).forget()
 
     def lost(self, name: str, why: str) -> None:
-        """Remember that a machine was just found silent."""
+        """Remember that a host was just found silent."""
         self._host(name).keep(HostAnswer(why))
 
     def _host(self, name: str) -> LastHeard[HostAnswer]:

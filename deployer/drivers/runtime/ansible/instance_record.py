@@ -1,4 +1,4 @@
-"""What was made, kept in the state folder: playbooks leave nothing behind that every machine could be asked for."""
+"""What was made, kept in the state folder: playbooks leave nothing behind that every host could be asked for."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent
-from deployer.core.host import LOCAL, Host, Machines
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable
+from deployer.core.host import LOCAL, Host, ServiceHosts
 from deployer.core.resources import builtin
 from deployer.drivers.ports import Verbs
 from deployer.drivers.runtime.ansible import variables
@@ -30,10 +30,10 @@ class Lifecycle:
     """Plays the lifecycle playbooks of instances on their hosts; `folder` is for archives on their way there."""
 
     def __init__(
-        self, player: Verbs, presence: HostPresence, machines: Machines, snapshots: Snapshots, folder: Path
+        self, player: Verbs, presence: HostPresence, hosts: ServiceHosts, snapshots: Snapshots, folder: Path
     ) -> None:
         self._player, self._presence, self._snapshots, self._folder = player, presence, snapshots, folder
-        self.hosts: Mapping[str, Host] = {host.name: host for host in machines.every or (LOCAL,)}
+        self.hosts: Mapping[str, Host] = {host.name: host for host in hosts.every or (LOCAL,)}
 
     def host(self, name: str) -> Host:
         """Return a host of the service. Raise DriverFailed for any other."""
@@ -67,12 +67,12 @@ class Lifecycle:
     def _play(
         self, chosen: Sequence[str], release: Release, host: str, told: Mapping[str, Any], deadline: Deadline
     ) -> Mapping[str, Any]:
-        machine = self.host(host)
+        target = self.host(host)
         told = {**told, "deployer_playbooks": str(builtin("playbooks"))}
         try:
             with self._presence.changing(host):
-                return self._player.play(self._playbooks(release), chosen, machine, told, deadline)
-        except MachinesSilent as error:
+                return self._player.play(self._playbooks(release), chosen, target, told, deadline)
+        except HostsUnreachable as error:
             for name, why in error.silent.items():
                 self._presence.lost(name, why)
             raise

@@ -1,6 +1,6 @@
 """Runs instances by five verbs: create, update and start make one, stop and destroy take it away.
 
-Each verb is a playbook, played against the machine of the instance. What was made is written down here, as machines of
+Each verb is a playbook, played against the host of the instance. What was made is written down here, as hosts of
 any kind cannot be asked for it; whether it runs, a script beside the verbs may say, else health checks find out.
 
 FOLDER/artifacts/SERVICE/HASH   what is deployed, and verbs of somebody's own: one snapshot for each content
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable, Refused
 from deployer.core.events import Tell
-from deployer.core.host import Machines
+from deployer.core.host import ServiceHosts
 from deployer.drivers.ports import PIN, READ_SECONDS, Found, Image, Verbs
 from deployer.drivers.runtime.ansible import compatibility, variables
 from deployer.drivers.runtime.ansible.archive import PREFIX
@@ -52,14 +52,16 @@ class AnsibleRuntime:
 
     moves = False
 
-    def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: HostPresence, clock: Clock) -> None:
+    def __init__(
+        self, ground: Ground, player: Verbs, hosts: ServiceHosts, presence: HostPresence, clock: Clock
+    ) -> None:
         state = ground.state.absolute()
         self._ground, self._player, self._presence, self._clock = ground, player, presence, clock
         self._folder = state / "ansible"
         self._home = release_record.home(state)
         self._records = InstanceRecords(self._folder / "instances", ground.installation)
         self._snapshots = Snapshots(self._folder / "artifacts", state)
-        self._lifecycle = Lifecycle(player, presence, machines, self._snapshots, self._folder)
+        self._lifecycle = Lifecycle(player, presence, hosts, self._snapshots, self._folder)
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Take snapshots of what is deployed and of verbs of somebody's own, and name both by their content."""
@@ -81,12 +83,12 @@ class AnsibleRuntime:
             raise Refused(f"{error.filename} cannot be copied: {error.strerror}") from error
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """Read what was made of the service, ordered by release and index, as its machines show it now."""
+        """Read what was made of the service, ordered by release and index, as its hosts show it now."""
         mine = self._records.mine()
         answers = self._presence.ask(self._questions(mine))
         found = sorted((_observed(i, answers.get(i.host)) for i in mine if i.service == service), key=_order)
         if silent := {name: answer.why for name, answer in answers.items() if answer.why}:
-            raise MachinesSilent(silent, tuple(i for i in found if i.host not in silent))
+            raise HostsUnreachable(silent, tuple(i for i in found if i.host not in silent))
         return tuple(found)
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
@@ -108,7 +110,7 @@ class AnsibleRuntime:
         try:
             made = _reported(known or wanted, self._lifecycle.ensure(spec, told, deadline))
         except BaseException as error:
-            if known is None and not isinstance(error, MachinesSilent):
+            if known is None and not isinstance(error, HostsUnreachable):
                 self._undo(wanted)
             raise
         if made != known:
@@ -205,7 +207,7 @@ class AnsibleRuntime:
             return
 
     def _questions(self, there: Collection[AnsibleInstance]) -> Iterator[HostQuestion]:
-        """Ask each machine whether it is there, and what runs of what was made on it."""
+        """Ask each host whether it is there, and what runs of what was made on it."""
         for name, host in self._lifecycle.hosts.items():
             scripts: dict[str, list[str]] = {}
             for known in there:
@@ -222,7 +224,7 @@ class AnsibleRuntime:
 
 
 def _observed(known: AnsibleInstance, answer: HostAnswer | None) -> Instance:
-    """Return an instance as its machine shows it; one that is not finished is not expected to run."""
+    """Return an instance as its host shows it; one that is not finished is not expected to run."""
     instance, seen = known.observed(), answer.seen.get(known.name) if answer else None
     if seen is None or (known.state == "created" and seen.state != "running"):
         return instance

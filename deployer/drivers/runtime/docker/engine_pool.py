@@ -1,4 +1,4 @@
-"""The engines that one command reaches: each machine by one link, however many services and rollouts ask for it."""
+"""The engines that one command reaches: each host by one link, however many services and rollouts ask for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core.clock import Clock
-from deployer.core.host import LOCAL, Host, Machines
+from deployer.core.host import LOCAL, Host, ServiceHosts
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet import DockerFleet
 from deployer.drivers.runtime.docker.fleet_data import FleetData
@@ -33,12 +33,12 @@ class EnginePool:
         self._members: dict[Host, FleetHost] = {}
         self._links: list[SshEngine | TlsEngine] = []
 
-    def fleet(self, machines: Machines) -> DockerFleet:
-        """Return the runtime on these machines; images come from the engine of this one where there is one."""
-        return DockerFleet(self.links(machines.every), {host.name for host in machines.wanted}, self._member(LOCAL))
+    def fleet(self, hosts: ServiceHosts) -> DockerFleet:
+        """Return the runtime on these hosts; images come from the engine of this one where there is one."""
+        return DockerFleet(self.links(hosts.every), {host.name for host in hosts.wanted}, self._member(LOCAL))
 
     def links(self, hosts: Sequence[Host]) -> list[FleetHost]:
-        """Return the ways to the engines of some machines."""
+        """Return the ways to the engines of some hosts."""
         return [self._member(host) for host in hosts]
 
     def data(self, hosts: Sequence[Host], mounts: Sequence[Mount], folder: Path) -> FleetData:

@@ -1,4 +1,4 @@
-"""Runs instances as containers on many machines: one engine each, asked at the same time, up to a limit."""
+"""Runs instances as containers on many hosts: one engine each, asked at the same time, up to a limit."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class DockerFleet:
-    """The runtime `docker` on machines of an inventory; each instance is on its `host`.
+    """The runtime `docker` on hosts of an inventory; each instance is on its `host`.
 
-    What asks all of them raises MachinesSilent when one gives no answer, with what the others said. `wanted` are those
+    What asks all of them raises HostsUnreachable if one gives no answer, with what the others said. `wanted` are those
     on which a release is to stand: they get its image.
     """
 
@@ -42,7 +42,7 @@ class DockerFleet:
         self._supply = ImageDistribution(control)
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
-        """Pin the image once, and bring it to every machine that is to have it and does not.
+        """Pin the image once, and bring it to every host that is to have it and does not.
 
         As many as `max_unavailable` covers may be silent: whether the release goes without them is decided by who
         observes all of them next, and one that is back by then gets the image with its first instance.
@@ -61,14 +61,14 @@ class DockerFleet:
         return image
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """Read all containers of the service on all machines, ordered by release and index."""
+        """Read all containers of the service on all hosts, ordered by release and index."""
         found = self._all(lambda member: _standing(member, service))
         return tuple(sorted(found, key=lambda i: (i.release, i.index, i.host)))
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
-        """Make the container run as specified on the machine of its specification.
+        """Make the container run as specified on the host of its specification.
 
-        A machine that has lost the image of the release, or was rewritten since, gets it from one that has it.
+        A host that has lost the image of the release, or was rewritten since, gets it from one that has it.
         """
         member = self._member(spec.host)
         try:
@@ -115,11 +115,11 @@ class DockerFleet:
         refuse_lost(self._members, release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
-        """Remove images of `drop` that no release in `keep` and no container of that machine uses."""
+        """Remove images of `drop` that no release in `keep` and no container of that host uses."""
         return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.prune(keep, drop))))
 
     def list_all(self) -> tuple[Found, ...]:
-        """Read every container that a deployer made, on all machines."""
+        """Read every container that a deployer made, on all hosts."""
         found = self._all(_counted)
         return tuple(sorted(found, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
@@ -136,7 +136,7 @@ class DockerFleet:
         return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.collect_garbage(keep))))
 
     def deadly(self) -> tuple[str, ...]:
-        """Name the machines whose containers end with their engine."""
+        """Name the hosts whose containers end with their engine."""
         return self._all(lambda member: () if member.read(DockerRuntime.lets_live) else (member.name,))
 
     def _member(self, host: str) -> FleetHost:
@@ -162,7 +162,7 @@ def refuse_lost(members: Mapping[str, FleetHost], release: Release) -> None:
 
 
 def _ready(member: FleetHost, manifest: Manifest) -> None:
-    """Raise MachinesSilent, or Refused when the machine lacks what the manifest names."""
+    """Raise HostsUnreachable, or Refused when the host lacks what the manifest names."""
 
     def look(runtime: DockerRuntime) -> None:
         member.engine.ping()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import MachinesSilent, Refused
+from deployer.core.errors import HostsUnreachable, Refused
 from deployer.drivers.ports.guests import GuestUse
 from deployer.drivers.runtime.docker.fleet_host import FleetHost, answers
 from deployer.drivers.runtime.docker.guests import AT_ONCE
@@ -24,7 +24,7 @@ class FleetGuests:
     def require(self, terms: GuestTerms) -> None:
         """Raise Refused where the engine of a host lacks what the terms of a tenant ask for; who is silent is left."""
         for name, member in self._wanted.items():
-            with suppress(MachinesSilent), _named(name):
+            with suppress(HostsUnreachable), _named(name):
                 member.read(lambda runtime: runtime.guests.require(terms))
 
     def check(self, terms: GuestTerms) -> None:
@@ -38,7 +38,7 @@ class FleetGuests:
         there = {host: [i for i in instances if i.host == host] for host in {i.host for i in instances}}
 
         def freeze(host: str) -> None:
-            with suppress(MachinesSilent):
+            with suppress(HostsUnreachable):
                 host_of(self._members, host).do(lambda runtime: runtime.guests.freeze(there[host], deadline))
 
         on_all({host: host for host in there}, freeze, AT_ONCE).all()

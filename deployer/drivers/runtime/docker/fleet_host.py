@@ -1,6 +1,6 @@
-"""One machine of a fleet: its engine, and whether it answers.
+"""One host of a fleet: its engine, and whether it answers.
 
-A machine that gave no answer is asked again in the background, so that whoever looks at all of them every second does
+A host that gave no answer is asked again in the background, so that whoever looks at all of them every second does
 not wait for it each time.
 """
 
@@ -10,25 +10,25 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from deployer.core.clock import Clock
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Unreachable
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable, Unreachable
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.transport.fanout import on_all
 from deployer.transport.reachability import LastHeard
 
-AT_ONCE = 20  # machines that are asked at the same time
+AT_ONCE = 20  # hosts that are asked at the same time
 T = TypeVar("T")
 
 
 class FleetHost:
-    """A machine by its name in the inventory; "" is this one."""
+    """A host by its name in the inventory; "" is this one."""
 
     def __init__(self, name: str, engine: Engine, runtime: DockerRuntime, clock: Clock) -> None:
         self.name, self.engine, self.runtime = name, engine, runtime
         self._silence = LastHeard[str](name, clock)  # why it did not answer
 
     def read(self, work: Callable[[DockerRuntime], T]) -> T:
-        """Ask its runtime something that it answers at once; raises MachinesSilent when it does not."""
+        """Ask its runtime something that it answers at once; raises HostsUnreachable when it does not."""
         self._refuse()
         try:
             return work(self.runtime)
@@ -38,7 +38,7 @@ class FleetHost:
             raise self._named(error) from error
 
     def do(self, work: Callable[[DockerRuntime], T]) -> T:
-        """Let its runtime do something that takes its time; raises MachinesSilent when the machine does not respond."""
+        """Let its runtime do something that takes its time; raises HostsUnreachable when the host does not respond."""
         self._refuse()
         try:
             return work(self.runtime)
@@ -58,9 +58,9 @@ class FleetHost:
     # -- silence
 
     def _refuse(self) -> None:
-        """Raise MachinesSilent where the machine was just found silent."""
+        """Raise HostsUnreachable where the host was just found silent."""
         if (silent := self._silence.known(self._ping)) is not None:
-            raise MachinesSilent({self.name: silent})
+            raise HostsUnreachable({self.name: silent})
 
     def _ping(self) -> str | None:
         """Ask whether the engine is there; return why not."""
@@ -70,10 +70,10 @@ class FleetHost:
             return _why(error)
         return None
 
-    def _lost(self, error: Unreachable | DeadlinePassed) -> MachinesSilent:
+    def _lost(self, error: Unreachable | DeadlinePassed) -> HostsUnreachable:
         why = _why(error)
         self._silence.keep(why)
-        return MachinesSilent({self.name: why})
+        return HostsUnreachable({self.name: why})
 
 
 def _why(error: DriverFailed | DeadlinePassed) -> str:
@@ -83,16 +83,16 @@ def _why(error: DriverFailed | DeadlinePassed) -> str:
 def answers(members: Mapping[str, FleetHost], work: Callable[[FleetHost], T], least: int | None = None) -> dict[str, T]:
     """Do something on hosts at the same time. Return what each one answered, by its name.
 
-    Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
+    Raise HostsUnreachable for those that did not answer, unless `least` of them did (all, if it is not given), with
     what the others gave where that is a tuple.
     """
     came = on_all(members, work, AT_ONCE)
     given, silent = came.ok, dict[str, str]()
     for error in came.failed.values():
-        if not isinstance(error, MachinesSilent):
+        if not isinstance(error, HostsUnreachable):
             raise error
         silent |= error.silent
     if silent and len(given) < (len(members) if least is None else least):
         seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
-        raise MachinesSilent(silent, seen)
+        raise HostsUnreachable(silent, seen)
     return given

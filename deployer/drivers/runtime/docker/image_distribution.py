@@ -1,4 +1,4 @@
-"""Bringing an image to machines: pulled there by its digest where a registry has it, else copied over from here."""
+"""Bringing an image to hosts: pulled there by its digest where a registry has it, else copied over from here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from threading import BoundedSemaphore
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, MachinesSilent, Refused, StepFailed
+from deployer.core.errors import DriverFailed, HostsUnreachable, Refused, StepFailed
 from deployer.core.events import Tell
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker import images
@@ -19,7 +19,7 @@ CHUNK = 1024 * 1024
 
 
 class ImageDistribution:
-    """Where images come from: the engine of this host, if one answers, or the first machine that has it."""
+    """Where images come from: the engine of this host, if one answers, or the first host that has it."""
 
     def __init__(self, control: FleetHost | None) -> None:
         self._control = control
@@ -33,7 +33,7 @@ class ImageDistribution:
             try:
                 self._source = self._control
                 return _pinned(self._control, reference, deadline, tell)
-            except MachinesSilent:
+            except HostsUnreachable:
                 refused = None  # there need not be an engine here
             except Refused as error:
                 refused = error
@@ -44,23 +44,23 @@ class ImageDistribution:
             raise (refused or error) from None
 
     def is_missing(self, member: FleetHost, image: Image) -> bool:
-        """Return whether a machine does not have the image."""
+        """Return whether a host does not have the image."""
         if member is self._source:
             return False
         return member.read(lambda _runtime: not _has(member.engine, image))
 
     def bring(self, member: FleetHost, image: Image, deadline: Deadline) -> None:
-        """Let a machine have the image: pulled by it, else copied to it. Raises DriverFailed when it then has not."""
+        """Let a host have the image: pulled by it, else copied to it. Raises DriverFailed when it then has not."""
         self._bring(self._source, member, image, deadline)
 
     def lend(self, member: FleetHost, identity: str, deadline: Deadline) -> None:
-        """Let a machine have an image that the engine of this one has. Raise DriverFailed when it then has not."""
+        """Let a host have an image that the engine of this one has. Raise DriverFailed when it then has not."""
         self._source, image = self._control, Image(identity, identity)
         if self._control is not member and self.is_missing(member, image):
             self.bring(member, image, deadline)
 
     def restore(self, member: FleetHost, release: Release, others: Sequence[FleetHost], deadline: Deadline) -> bool:
-        """Let a machine have the image of an earlier release; return whether any other one has it."""
+        """Let a host have the image of an earlier release; return whether any other one has it."""
         for other in (*([self._control] if self._control else []), *others):
             if other is member:
                 continue
@@ -85,7 +85,7 @@ class ImageDistribution:
 def _known(member: FleetHost, release: Release) -> Image | None:
     try:
         return member.read(lambda _runtime: images.of_release(member.engine, release))
-    except MachinesSilent:
+    except HostsUnreachable:
         return None
 
 
@@ -114,7 +114,7 @@ def _has(engine: Engine, image: Image) -> bool:
 
 
 def _pull(engine: Engine, image: Image, deadline: Deadline) -> str:
-    """Pull the image by its digest on a machine; return why that did not bring it."""
+    """Pull the image by its digest on a host; return why that did not bring it."""
     why = "no registry has it"
     for name in image.names:
         try:

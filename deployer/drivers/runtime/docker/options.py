@@ -29,7 +29,7 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
         "labels": labels(spec, installation, home, PREFIX),
         **_port(spec),
         **contained(manifest, manifest.limits),
-        # Brings instances back with the machine or the engine, which `on-failure` does not; a crash loop shows in the
+        # Brings instances back with the host or the engine, which `on-failure` does not; a crash loop shows in the
         # restart count and in the state "restarting".
         "restart_policy": {"Name": "unless-stopped"},
     }

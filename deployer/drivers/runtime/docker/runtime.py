@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class DockerRuntime:
     """The runtime `docker`. `installation` names the store: two of them on one engine never meet.
 
-    `home` says on which machine and in which state folder it lies, for whoever has to find it again. Without an engine
+    `home` says on which host and in which state folder it lies, for whoever has to find it again. Without an engine
     it is the one that DOCKER_HOST names, else that of this host. `ground` is the host of the engine, for guests.
     """
 

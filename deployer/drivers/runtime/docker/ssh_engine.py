@@ -1,4 +1,4 @@
-"""The way to the engine of another machine by ssh.
+"""The way to the engine of another host by ssh.
 
 Docker's own ssh:// starts an ssh for every request and gives it no time-out. Here one tunnel serves all requests.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SshEngine:
-    """One machine's engine, reached through ssh."""
+    """One host's engine, reached through ssh."""
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self._tunnel = SshTunnel(host, SOCKET, clock)

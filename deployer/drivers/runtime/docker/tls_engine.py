@@ -1,4 +1,4 @@
-"""The way to the engine of another machine by TCP: TLS, in which both sides prove who they are.
+"""The way to the engine of another host by TCP: TLS, in which both sides prove who they are.
 
 Connections are kept and used again, by all calls to one engine.
 """
@@ -35,7 +35,7 @@ _SOCKET = (
 
 
 class TlsEngine:
-    """One machine's engine, reached by TLS."""
+    """One host's engine, reached by TLS."""
 
     def __init__(self, host: Host) -> None:
         self._address = host.engine

@@ -1,6 +1,6 @@
 """Runs instances as supervised processes of this host.
 
-They outlive every command, but not the machine: after a boot `ensure` starts them again.
+They outlive every command, but not the host: after a boot `ensure` starts them again.
 
 FOLDER/artifacts/SERVICE/HASH   what is deployed, one snapshot for each content
 FOLDER/processes/NAME           one instance: the files of its supervisor, instance.json, log, secrets/

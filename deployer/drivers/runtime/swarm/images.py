@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import ImageGone, MachinesSilent, Refused, StepFailed
+from deployer.core.errors import HostsUnreachable, ImageGone, Refused, StepFailed
 from deployer.core.events import Tell
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker import images
@@ -54,7 +54,7 @@ class SwarmImages:
         """Raise Refused where its registry does not give an image to who has the credentials of here."""
         try:
             first.do(lambda _runtime: images.look_up(first.engine, image.names[0], deadline))
-        except MachinesSilent:
+        except HostsUnreachable:
             raise
         except StepFailed as error:
             nodes = ", ".join(place.unreached)

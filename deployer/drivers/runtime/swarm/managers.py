@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Managers:
     def ask(self, what: str, work: Callable[[docker.DockerClient], T], seconds: float = READ_SECONDS) -> T:
         """Let a manager do something whose calls may take `seconds` each.
 
-        Raise NotManager where none of those that answer is a manager, MachinesSilent where no manager answers that has
+        Raise NotManager if none of those that answer is a manager, HostsUnreachable where no manager answers that has
         a leader: without one nothing can be changed, and what is read may be old.
         """
         silent: dict[str, str] = {}
@@ -54,7 +54,7 @@ class Managers:
         for engine in self._in_order():
             try:
                 done = engine.read(lambda _runtime, engine=engine: _asked(engine, what, work, seconds))  # type: ignore[misc]
-            except MachinesSilent as error:
+            except HostsUnreachable as error:
                 silent |= error.silent
             except NoLeader as error:
                 silent[engine.name] = error.message
@@ -65,7 +65,7 @@ class Managers:
                 return done
         if refusals and not silent:
             raise refusals[0]
-        raise MachinesSilent(silent | {"": refusals[0].message} if refusals and "" not in silent else silent)
+        raise HostsUnreachable(silent | {"": refusals[0].message} if refusals and "" not in silent else silent)
 
     def _in_order(self) -> tuple[FleetHost, ...]:
         with self._mutex:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.errors import DriverFailed, HostsUnreachable
 from deployer.drivers.runtime.docker.fleet_host import AT_ONCE, FleetHost
 from deployer.drivers.runtime.swarm.options import Node
 from deployer.transport.fanout import on_all
@@ -26,7 +26,7 @@ class Links:
         """Return the engines that respond and are nodes of a Swarm, by the id of the node."""
         came = on_all({engine.name: engine for engine in self._engines}, self.node_of, AT_ONCE)
         for error in came.failed.values():
-            if not isinstance(error, MachinesSilent):
+            if not isinstance(error, HostsUnreachable):
                 raise error
         found: dict[str, FleetHost] = {}
         for engine in self._engines:

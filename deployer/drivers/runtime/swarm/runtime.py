@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
+from deployer.core.errors import DeadlinePassed, DriverFailed, HostsUnreachable, Refused
 from deployer.core.events import Tell
 from deployer.core.undo import undone
 from deployer.drivers.ports import Found, Image
@@ -75,7 +75,7 @@ class SwarmRuntime:
         try:
             place = self._view.elected_place(deadline, tell)
             self._check_networks(manifest)
-        except MachinesSilent:
+        except HostsUnreachable:
             raise
         except DriverFailed as error:
             raise Refused(error.message, error.hint) from error
@@ -108,7 +108,7 @@ class SwarmRuntime:
         found = [options.observed(each, seen.nodes) for each in seen.standing]
         ordered = tuple(sorted(found, key=lambda i: (i.release, i.index)))
         if seen.trouble:
-            raise MachinesSilent(self._view.silent(seen.trouble), ordered)
+            raise HostsUnreachable(self._view.silent(seen.trouble), ordered)
         return ordered
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
@@ -135,7 +135,7 @@ class SwarmRuntime:
                 lambda: self._images.keep(self._view.place(), spec.release, deadline),
                 deadline,
             )
-        except (DeadlinePassed, MachinesSilent):
+        except (DeadlinePassed, HostsUnreachable):
             raise
         except DriverFailed:
             made = self._view.find(spec.name) if there is None else None  # what ran before is left as it is

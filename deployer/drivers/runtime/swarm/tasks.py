@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.errors import DriverFailed, HostsUnreachable
 from deployer.drivers.runtime import log_lines
 from deployer.drivers.runtime.docker import commands
 from deployer.drivers.runtime.docker.engine import CALL, find_container
@@ -103,7 +103,7 @@ class TaskContainers:
 
         try:
             engine.do(lambda _runtime: _with(engine, f"kill {name}", kill))
-        except MachinesSilent:
+        except HostsUnreachable:
             return  # the Swarm knows of it, too
 
 

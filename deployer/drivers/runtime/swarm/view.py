@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.errors import DriverFailed, HostsUnreachable
 from deployer.core.events import Tell
 from deployer.core.retrying import retry
 from deployer.drivers.ports import ELECTION_SECONDS
@@ -52,12 +52,12 @@ class SwarmView:
         self.installation, self._wanted = installation, tuple(wanted)
 
     def ask(self, what: str, work: Callable[[docker.DockerClient], T], seconds: float = READ_SECONDS) -> T:
-        """Let a manager do something. Raise MachinesSilent, of all hosts, where none responds."""
+        """Let a manager do something. Raise HostsUnreachable, of all hosts, where none responds."""
         try:
             return self.managers.ask(what, work, seconds)
-        except MachinesSilent as error:
+        except HostsUnreachable as error:
             why = "; ".join(dict.fromkeys(error.silent.values()))
-            raise MachinesSilent(self.silent(f"no manager of the Swarm does what it is asked: {why}")) from error
+            raise HostsUnreachable(self.silent(f"no manager of the Swarm does what it is asked: {why}")) from error
 
     def change(self, what: str, work: Callable[[docker.DockerClient], object]) -> None:
         """Let a manager change something."""
@@ -114,7 +114,7 @@ class SwarmView:
             nonlocal waits
             try:
                 return self.place()
-            except MachinesSilent as error:
+            except HostsUnreachable as error:
                 if not waits:
                     why = "; ".join(dict.fromkeys(error.silent.values()))
                     tell("note", text=f"waiting up to {ELECTION_SECONDS:g} s, as a leader may be elected: {why}")
@@ -122,11 +122,11 @@ class SwarmView:
                 raise
 
         patience = Deadline.after(deadline.clock, min(ELECTION_SECONDS, deadline.left()))
-        return retry(look, patience, MachinesSilent, pauses=(AGAIN_SECONDS,))
+        return retry(look, patience, HostsUnreachable, pauses=(AGAIN_SECONDS,))
 
     def place(self) -> Placing:
         """Return where instances may stand. Raise DriverFailed where there is nowhere, or nothing can be changed."""
         links, seen = self.links.by_node(), self.read([])
         if seen.trouble:
-            raise MachinesSilent(self.silent(seen.trouble))
+            raise HostsUnreachable(self.silent(seen.trouble))
         return placing(seen.nodes, links, self._wanted)

@@ -41,7 +41,7 @@ TO, OTHER = "x-deployer-to", "x-deployer-other"  # the backend behind it, and th
 INSIDE = "pool-purge-delay 500ms"
 _OWN_SERVERS = (*NO_INSTANCES, FIRST, SECOND)
 # Repeating a request is safe only for these.
-RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
+RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy host was seen to need three
 SHIELD_PART, SHIELD_MOST = 3, 30.0  # of the time of a response, and seconds, until stable answers instead
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.

@@ -40,7 +40,7 @@ class Listen:
 
     @property
     def any(self) -> bool:
-        """Return whether it takes every address of the machine."""
+        """Return whether it takes every address of the host."""
         return ipaddress.ip_address(self.host).is_unspecified
 
     @property

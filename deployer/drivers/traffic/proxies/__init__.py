@@ -1,4 +1,4 @@
-"""Several proxies that stand for one, each with the driver on its own machine.
+"""Several proxies that stand for one, each with the driver on its own host.
 
     proxy_group     the driver of them all: prepared on all, made on all, read back from all
     members         the proxies of a group, asked at the same time

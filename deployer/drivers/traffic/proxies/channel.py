@@ -1,4 +1,4 @@
-"""The way to a proxy on another machine: one ssh, at whose other end `deploy proxy --stdio` answers."""
+"""The way to a proxy on another host: one ssh, at whose other end `deploy proxy --stdio` answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calls of the driver of a proxy on another machine, and the channel that they take."""
+"""The calls of the driver of a proxy on another host, and the channel that they take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the driver of a proxy on another machine has beside the port Traffic."""
+"""What the driver of a proxy on another host has beside the port Traffic."""
 
 from __future__ import annotations
 

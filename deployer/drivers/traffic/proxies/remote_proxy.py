@@ -1,4 +1,4 @@
-"""One proxy on another machine: its driver, through a channel."""
+"""One proxy on another host: its driver, through a channel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from deployer.model import Live, Place, Release, Server, join
 
 
 class RemoteProxy(Alone):
-    """The driver of the proxy of a machine. It opens its channel with the first call, and again when it was lost."""
+    """The driver of the proxy of a host. It opens its channel with the first call, and again when it was lost."""
 
     def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:
         self._host = host
@@ -83,11 +83,11 @@ class RemoteProxy(Alone):
         return found
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
-        """Return base URL and headers of the preview route, at the address of that machine."""
+        """Return base URL and headers of the preview route, at the address of that host."""
         base, headers = self._call("preview", service=service)
         parts = urlsplit(base)
         address = ip_address(parts.hostname or "")
-        if address.is_loopback:  # that of the machine itself
+        if address.is_loopback:  # that of the host itself
             base = f"{parts.scheme}://{join(self._host.address, parts.port or 80)}"
         return base, headers
 

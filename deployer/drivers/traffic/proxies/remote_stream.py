@@ -1,4 +1,4 @@
-"""The requests that a proxy on another machine answers, as it tells of them."""
+"""The requests that a proxy on another host answers, as it tells of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STILL = 10.0  # seconds without a word of a stream, after which nobody is there
 
 
 class FarStream:
-    """The requests that a proxy on another machine answers, as it tells of them."""
+    """The requests that a proxy on another host answers, as it tells of them."""
 
-    def __init__(self, machine: str, feed: Feed, clock: Clock) -> None:
-        self._machine, self._feed, self._clock = machine, feed, clock
-        self._hint = f"`deploy hosts check --limit {machine}` says why"
+    def __init__(self, host: str, feed: Feed, clock: Clock) -> None:
+        self._host, self._feed, self._clock = host, feed, clock
+        self._hint = f"`deploy hosts check --limit {host}` says why"
         self._begun = threading.Event()
         self._broken = ""
         self._share = 0
@@ -29,15 +29,15 @@ class FarStream:
     def wait(self, seconds: float) -> None:
         """Wait until it has begun. Raises Unreachable."""
         if not self._begun.wait(seconds):
-            raise Unreachable(f"{self._machine}: no request stream within {seconds:g} s", self._hint)
+            raise Unreachable(f"{self._host}: no request stream within {seconds:g} s", self._hint)
         self.check()
 
     def check(self) -> None:
         """Raise Unreachable when nothing is told any more."""
         if self._broken:
-            raise Unreachable(f"{self._machine}: {self._broken}", self._hint)
+            raise Unreachable(f"{self._host}: {self._broken}", self._hint)
         if self._clock.monotonic() - self._heard > STILL:
-            raise Unreachable(f"{self._machine}: the request stream has said nothing for {STILL:g} s", self._hint)
+            raise Unreachable(f"{self._host}: the request stream has said nothing for {STILL:g} s", self._hint)
 
     def share(self) -> int:
         """Return the share in force there."""

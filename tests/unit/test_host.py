@@ -1,4 +1,4 @@
-"""How a machine of the inventory is reached."""
+"""How a host of the inventory is reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instances on machines of an inventory, and machines that fall silent at the worst moment."""
+"""Instances on hosts of an inventory, and hosts that fall silent at the worst moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from deployer.app import doctor, operations
 from deployer.app.status import status_of
-from deployer.core.errors import Exit, MachinesSilent, Refused
+from deployer.core.errors import Exit, HostsUnreachable, Refused
 from deployer.core.host import Host, Meant
 from deployer.engine import RolloutResult
 from deployer.views.tables import render
@@ -23,23 +23,23 @@ STEPS = {"strategy": {"canary": {"for": "10s", "bake": "5s"}}, "judge": {"reques
 
 
 class Farm(Scene):
-    """A house whose services stand on machines."""
+    """A house whose services stand on hosts."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.machines: tuple[Host, ...] = HOSTS
+        self.hosts: tuple[Host, ...] = HOSTS
         self.twin: tuple[Host, ...] = ()
-        self.house.find = lambda _manifest, _folder: Meant(self.machines, self.twin)
+        self.house.find = lambda _manifest, _folder: Meant(self.hosts, self.twin)
 
     def bring(self, version: str, strategy: str = "bluegreen", **more: object) -> RolloutResult:
         return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
 
     def on(self, place: str) -> list[tuple[str, str]]:
-        """Name and machine of everything in a place, in the order of names: they are started beside each other."""
+        """Name and host of everything in a place, in the order of names: they are started beside each other."""
         return sorted((i.name, i.host) for i in self.world.instances.values() if i.colour == place)
 
     def fall_silent(self, at: str, host: str = "web3") -> None:
-        """Let a machine give no answer from the moment on at which a driver is called."""
+        """Let a host give no answer from the moment on at which a driver is called."""
 
         def tick(what: str) -> None:
             if what.startswith(at):
@@ -62,7 +62,7 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
 
 @pytest.fixture
 def live(farm: Farm) -> Farm:
-    """Return a farm with version 1.0 on three machines, and 2.0 after it: green is stable, blue is warm."""
+    """Return a farm with version 1.0 on three hosts, and 2.0 after it: green is stable, blue is warm."""
     assert farm.bring("1.0").exit is Exit.DONE
     assert farm.bring("2.0").exit is Exit.DONE
     return farm
@@ -71,7 +71,7 @@ def live(farm: Farm) -> Farm:
 # -- where instances stand
 
 
-def test_replicas_stand_on_each_machine_at_its_address(farm: Farm) -> None:
+def test_replicas_stand_on_each_host_at_its_address(farm: Farm) -> None:
     assert farm.bring("1.0").exit is Exit.DONE
     assert farm.on("blue") == [
         ("shop-r1-1", "web1"),
@@ -84,11 +84,11 @@ def test_replicas_stand_on_each_machine_at_its_address(farm: Farm) -> None:
     addresses = {i.name: i.address.partition(":")[0] for i in farm.world.instances.values()}
     assert {addresses[name] for name, host in farm.on("blue") if host == "web2"} == {"192.0.2.2"}
     ports = [i.address.rpartition(":")[2] for i in farm.world.instances.values()]
-    assert len(set(ports)) == 6, "a port is given once over all machines"
+    assert len(set(ports)) == 6, "a port is given once over all hosts"
 
 
-def test_a_release_keeps_its_machines_and_nothing_is_read_to_resume_or_to_go_back(live: Farm) -> None:
-    assert live.house.store.releases.get("shop", 1).machines == HOSTS
+def test_a_release_keeps_its_hosts_and_nothing_is_read_to_resume_or_to_go_back(live: Farm) -> None:
+    assert live.house.store.releases.get("shop", 1).hosts == HOSTS
 
     def gone(*_: object) -> Meant:
         raise AssertionError("the inventory was read")
@@ -99,7 +99,7 @@ def test_a_release_keeps_its_machines_and_nothing_is_read_to_resume_or_to_go_bac
     assert "web2" in live.status()
 
 
-def test_the_events_and_the_status_name_the_machines(live: Farm) -> None:
+def test_the_events_and_the_status_name_the_hosts(live: Farm) -> None:
     started = live.told("rollout.started")[-1]
     assert started["plan"]["forward"][0]["hosts"] == ("web1", "web2", "web3")
     assert started["steps"][0] == "start 6 instances of r2 as green, 2 on each of web1, web2, web3"
@@ -109,9 +109,9 @@ def test_the_events_and_the_status_name_the_machines(live: Farm) -> None:
     assert lines[2].split()[:4] == ["release", "role", "instance", "host"]
 
 
-def test_the_same_release_on_other_machines_is_not_the_same(live: Farm) -> None:
+def test_the_same_release_on_other_hosts_is_not_the_same(live: Farm) -> None:
     assert live.bring("2.0").rollout == 0
-    live.machines = (*HOSTS, Host("web4", "192.0.2.4", "ssh", "web4"))
+    live.hosts = (*HOSTS, Host("web4", "192.0.2.4", "ssh", "web4"))
     assert live.bring("2.0").rollout == 3
     assert {host for _, host in live.on("blue")} == {"web1", "web2", "web3", "web4"}
 
@@ -126,21 +126,21 @@ def test_a_rolling_release_is_spread_at_every_moment(live: Farm) -> None:
     assert live.on("green") == []
 
 
-def test_from_this_machine_to_machines_and_back(farm: Farm) -> None:
-    farm.machines = ()
+def test_from_this_host_to_hosts_and_back(farm: Farm) -> None:
+    farm.hosts = ()
     assert farm.deploy("1.0", "bluegreen").exit is Exit.DONE
     assert {host for _, host in farm.on("blue")} == {""}
-    farm.machines = HOSTS
+    farm.hosts = HOSTS
     assert farm.bring("2.0").exit is Exit.DONE
     assert {host for _, host in farm.on("green")} == {"web1", "web2", "web3"}
     assert operations.rollback(farm.house, "shop").exit is Exit.DONE
     assert farm.live.stable == "blue"
 
 
-# -- a twin on machines of its own
+# -- a twin on hosts of its own
 
 
-def test_blue_and_green_change_roles_on_their_own_machines(farm: Farm) -> None:
+def test_blue_and_green_change_roles_on_their_own_hosts(farm: Farm) -> None:
     farm.twin = TWINS
     own: dict[str, Any] = {"twin": {"hosts": "web_green"}}
     for version in ("1.0", "2.0", "3.0"):
@@ -162,14 +162,14 @@ def test_a_cold_rollback_stands_where_its_colour_does(farm: Farm) -> None:
     assert {host for _, host in farm.on("blue")} == {"web1", "web2", "web3"}
 
 
-def test_a_machine_in_both_groups_is_refused(farm: Farm) -> None:
+def test_a_host_in_both_groups_is_refused(farm: Farm) -> None:
     farm.twin = (HOSTS[0], *TWINS)
     with pytest.raises(Refused, match="web1: in both"):
         farm.bring("1.0", twin={"hosts": "web_green"})
 
 
 def test_more_instances_than_there_are_numbers_are_refused(farm: Farm) -> None:
-    farm.machines = tuple(Host(f"m{n}", "192.0.2.1", "ssh", "m") for n in range(6000))
+    farm.hosts = tuple(Host(f"m{n}", "192.0.2.1", "ssh", "m") for n in range(6000))
     with pytest.raises(Refused, match="12000 instances"):
         farm.bring("1.0")
 
@@ -177,9 +177,9 @@ def test_more_instances_than_there_are_numbers_are_refused(farm: Farm) -> None:
 # -- silent before traffic moves: everything goes back
 
 
-def test_a_silent_machine_stops_a_deploy_before_it_begins(live: Farm) -> None:
+def test_a_silent_host_stops_a_deploy_before_it_begins(live: Farm) -> None:
     live.world.silent["web3"] = WHY
-    with pytest.raises(MachinesSilent, match="web3 is unreachable: ssh: connect") as failed:
+    with pytest.raises(HostsUnreachable, match="web3 is unreachable: ssh: connect") as failed:
         live.bring("3.0")
     assert failed.value.exit is Exit.FAILED
     assert "inventory" in failed.value.hint
@@ -188,7 +188,7 @@ def test_a_silent_machine_stops_a_deploy_before_it_begins(live: Farm) -> None:
 
 
 @pytest.mark.parametrize("at", ["before ensure shop-r3-3", "after ensure shop-r3-6", "before attach"])
-def test_a_machine_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Farm, at: str) -> None:
+def test_a_host_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Farm, at: str) -> None:
     live.fall_silent(at)
     ending = live.bring("3.0", "canary")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
@@ -198,7 +198,7 @@ def test_a_machine_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Far
     assert live.told("host.unreachable")[0] == {"host": "web3", "text": f"web3 is unreachable: {WHY}"}
 
 
-def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) -> None:
+def test_what_was_left_on_a_lost_host_is_removed_when_it_is_back(live: Farm) -> None:
     live.fall_silent("before attach")
     live.bring("3.0", "canary")
     left = [name for name, _ in live.on("blue")]
@@ -216,8 +216,8 @@ def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) 
     assert live.differences() == []
 
 
-def test_a_lost_machine_keeps_nobody_from_refilling_the_others(live: Farm) -> None:
-    """A rolling release that cannot go on gives back what it has replaced, but for what stood on the lost machine."""
+def test_a_lost_host_keeps_nobody_from_refilling_the_others(live: Farm) -> None:
+    """A rolling release that cannot go on gives back what it has replaced, but for what stood on the lost host."""
     live.fall_silent("before ensure shop-r3-5")
     ending = live.bring("3.0", "rolling")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
@@ -228,7 +228,7 @@ def test_a_lost_machine_keeps_nobody_from_refilling_the_others(live: Farm) -> No
 # -- silent, and spared
 
 
-def test_a_release_goes_without_a_machine_that_it_can_spare(live: Farm) -> None:
+def test_a_release_goes_without_a_host_that_it_can_spare(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     assert live.bring("3.0", max_unavailable=1).exit is Exit.DONE
     assert {host for _, host in live.on("blue") if host != "web3"} == {"web1", "web2"}
@@ -239,7 +239,7 @@ def test_a_release_goes_without_a_machine_that_it_can_spare(live: Farm) -> None:
     assert live.bring("3.0", max_unavailable=1).text.endswith("nothing to do"), "as long as it is unreachable"
 
 
-def test_a_machine_that_was_spared_gets_its_instances_with_the_next_deploy(live: Farm) -> None:
+def test_a_host_that_was_spared_gets_its_instances_with_the_next_deploy(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     live.bring("3.0", max_unavailable=1)
     live.world.silent.clear()
@@ -250,22 +250,22 @@ def test_a_machine_that_was_spared_gets_its_instances_with_the_next_deploy(live:
     assert live.differences() == []
 
 
-def test_more_silent_machines_than_can_be_spared_stop_a_deploy(live: Farm) -> None:
+def test_more_silent_hosts_than_can_be_spared_stop_a_deploy(live: Farm) -> None:
     live.world.silent.update({"web2": WHY, "web3": WHY})
-    with pytest.raises(MachinesSilent, match="web2 is unreachable"):
+    with pytest.raises(HostsUnreachable, match="web2 is unreachable"):
         live.bring("3.0", max_unavailable=1)
     assert live.bring("3.0", max_unavailable=2).exit is Exit.DONE
 
 
-def test_one_machine_is_never_spared(live: Farm) -> None:
+def test_one_host_is_never_spared(live: Farm) -> None:
     live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
-    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
+    with pytest.raises(HostsUnreachable, match="web1 is unreachable"):
         live.bring("3.0", max_unavailable=3)
 
 
 @pytest.mark.parametrize("at", ["before ensure shop-r3-3", "after ensure shop-r3-3"])
 @pytest.mark.parametrize("strategy", ["canary", "bluegreen", "rolling"])
-def test_a_machine_lost_while_a_release_is_started_is_left_out_if_it_can_be_spared(
+def test_a_host_lost_while_a_release_is_started_is_left_out_if_it_can_be_spared(
     live: Farm, at: str, strategy: str
 ) -> None:
     live.fall_silent(at)
@@ -287,7 +287,7 @@ def test_what_was_spared_at_the_start_is_not_spared_again(live: Farm) -> None:
 # -- silent later: routed around
 
 
-def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: Farm) -> None:
+def test_a_host_lost_while_users_are_on_the_candidate_is_routed_around(live: Farm) -> None:
     live.fall_silent("after set_traffic Live(stable='green', share=500")
     ending = live.bring("3.0", "canary")
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
@@ -295,7 +295,7 @@ def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: 
     assert len(live.world.up("shop", "blue")) == 4
 
 
-def test_status_shows_the_machines_that_answer_and_names_the_one_that_does_not(live: Farm) -> None:
+def test_status_shows_the_hosts_that_answer_and_names_the_one_that_does_not(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     text = live.status()
     assert f"problem: web3 is unreachable: {WHY}" in text
@@ -306,7 +306,7 @@ def test_status_shows_the_machines_that_answer_and_names_the_one_that_does_not(l
     assert "r2 (2.0) is live for everyone" in text
 
 
-def test_doctor_blames_the_machine_and_cures_nothing_on_it(live: Farm) -> None:
+def test_doctor_blames_the_host_and_cures_nothing_on_it(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     before = dict(live.world.servers)
     doctor.fix(live.house, None)
@@ -317,7 +317,7 @@ def test_doctor_blames_the_machine_and_cures_nothing_on_it(live: Farm) -> None:
     assert {p.host for p in live.house.store.ports.of("shop")} == {"web1", "web2", "web3"}
 
 
-def test_a_rollback_goes_without_a_lost_machine(live: Farm) -> None:
+def test_a_rollback_goes_without_a_lost_host(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     ending = operations.rollback(live.house, "shop")
     assert ending.exit is Exit.DONE
@@ -325,7 +325,7 @@ def test_a_rollback_goes_without_a_lost_machine(live: Farm) -> None:
     assert len(live.world.up("shop", "blue")) == 4
 
 
-def test_a_cold_rollback_goes_without_a_lost_machine(farm: Farm) -> None:
+def test_a_cold_rollback_goes_without_a_lost_host(farm: Farm) -> None:
     for version in ("1.0", "2.0"):
         farm.bring(version, keep={"warm": "0s"})
     farm.world.silent["web3"] = WHY
@@ -337,34 +337,34 @@ def test_a_cold_rollback_goes_without_a_lost_machine(farm: Farm) -> None:
     assert any("without web3" in note for note in notes)
 
 
-def test_a_machine_out_of_the_inventory_is_waited_for_no_more(live: Farm) -> None:
+def test_a_host_out_of_the_inventory_is_waited_for_no_more(live: Farm) -> None:
     live.world.silent["web3"] = WHY
-    live.machines = HOSTS[:2]
+    live.hosts = HOSTS[:2]
     assert live.bring("3.0").exit is Exit.DONE
     assert live.bring("4.0").exit is Exit.DONE
     assert {host for _, host in live.on(live.live.stable) if host != "web3"} == {"web1", "web2"}
     assert any("web3 is unreachable, and is not needed" in n["text"] for n in live.told("note"))
 
 
-def test_machines_that_cannot_be_asked_are_not_left_while_users_are_on_them(
+def test_hosts_that_cannot_be_asked_are_not_left_while_users_are_on_them(
     live: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the way to them is cut: the proxy still reaches what stands there."""
-    live.machines = (Host("web4", "192.0.2.4", "ssh", "web4"),)
+    live.hosts = (Host("web4", "192.0.2.4", "ssh", "web4"),)
     live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
     monkeypatch.setattr(World, "well", lambda _world, instance: instance.state == "running")
-    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
+    with pytest.raises(HostsUnreachable, match="web1 is unreachable"):
         live.bring("3.0")
     assert live.live.stable == "green"
 
 
-def test_what_is_hidden_on_a_silent_machine_gets_no_users_of_another_release_when_it_is_back(farm: Farm) -> None:
+def test_what_is_hidden_on_a_silent_host_gets_no_users_of_another_release_when_it_is_back(farm: Farm) -> None:
     farm.twin = TWINS
     own: dict[str, Any] = {"twin": {"hosts": "web_green"}}
     farm.bring("1.0", **own)
     farm.bring("2.0", **own)  # green is stable, blue is warm on web1, web2, web3
     farm.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
-    farm.machines = (Host("web4", "192.0.2.4", "ssh", "web4"),)
+    farm.hosts = (Host("web4", "192.0.2.4", "ssh", "web4"),)
     assert farm.bring("3.0", **own).exit is Exit.DONE
     farm.world.silent.clear()
     assert all("-r3-" in name for name in farm.world.up("shop", "blue"))
@@ -372,7 +372,7 @@ def test_what_is_hidden_on_a_silent_machine_gets_no_users_of_another_release_whe
 
 def test_down_says_what_may_still_stand_and_ends_when_called_again(live: Farm) -> None:
     live.world.silent["web3"] = WHY
-    with pytest.raises(MachinesSilent, match="web3"):
+    with pytest.raises(HostsUnreachable, match="web3"):
         operations.down(live.house, "shop")
     assert {i.host for i in live.world.instances.values()} == {"web3"}
     live.world.silent.clear()
@@ -384,11 +384,11 @@ def test_down_says_what_may_still_stand_and_ends_when_called_again(live: Farm) -
 # -- the store is lost
 
 
-def test_adopt_finds_what_stands_on_the_machines_of_the_inventory(live: Farm, tmp_path: Path) -> None:
+def test_adopt_finds_what_stands_on_the_hosts_of_the_inventory(live: Farm, tmp_path: Path) -> None:
     lose(live.house)
     house, found = adopt(tmp_path, live.world, meant=Meant(HOSTS))
     assert [one.records.service for one in found.services] == ["shop"]
-    assert house.store.releases.get("shop", 2).machines == HOSTS
+    assert house.store.releases.get("shop", 2).hosts == HOSTS
     assert {p.host for p in house.store.ports.of("shop")} == {"web1", "web2", "web3"}
     assert operations.rollback(house, "shop").exit is Exit.DONE
 
