@@ -468,7 +468,7 @@ class MemoryRuntime:
 
     def check_release(self, release: Release) -> None:
         if release.version in self.world.gone:
-            raise ImageGone(f"the image of {release.service} {release.name} is gone", "go to another release")
+            raise ImageGone(f"the image of {release.service} {release.name} is gone", "deploy another release")
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         self._speak(())

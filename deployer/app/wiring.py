@@ -316,7 +316,7 @@ class _Wiring:
             runtime, jobs = self._runtime(manifest, folder, ServiceHosts()), self._jobs(manifest, ServiceHosts())
             return ProcessData(manifest, runtime, jobs, scratch)
         if manifest.runtime in ("incus", "swarm"):  # the instances of a Swarm may have written on any node
-            why = f"{manifest.service}: data of runtime {manifest.runtime} goes into no bundle"
+            why = f"{manifest.service}: a bundle cannot have data of runtime {manifest.runtime}"
             raise Refused(why, "save it by a command: docs/bundles.md, Data")
         if meant.twin:
             names = ", ".join(host.name for host in (*meant.hosts, *meant.twin))

@@ -75,7 +75,7 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
 def import_(common: Common, domain: str, cert: Path, key: Path) -> int:
     """Use a certificate that you have already for a domain with `tls: auto`, until deployer renews it.
 
-    So a service can move to deployer without a moment in which it has no certificate.
+    So a service that moves to deployer has a certificate all the time.
     """
     from deployer.app.operations.certificates import bring
 

@@ -54,7 +54,7 @@ def _lacking(problem: Problem) -> str:
 @click.option(
     "--environment",
     is_flag=True,
-    help="Also refuse variables that are not set, and files of variables that are not there, in this environment.",
+    help="Also refuse variables that are not set in this environment, and missing files of variables.",
 )
 @click.option(
     "--output", type=click.Choice(OUTPUTS), default="text", show_default=True, help="json: one object a line."

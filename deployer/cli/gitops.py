@@ -111,8 +111,8 @@ class GitopsOptions:
 def gitops(common: Common, url: str, **given: Any) -> int:
     """Follow a branch of a Git repository and deploy its manifests whenever they change.
 
-    A release that was rolled back is not tried again until its manifest or image changes. A signal leaves a rollout
-    in progress to its lease; the next start continues it.
+    A release that was rolled back is not tried again until its manifest or image changes. If it is stopped during a
+    rollout, the rollout keeps its share until the lease ends; the next start continues it.
     """
     options = GitopsOptions(**given)
     clock = SystemClock()

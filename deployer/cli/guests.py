@@ -100,8 +100,8 @@ def report(common: Common, month: str) -> int:
 def evict(common: Common, tenant: str, now: bool, span: str | None, end: bool) -> int:
     """Evict the guests of TENANT, or of all tenants: the owner gets processors back at once, and memory a little later.
 
-    Instances are frozen, then each has what tenants.yml says under `evict` to end. What the keeper has evicted comes
-    back by itself when there is room; after this command guests stay away until --end, or for the time of --for.
+    Instances are frozen, then given the time to end that tenants.yml has under `evict`. What the keeper has evicted
+    comes back by itself when there is room; after this command guests stay away until --end, or for the time of --for.
     """
     if end and (now or span):
         raise click.UsageError("--end goes with neither --now nor --for")

@@ -72,7 +72,7 @@ def group() -> None:
 @common("message", "on_cancel")
 @every(WHICH + _DEPLOY)
 def up(common: Common, **given: Any) -> int:
-    """Release all services with the strategy of the file; a service whose release is live already is left as it is."""
+    """Release all services with the strategy of the file; a service that is live with its release is left unchanged."""
     return _carried_out(common, _order("start", common, "", {}, given), given)
 
 

@@ -42,7 +42,7 @@ def _start(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 @common("file", "destination", "service", "message")
 @click.argument("instances", type=WholeNumber(1, MOST_REPLICAS), metavar="[N]", required=False)
 @click.option(
-    "--for", "span", metavar="TIME", callback=_span, help="How long N holds, such as 2h; after it, as with --auto."
+    "--for", "span", metavar="TIME", callback=_span, help="How long N holds, such as 2h; then as with --auto."
 )
 @click.option("--auto", is_flag=True, help="From now on, run as many as the manifest says or the load needs.")
 @click.option("--replay", metavar="FILE", type=click.Path(path_type=Path), help="Try `scale` on recorded traffic.")

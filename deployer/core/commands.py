@@ -78,7 +78,7 @@ def run(
         if private:
             raise CommandFailed(
                 f"`{command[0]}` failed with {how}",
-                "run it by hand: what it says is not shown, it may hold the value",
+                "run it by hand: its output is not shown here, as it may contain the secret",
                 code,
             )
         raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}", code=code)

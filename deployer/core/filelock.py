@@ -59,7 +59,9 @@ class FileLock:
         end = time.monotonic() + seconds
         while not self.try_take():
             if time.monotonic() >= end:
-                raise StoreFailed(f"{self.path} is held by another command for more than {seconds:g} s", "wait for it")
+                raise StoreFailed(
+                    f"{self.path} has been held by another command for more than {seconds:g} s", "wait for it"
+                )
             time.sleep(0.02)
 
     @contextmanager

@@ -71,5 +71,5 @@ class BudgetTracker:
         raise BudgetSpent(
             f"the budget of {self.limit:,} failed responses{allowed} is spent:"
             f" users saw {self.spent:,} of {release}{among}",
-            "fix it and deploy again; traffic.budget says how many users may see",
+            "fix it and deploy again; traffic.budget sets how many failed responses users may see",
         )

@@ -83,7 +83,7 @@ def _any(environment: Environment | None, release: Release) -> Instance:
     running = [i for i in environment.instances if i.state == "running"] if environment else []
     if not running:
         raise StepFailed(
-            f"no instance of {release.name} is running, in which the command could run",
+            f"the command needs a running instance of {release.name}, and there is none",
             "`deploy logs` shows why it ended",
         )
     return running[0]

@@ -194,7 +194,7 @@ class _Meeting:
             raise Hold(Exit.DONE, f"paused with {named(paused)}; `deploy resume` goes on with all of the set")
         if waited >= GONE_SECONDS:
             raise StepFailed(
-                f"nothing has run the rollout of {named(tuple(o.service for o in left))} for {span(GONE_SECONDS)}",
+                f"no process has run the rollout of {named(tuple(o.service for o in left))} for {span(GONE_SECONDS)}",
                 "`deploy release status` says why; `deploy resume` ends its rollback, too",
             )
 

@@ -344,7 +344,7 @@ def _refuse_unserved(run: Drive, step: Remove, stays: Sequence[Instance], doing:
 
     if not (names and patience.wait(served, every=0.1)):
         raise StepFailed(
-            f"{step.colour} has users: it is not emptied of what serves them",
+            f"{step.colour} has users: what serves them is not removed",
             "see `deploy status`; move them with `deploy rollback`",
         )
 

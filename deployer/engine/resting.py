@@ -17,7 +17,7 @@ def sleep(run: Drive, step: Sleep, deadline: Deadline) -> dict[str, Any]:
     """Stop or pause what runs until the next request, and read that back; who comes meanwhile keeps it awake."""
     sleeper = run.drivers.sleeper
     if sleeper is None:
-        raise StepFailed(f"{run.service} does not sleep", "`scale.min: 0` in its manifest has it sleep")
+        raise StepFailed(f"{run.service} does not sleep", "`scale.min: 0` in its manifest lets it sleep")
     patience = Deadline.after(run.clock, min(step.drain, deadline.left()))
     if not sleeper.sleep(run.service, step.colour, step.grace, patience, deadline):
         run.tell("note", text="somebody came: it stays awake")

@@ -280,7 +280,7 @@ def _read(path: Path, number: int, line: str) -> Iterator[Mark]:
         if not line.endswith("\n"):
             return  # whoever wrote it was killed
         raise Refused(
-            f"{path}:{number}: no line of a recording: {_told(error)}",
+            f"{path}:{number}: not a line of a recording: {_told(error)}",
             f"the lines before it are fine: `head -n {number - 1}` gives them",
         ) from None
     yield from marks

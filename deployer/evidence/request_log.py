@@ -73,7 +73,7 @@ class RequestLog:
                     try:
                         yield _request(row)
                     except (KeyError, ValueError, TypeError, OverflowError) as error:
-                        raise Refused(f"{self.path}:{number}: no request: {_told(error)}", NEEDED) from None
+                        raise Refused(f"{self.path}:{number}: not a request: {_told(error)}", NEEDED) from None
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise Refused(f"{self.path} cannot be read: {error}", NEEDED) from None
 

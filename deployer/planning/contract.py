@@ -48,8 +48,8 @@ def _gone(observed: Observed, release: Release, kept: Kept | None, now: float, *
         raise Refused(f"{there} still runs beside {release.name}", "`deploy doctor --fix` removes what is left over")
     if kept.until > now and not drop:
         raise Refused(
-            f"r{kept.release} ({kept.colour}) is kept warm until {stamp(kept.until)}, for a rollback that would meet"
-            f" a database which it does not understand",
+            f"r{kept.release} ({kept.colour}) is kept warm for a rollback until {stamp(kept.until)}: after the contract"
+            " it would not understand the database",
             "wait until then, or give up that rollback: `deploy migrate contract --drop-warm`",
         )
     return over(observed, release, replace(kept, until=now), now)

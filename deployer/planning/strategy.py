@@ -91,7 +91,7 @@ class Strategy:
             ) from error
         if not isinstance(plan, Plan):
             raise Refused(
-                f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
+                f"strategy {self.name} ({self.source}) returned {type(plan).__name__}, not a Plan", "use Plan.make"
             )
         self._refuse(plan, observed, release)
         return with_expand(with_consent(plan, release.manifest.approve), release)
@@ -124,7 +124,7 @@ class Strategy:
             )
         kept = stable.name if stable else release.name
         raise Refused(
-            f"{kept} must not run beside another release, as the strategy promised that brought it out;"
+            f"{kept} must not run beside another release: the strategy that deployed it promised so;"
             f" with {self.name}, {problem}",
             "`deploy recreate` stops it first; for a service of which two releases may run at once now:"
             " `deploy recreate --once`",

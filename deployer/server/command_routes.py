@@ -115,7 +115,7 @@ async def promote(desk: AtDesk, caller: Operator, service: Known, wanted: Forwar
     """Promote the rollout in progress now, without waiting for its remaining analysis steps."""
     if wanted.force and not caller.token.may("admin"):
         raise ApiError(
-            403, ProblemAnswer(message="to pass what is not approved needs the role admin", hint="ask an admin")
+            403, ProblemAnswer(message="skipping pending approvals needs the role admin", hint="ask an admin")
         )
     order = Order("promote", service, wanted.reason, force=wanted.force)
     return await _ordered(desk, caller, order, give, wanted.rollout)

@@ -50,7 +50,7 @@ def _allow(caller: Caller, role: Role, service: str | None) -> None:
     if service is None and token.services:
         raise ApiError(
             403,
-            ProblemAnswer(message=f"the token {token.name} is for {token.scope} only", hint="ask of one"),
+            ProblemAnswer(message=f"the token {token.name} is for {token.scope} only", hint="name one of them"),
         )
     if not token.may(role):
         raise ApiError(

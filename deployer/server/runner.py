@@ -115,12 +115,12 @@ class Endpoint:
             self.tls.check()
         elif not self.address.local and not behind_tls:
             raise Refused(
-                f"{self.address} is for others, who would send their tokens in the clear",
+                f"{self.address} can be reached from other hosts, whose clients would send their tokens unencrypted",
                 "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
             )
         if not self.address.names and not self.hosts:
             raise Refused(
-                f"{self.address} is every address of this host, and no name is known by which it may be asked",
+                f"{self.address} is every address of this host, and no name is known by which clients may call it",
                 "add --allow-host NAME, as it is in the URL of browsers and clients, or --listen NAME:PORT",
             )
 

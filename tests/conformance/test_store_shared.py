@@ -266,7 +266,7 @@ def test_what_is_shared_is_held_by_several_and_excludes_one(hosts: Callable[[], 
     ]
     first.let_go()
     second.let_go()
-    with pytest.raises(StoreFailed, match="is held by another command"):
+    with pytest.raises(StoreFailed, match="has been held by another command"):
         one.claims.claim("keeper", 4).take(0.1)
 
 

@@ -214,7 +214,7 @@ def test_a_folder_of_the_host_is_filled_and_never_emptied(state: Path, engine: d
         data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=False, begun=True))
         assert ((theirs / "rows").read_text(), (theirs / "rows").stat().st_uid) == ("first", 70)
         (theirs / "more").write_text("of somebody else")
-        with pytest.raises(Refused, match=r"theirs has sha256:\w+ after it was filled with sha256:"):
+        with pytest.raises(Refused, match=r"theirs does not read back as written: sha256:\w+ instead of sha256:"):
             data_of(theirs).restore(TARGET, known, saved, within, how(overwrite=False, begun=True))
         with pytest.raises(Refused, match=r"/elsewhere, where the service mounts nothing"):
             data_of(theirs).is_free("/elsewhere", known, within, overwrite=False)

@@ -79,7 +79,7 @@ def test_what_a_swarm_runs_goes_along_with_its_image(make_shop: Make) -> None:
             file = here.folder / "1.0.bundle"
             here.deploy("bundle", "make", "-o", str(file), "--version", "1.0")
             more = ("bundle", "make", "-o", str(here.folder / "b"), "--version", "1.0", "--with", "data")
-            assert "data of runtime swarm goes into no bundle" in here.deploy(*more, expect=2).stderr
+            assert "a bundle cannot have data of runtime swarm" in here.deploy(*more, expect=2).stderr
             engine.images.remove(made, force=True)
             there.deploy("up", "--from", str(file))
             assert there.get().text.strip() == "1.0"
@@ -92,7 +92,7 @@ def test_what_incus_runs_goes_into_no_bundle(processes: tuple[Shop, Shop]) -> No
     here.manifest.pop("command")
     here.write(runtime="incus", image="shop/{version}")
     said = here.deploy("bundle", "make", "-o", str(here.folder / "b"), "--version", "1.0", expect=2).stderr
-    assert "runtime incus goes into no bundle" in said
+    assert "a bundle cannot have an image of runtime incus" in said
     assert not (here.folder / "b").exists()
 
 

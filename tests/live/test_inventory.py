@@ -190,9 +190,9 @@ def test_the_example_has_the_groups_that_its_words_promise() -> None:
         ("wbe", "", r"has no group or host wbe\n  → did you mean web"),
         ("web:!bleu", "", "no group or host bleu\n  → did you mean blue"),
         ("web", "web11", "no group or host web11"),
-        ("web", "edge1", "no host of .* is meant by web, limited to edge1"),
+        ("web", "edge1", "no host of .* matches web, limited to edge1"),
         ("zzz", "", r"has no group or host zzz\n  → it knows blue, edge, edge1"),
-        ("empty", "", "no host of .* is meant by empty"),
+        ("empty", "", "no host of .* matches empty"),
     ],
 )
 def test_a_pattern_that_means_nothing_is_refused(tmp_path: Path, pattern: str, limit: str, message: str) -> None:

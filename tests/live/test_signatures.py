@@ -170,7 +170,7 @@ def test_going_back_needs_neither_registry_nor_cosign(
     assert "cosign is not installed" in told
     assert "apt-get install cosign" in told
     told = shop.deploy("doctor", expect=NEEDS_PERSON).stdout
-    assert "cosign: the manifest wants signatures verified, and cosign is not installed" in told
+    assert "cosign: the manifest requires verified signatures, and cosign is not installed" in told
 
     signed.served.tags.clear()
     signed.served.blobs.clear()

@@ -561,7 +561,7 @@ def test_what_belongs_to_a_store_that_is_there_is_refused(scene: Scene, tmp_path
     stand(scene, "till", "theirs", release_record.home(neighbour))
     lose(scene)
 
-    with pytest.raises(Refused, match="which is there"):
+    with pytest.raises(Refused, match="which still exists"):
         survey(scene, installation="theirs")
 
 

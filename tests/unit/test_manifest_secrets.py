@@ -132,7 +132,7 @@ def test_nothing_that_a_command_says_is_shown(tmp_path: Path) -> None:
 
     assert (problem.message, problem.hint) == (
         "`sh` failed with exit code 1",
-        "run it by hand: what it says is not shown, it may hold the value",
+        "run it by hand: its output is not shown here, as it may contain the secret",
     )
 
 

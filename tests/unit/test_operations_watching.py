@@ -688,7 +688,7 @@ def test_rolling_never_takes_the_last_instance_that_runs_beside_one_that_has_end
     live.world.tick = lambda _what: live.world.check()
     ending = live.deploy("2.0", "rolling")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
-    assert "blue has users: it is not emptied of what serves them" in ending.text
+    assert "blue has users: what serves them is not removed" in ending.text
     assert set(live.world.up("shop", "blue")) == {"shop-r1-1", "shop-r1-2"}
 
 

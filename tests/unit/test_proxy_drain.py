@@ -65,7 +65,7 @@ def test_the_last_one_is_not_taken(farm: Farm, batch: tuple[Host, ...]) -> None:
         now = farm.world.clock.now()
         farm.world.lost["edge2"] = LostProxy("edge2", "silent", now, (farm.live,), now + 60)
         farm.world.cut.add("edge2")
-    with pytest.raises(Refused, match="cannot be taken out of its users' way: shop has no other proxy"):
+    with pytest.raises(Refused, match="cannot be taken out of rotation: shop has no other proxy"):
         refuse_unsparable(farm.house, [batch], TERMS)
     with pytest.raises(Refused, match="no other proxy"):
         update(farm, batch, lambda: pytest.fail("it began"))

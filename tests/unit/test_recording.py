@@ -94,7 +94,7 @@ def test_a_bad_line_in_the_middle_is_refused_with_its_number(tmp_path: Path) -> 
     path = tmp_path / "r.jsonl"
     path.write_text('{"recording":1}\n{"at":1.0,"share":5,"stable":[1]}\n{"watch":[1,2,0],"at":2}\n')
 
-    with pytest.raises(Refused, match=r"r\.jsonl:2: no line of a recording"):
+    with pytest.raises(Refused, match=r"r\.jsonl:2: not a line of a recording"):
         marks(path)
 
 

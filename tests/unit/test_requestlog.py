@@ -110,7 +110,7 @@ def test_a_log_is_judged(tmp_path: Path, bad: float, decision: str) -> None:
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        ("{", "log:2: no request: side is missing"),
+        ("{", "log:2: not a request: side is missing"),
         ('{"time": 1, "side": "canary", "status": 200, "share": 5}', "side is 'canary'"),
         ('{"time": 1, "side": "stable", "status": 200}', "share is missing"),
         ('{"time": 1, "side": "stable", "share": 5}', "status is missing"),

@@ -99,7 +99,7 @@ def test_an_answer_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(reading, "LARGEST", 1 << 20)
     with (
         engine(tmp_path, lambda handler: say(handler, b" " * (2 << 20))) as address,
-        pytest.raises(DriverFailed, match="is not believed: its response has more than 1 MiB"),
+        pytest.raises(DriverFailed, match="is not trusted: its response has more than 1 MiB"),
     ):
         reading.containers("containers of shop", address, [], 30)
 

@@ -238,7 +238,7 @@ def test_a_bad_recording_is_refused_with_its_line(tmp_path: Path, capsys: Out) -
     bad.write_text("\n".join(lines) + "\n")
     arguments = ["scale", "-f", str(manifest(tmp_path)), "--state", str(tmp_path), "--replay"]
     assert main([*arguments, str(bad)]) == Exit.REFUSED
-    assert f"{bad}:4: no line of a recording: 2 errors of 1 requests cannot be" in capsys.readouterr().err
+    assert f"{bad}:4: not a line of a recording: 2 errors of 1 requests cannot be" in capsys.readouterr().err
     assert main([*arguments, str(tmp_path / "deploy.yml")]) == Exit.REFUSED
     assert "neither a recording nor a log of requests" in capsys.readouterr().err
 

@@ -61,7 +61,8 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
     loaded = request.loaded
     if loaded.manifest.runtime == "incus":
         raise Refused(
-            f"{loaded.manifest.service}: runtime incus goes into no bundle", "copy its image: `incus image export`"
+            f"{loaded.manifest.service}: a bundle cannot have an image of runtime incus",
+            "copy its image: `incus image export`",
         )
     older = _contents_of(wish.since) if wish.since else None
     with ExitStack() as saved:

@@ -44,7 +44,7 @@ def restore(house: AppContext, bundle: Bundle, request: DeployRequest, image: st
 def _refuse_other_kind(target: ServiceData, brought: tuple[Data, ...]) -> None:
     if other := [data.name for data in brought if data.kind != target.kind]:
         raise Refused(
-            f"the data {', '.join(other)} was not saved of this runtime",
+            f"the data {', '.join(other)} was saved from another runtime",
             "deploy it with the runtime that it has in the bundle, or leave the data out: `--data keep`",
         )
 

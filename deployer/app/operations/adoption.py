@@ -89,7 +89,7 @@ def _refuse_driven(house: AppContext) -> None:
     pids = ", ".join(map(str, holders(store)))
     if pids:
         raise Refused(
-            f"process {pids} still works with the store that lay at {store} before this one",
+            f"process {pids} still works with the store that was at {store} before this one",
             f"wait until it has ended, or end it: kill {pids.replace(',', '')}",
         )
 
@@ -142,7 +142,7 @@ def _refuse_another_home(house: AppContext, ours: Iterable[Found]) -> None:
     for home in sorted({f.home for f in ours if f.home.startswith(host)}):
         folder = Path(home.removeprefix(host))
         if folder != house.store.folder and (folder / NAME).exists():
-            raise Refused(f"these instances belong to the store in {folder}, which is there", f"--state {folder}")
+            raise Refused(f"these instances belong to the store in {folder}, which still exists", f"--state {folder}")
 
 
 def _strangers(house: AppContext, found: Iterable[Found], chosen: str) -> Iterable[str]:

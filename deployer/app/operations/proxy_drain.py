@@ -54,7 +54,7 @@ class ProxyLeave:
         _, silent = self._drivers.inspection.reachable()
         if not self._downtime and not set(self._every) - away - set(silent):
             raise Refused(
-                f"{named(self._going)} cannot be taken out of its users' way: {self._service} has no other proxy that"
+                f"{named(self._going)} cannot be taken out of rotation: {self._service} has no other proxy that"
                 " responds and is up to date",
                 "one host at a time, a second proxy, or `deploy doctor --fix`; or --allow-downtime, with downtime",
             )

@@ -57,7 +57,7 @@ def hosts(
         raise _unknown(source, answer["unknown"], answer["names"])
     if not answer["hosts"]:
         wanted = f"{pattern}, limited to {limit}," if limit else pattern
-        raise Refused(f"no host of {source} is meant by {wanted}", "add hosts to it, or name another group")
+        raise Refused(f"no host of {source} matches {wanted}", "add hosts to it, or name another group")
     found = tuple(sorted((_host(said, source) for said in answer["hosts"]), key=lambda host: host.name))
     _refuse_unproven(found, source)
     return found

@@ -58,7 +58,7 @@ class Artifacts:
         if not identity.startswith(KIND) or not place.is_dir():
             raise ImageGone(
                 f"the files of {release.service} {release.name} are gone: {place}",
-                f"deploy {release.image} again, or go to another release",
+                f"deploy {release.image} again, or deploy another release",
             )
         return place
 

@@ -32,7 +32,7 @@ def program() -> Path:
     """Find cosign. Raises Refused when it is not installed."""
     found = shutil.which("cosign")
     if found is None:
-        raise Refused("the manifest wants signatures verified, and cosign is not installed", INSTALL)
+        raise Refused("the manifest requires verified signatures, and cosign is not installed", INSTALL)
     return Path(found)
 
 

@@ -47,7 +47,9 @@ class LeaseClaim:
     def take(self, seconds: float) -> None:
         """Take it. Raise StoreFailed when it is not free within `seconds`."""
         if not Deadline.after(self._clock, seconds).wait(self.try_take):
-            raise StoreFailed(f"{self._row.name} is held by another command for more than {seconds:g} s", "wait for it")
+            raise StoreFailed(
+                f"{self._row.name} has been held by another command for more than {seconds:g} s", "wait for it"
+            )
 
     def write(self, text: str) -> None:
         """Write down who holds it, for people."""

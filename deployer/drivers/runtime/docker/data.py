@@ -83,7 +83,7 @@ class DockerData:
                     self._fill(client, container, source, saved, deadline)
                 if (found := self._digest(client, source, image, deadline)) != saved.digest:
                     raise Refused(
-                        f"{source} has {found[:19]} after it was filled with {saved.digest[:19]}",
+                        f"{source} does not read back as written: {found[:19]} instead of {saved.digest[:19]}",
                         "does something else write to it, or does its file system keep no owners and modes?",
                     )
 

@@ -142,7 +142,7 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
     except docker.errors.APIError as error:
         raise DriverFailed(f"{what}: {_said(error)}") from error
     except TooLarge as error:
-        raise DriverFailed(f"{what}: the Docker engine at {address} is not believed: {error}") from error
+        raise DriverFailed(f"{what}: the Docker engine at {address} is not trusted: {error}") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise DeadlinePassed(
             f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"

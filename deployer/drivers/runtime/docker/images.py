@@ -157,7 +157,7 @@ class Shelf:
         if image is None:
             raise ImageGone(
                 f"the image of {release.service} {release.name} is gone from the engine: {release.image_id}",
-                f"bring {release.image} back with exactly this id, or go to another release",
+                f"bring {release.image} back with exactly this id, or deploy another release",
             )
         return image
 

@@ -41,7 +41,7 @@ def _get(what: str, address: str, path: str, end: float, seconds: float) -> Any:
     try:
         answer = _exchange(address.removeprefix(SCHEME), f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n", end)
     except TooLarge as error:
-        raise DriverFailed(f"{what}: the Docker engine at {address} is not believed: {error}") from error
+        raise DriverFailed(f"{what}: the Docker engine at {address} is not trusted: {error}") from error
     except TimeoutError:
         late = f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"
         raise DeadlinePassed(late) from None

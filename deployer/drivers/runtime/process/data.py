@@ -73,7 +73,7 @@ class ProcessData:
             _read(folder, hashed, deadline)
             if hashed.digest != saved.digest:
                 raise Refused(
-                    f"{folder} has {hashed.digest[:19]} after it was filled with {saved.digest[:19]}",
+                    f"{folder} does not read back as written: {hashed.digest[:19]} instead of {saved.digest[:19]}",
                     "does something else write to it, or does its file system keep no owners and modes?",
                 )
 

@@ -129,8 +129,8 @@ class Leaving:
                     said[name] = self._servers.delete(worker, self._backend, name, deadline)
             if deadline.passed():
                 raise DeadlinePassed(
-                    f"the proxy does not forget {left[0]} within {deadline.seconds:g} s: {said.get(left[0], 'in use')}",
-                    "repeat it; no user is sent there any more",
+                    f"the proxy did not remove {left[0]} within {deadline.seconds:g} s: {said.get(left[0], 'in use')}",
+                    "run the command again; no user is sent there any more",
                 )
             deadline.clock.sleep(POLL)
 

@@ -136,6 +136,6 @@ class ProxyChannel:
 def _refuse_skew(ahead: float) -> None:
     if abs(ahead) > SKEW:
         raise Refused(
-            f"its clock is {ahead:+.0f} s off from this host's: leases would end too early or too late",
+            f"its clock differs by {ahead:+.0f} s from this host's: leases would end too early or too late",
             "synchronize both clocks (NTP)",
         )
