@@ -320,7 +320,7 @@ def test_the_address_that_is_printed_is_one_that_answers(
     ("arguments", "told"),
     [
         (["--listen", "0.0.0.0:8642", "--no-tls"], "no name is known by which clients may call it"),
-        (["--listen", "0.0.0.0:8642"], "would send their tokens in the clear"),
+        (["--listen", "0.0.0.0:8642"], "would send their tokens unencrypted"),
         (["--cert", "x.pem"], "--cert and --key go together"),
         (["--listen", "nowhere"], "is not an address to listen on"),
         (["-f", "missing.yml"], "does not exist"),
