@@ -307,7 +307,9 @@ def test_it_is_refused_while_the_former_release_is_kept_warm(scene: Scene) -> No
     expanded(scene)
     assert said(scene)[0] == "waits"
     assert "contract of r2 is due when r1 (blue) is gone, which is kept warm until" in said(scene)[1]
-    with pytest.raises(Refused, match=r"r1 \(blue\) is kept warm for a rollback until .*: after the contract") as refused:
+    with pytest.raises(
+        Refused, match=r"r1 \(blue\) is kept warm for a rollback until .*: after the contract"
+    ) as refused:
         contract(scene)
     assert "deploy migrate contract --drop-warm" in refused.value.hint
     assert operations.rollback(scene.house, "shop").outcome == "done"
