@@ -233,7 +233,7 @@ class _Wiring:
 
             with self._making:
                 self._proxies = proxies = self._proxies or Proxies(self._clock, self._state)
-            return proxies.several(machines.proxies, manifest.traffic, self._chain_key(manifest))
+            return proxies.several(hosts.proxies, manifest.traffic, self._chain_key(manifest))
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
 
         existing, key = manifest.traffic.haproxy, self._chain_key(manifest)

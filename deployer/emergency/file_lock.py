@@ -35,7 +35,7 @@ def take(path: str, within: float, *, make: bool = False) -> int | None:
 
 
 def stands(descriptor: int, path: str) -> bool:
-    """Tell whether what is held is the file that others would meet: it may have been removed meanwhile."""
+    """Return whether what is held is the file that others would meet: it may have been removed meanwhile."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116 - pathlib costs
     except FileNotFoundError:

@@ -54,7 +54,7 @@ class TrafficControl:
     # -- the share
 
     def give(self, step: Share, deadline: Deadline) -> None:
-        """Give the candidate, and the baseline, their shares of the users; lost proxies are tried before, if any."""
+        """Set the shares of the candidate and of the baseline; lost proxies are tried before, if any."""
         if step.share or step.baseline:
             self._traffic.retry_lost(self._rollout.service, deadline)
         live = Live(

@@ -86,7 +86,7 @@ class GroupInspection:
         return tuple(found)
 
     def _of_lost(self, service: str, lost: Mapping[str, LostProxy]) -> Iterator[Drift]:
-        """Say of each lost proxy whether it can be brought back now."""
+        """Yield, for each lost proxy, whether it can be brought back now."""
         tried = self._members.prompt.read(self._members.some(lost), service)
         for name, one in lost.items():
             text = f"{name} is lost since {stamp(one.since)}, and does not have what the others have"

@@ -236,7 +236,7 @@ def _known(found: Mapping[str, Live | None]) -> dict[str, Live]:
 
 
 def can_be_lost(tried: Answers[str, Any], *, at_once: bool = False) -> bool:
-    """Tell whether all errors are of the proxies themselves: not of servers behind them, a person, or a later owner.
+    """Return whether all errors are of the proxies themselves: not of servers behind them, people, or a later owner.
 
     That a time was over is, where each does `at_once` what is asked; else only where it went by for a lock.
     """

@@ -35,7 +35,7 @@ class Proxies:
         self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
 
     def several(self, hosts: Sequence[Host], traffic: TrafficSettings, chain_key: str = "") -> ProxyGroup:
-        """Give the driver of the proxies of these machines; one of them may be this host."""
+        """Return the driver of the proxies of these hosts; one of them may be this host."""
         settings, terms = traffic.haproxy or PREPARED, traffic.proxies
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         lost = LostProxies(self._state, self._clock, terms.keep)
