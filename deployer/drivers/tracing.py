@@ -130,7 +130,7 @@ class Traces:
         return OTLPSpanExporter(), ""
 
     def ids(self, rollout: int) -> tuple[int, int]:
-        """Give the ids of a rollout's trace and of its first span."""
+        """Return the ids of a rollout's trace and of its first span."""
         made = bytes.fromhex(sha256(f"{self._installation()} {rollout}".encode()))
         return int.from_bytes(made[:16]), int.from_bytes(made[16:24])
 

@@ -84,7 +84,7 @@ def seal(record: Mapping[str, Any]) -> str:
 
 
 def genesis(installation: str) -> str:
-    """Give what the first record of an installation follows."""
+    """Return what the first record of an installation follows."""
     return sha256(f"audit log of {installation}".encode())
 
 

@@ -19,7 +19,7 @@ class ControlRequest:
 
 @dataclass(frozen=True)
 class Size:
-    """How many instances on each machine a person wants of a service; `until` is 0 where it does not expire."""
+    """How many instances on each host a person wants of a service; `until` is 0 where it does not expire."""
 
     service: str
     instances: int
@@ -31,7 +31,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Need:
-    """How many instances the load of a service needs on all machines together, since when, and why."""
+    """How many instances the load of a service needs on all hosts together, since when, and why."""
 
     service: str
     instances: int
@@ -62,7 +62,7 @@ class Vote:
 
     @property
     def person(self) -> str:
-        """Their name, without the machine."""
+        """Their name, without the host."""
         return person_of(self.by)
 
 

@@ -35,7 +35,7 @@ def turn_back(db: Connection, rollout: Rollout, error: DeployError) -> None:
 
 
 def is_last(db: Connection, rollout: int) -> bool:
-    """Tell, in the transaction in which a rollout of a set comes to rest, whether none of the set is in progress now.
+    """Return, in the transaction in which a rollout of a set comes to rest, whether none of the set is in progress now.
 
     Of those that come to rest at the same time one is the last, as write transactions take turns. One that is paused is
     in progress while the set goes back: it is rolled back, too.

@@ -9,7 +9,7 @@ from deployer.views.view import View
 
 @dataclass(frozen=True)
 class LockView(View):
-    """Who deploys now: person and machine, since when, which rollout and version, and what for."""
+    """Who deploys now: person and host, since when, which rollout and version, and what for."""
 
     by: str
     since: float

@@ -11,5 +11,5 @@ class View:
     """Something that can be printed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)

@@ -43,7 +43,7 @@ class TrafficBench(ABC):
         return Release(service, number, str(number), "app:1", "sha256:1", manifest, f"h{number}")
 
     def within(self, seconds: float = 60.0) -> Deadline:
-        """Give a deadline on the clock of this layer."""
+        """Return a deadline on the clock of this layer."""
         return Deadline.after(SystemClock(), seconds)
 
     @abstractmethod

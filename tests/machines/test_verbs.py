@@ -188,9 +188,9 @@ def test_a_machine_that_is_off_is_named_in_time(lab: Lab, stand: Stand) -> None:
     lab.cut("web1")
     began = SystemClock().monotonic()
     try:
-        with pytest.raises(MachinesSilent, match="web1 is unreachable"):
+        with pytest.raises(HostsUnreachable, match="web1 is unreachable"):
             stand.runtime.ensure(spec, within())
-        with pytest.raises(MachinesSilent, match="web1 is unreachable"):
+        with pytest.raises(HostsUnreachable, match="web1 is unreachable"):
             stand.runtime.instances("shop")
     finally:
         lab.heal()

@@ -213,5 +213,5 @@ def _service_of(house: AppContext, ended: RolloutResult) -> str:
 
 
 def _was_left(rollout: Rollout) -> bool:
-    """Tell whether it is an adjustment whose process is gone, and that waits for nobody."""
+    """Return whether it is an adjustment whose process is gone, and that waits for nobody."""
     return rollout.adjusts and not rollout.outcome

@@ -46,7 +46,7 @@ class Places:
             self._clock.sleep(0.02)
 
     def serve(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> bool:
-        """Tell whether all of these servers are up at the place, at every current worker, with the right limit."""
+        """Return whether all of these servers are up at the place, at every current worker, with the right limit."""
         wanted, called = {(s.name, s.address) for s in servers}, naming.backend(service, place)
         limit = SpecFacts(self._home.services, service).concurrency(place)
 
@@ -73,7 +73,7 @@ class Places:
             )
 
     def able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:
-        """Tell whether an old worker has a server for each side that is to get users."""
+        """Return whether an old worker has a server for each side that is to get users."""
         sides = (self._servers.seen(worker, naming.backend(service, p), deadline) for p in live.used)
         return all(any(s.up for s in side.values()) for side in sides)
 

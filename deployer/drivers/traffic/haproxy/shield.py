@@ -79,7 +79,7 @@ def defaults(spec: Spec) -> tuple[str, ...]:
 
 
 def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
-    """Give the other lines of the shield of a colour."""
+    """Yield the other lines of the shield of a colour."""
     mine, stable = (naming.backend(spec.service, each) for each in (colour, other(colour)))
     yield f"  http-request set-header {TO} {mine}"
     yield f"  http-request set-header {OTHER} {stable}"
