@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -73,46 +73,52 @@ def outcome(
 class KneeService:
     """Instances that answer `knee` requests at once well: what an instance gets beyond that waits inside it.
 
-    It gets no more than `concurrency`; the proxy fills the first instances first, and others wait there.
+    It gets no more than `concurrency` of each proxy. A proxy fills the first instances first, and others wait there.
+    Requests come to one of them by chance, to each with a `weight`.
     """
 
-    def __init__(self, instances: int, knee: int, concurrency: int) -> None:
+    def __init__(self, instances: int, knee: int, concurrency: int, weights: Sequence[float] = (1.0,)) -> None:
         self.concurrency = concurrency
         self._free = [[0.0] * knee for _ in range(instances)]  # when each worker of an instance has time
-        self._running = [0] * instances
+        self._weights, self._chance = weights, random.Random(len(weights))
+        self._running = [[0] * len(weights) for _ in range(instances)]  # of each proxy
         self._total = [0] * instances
         self.failed = [0] * instances
-        self._ends: list[tuple[float, int]] = []
-        self._line: deque[float] = deque()
+        self._ends: list[tuple[float, int, int]] = []
+        self._lines: list[deque[float]] = [deque() for _ in weights]
 
     def add(self, at: float, takes: float) -> None:
         """Take a request that came later than all before, and that takes so long where it does not wait."""
         self._until(at)
-        self._line.append(takes)
-        self._fill(at)
+        (proxy,) = self._chance.choices(range(len(self._weights)), self._weights)
+        self._lines[proxy].append(takes)
+        self._fill(at, proxy)
 
     def look(self, at: float) -> Mapping[str, InstanceLoad]:
-        """Return what the proxy has of each instance at a moment."""
+        """Return what all proxies together have of each instance at a moment."""
         self._until(at)
         seen = zip(self._running, self._total, self.failed, strict=True)
-        return {f"shop-r1-{n}": InstanceLoad(*each) for n, each in enumerate(seen, 1)}
+        return {
+            f"shop-r1-{n}": InstanceLoad(sum(running), total, failed, tuple(running))
+            for n, (running, total, failed) in enumerate(seen, 1)
+        }
 
     def _until(self, at: float) -> None:
         while self._ends and self._ends[0][0] <= at:
-            end, instance = heapq.heappop(self._ends)
-            self._running[instance] -= 1
-            self._fill(end)
+            end, instance, proxy = heapq.heappop(self._ends)
+            self._running[instance][proxy] -= 1
+            self._fill(end, proxy)
 
-    def _fill(self, at: float) -> None:
-        while self._line:
-            instance = next((n for n, running in enumerate(self._running) if running < self.concurrency), None)
+    def _fill(self, at: float, proxy: int) -> None:
+        while self._lines[proxy]:
+            instance = next((n for n, of in enumerate(self._running) if of[proxy] < self.concurrency), None)
             if instance is None:
                 return
-            takes, workers = self._line.popleft(), self._free[instance]
+            takes, workers = self._lines[proxy].popleft(), self._free[instance]
             end = max(at, workers[0]) + takes
             heapq.heapreplace(workers, end)
-            heapq.heappush(self._ends, (end, instance))
-            self._running[instance] += 1
+            heapq.heappush(self._ends, (end, instance, proxy))
+            self._running[instance][proxy] += 1
             self._total[instance] += 1
 
 

@@ -48,6 +48,7 @@ class Paper:
         self.down: set[Place] = set()
         self.calls: list[str] = []
         self.spends = 0
+        self.gives = 0  # requests at once, to an instance
         self.joined: str | None = None
         self.text = configured(None, "shop", MANIFEST, None).model_dump_json()
         self.keys: list[str] = []
@@ -99,7 +100,7 @@ class Paper:
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
         self._do("servers")
-        return ((Server(f"{place}-1", "10.0.0.1:80"), place not in self.down),)
+        return ((Server(f"{place}-1", "10.0.0.1:80", self.gives), place not in self.down),)
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
         return f"http://{self.name}", {}

@@ -33,13 +33,9 @@ def conflicts(manifest: Described) -> Iterator[Conflict]:
 
 def _learned(manifest: Described) -> Iterator[Conflict]:
     """Return the keys with which nothing can be learned of how many requests at once an instance answers well."""
-    for key, found, why in (
-        ("traffic.mode", manifest.traffic.mode == "tcp", "how long a tcp session lasts is up to its client"),
-        ("traffic.proxies", not manifest.traffic.proxies.local, "of several proxies each sends an instance its own"),
-    ):
-        if found:
-            needs = (key, "scale.concurrency")
-            yield Conflict("scale.concurrency", f"cannot be learned: {why}", "a number, e.g. 12", needs)
+    if manifest.traffic.mode == "tcp":
+        why, needs = "how long a tcp session lasts is up to its client", ("traffic.mode", "scale.concurrency")
+        yield Conflict("scale.concurrency", f"cannot be learned: {why}", "a number, e.g. 12", needs)
 
 
 def _asleep(manifest: Described, scale: ScaleSettings) -> Iterator[Conflict]:

@@ -22,6 +22,7 @@ from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase,
 from deployer.model.release import Release, Signature, newest_good, read_hosts
 from deployer.model.traffic import (
     CLOCKS,
+    DIFFERS,
     INITIAL,
     Live,
     LostProxy,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOCKS",
     "COLOURS",
+    "DIFFERS",
     "FULL",
     "INITIAL",
     "LATENCY_BOUNDS",

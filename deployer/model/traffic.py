@@ -7,10 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from deployer.model.places import FULL, Colour, Place, other
 
+DIFFERS = -1  # requests that an instance gets at once: another number of each of several proxies
+
 
 @dataclass(frozen=True)
 class Server:
-    """An instance as the proxy knows it, and how many requests it gets at once: 0 for as many as come, or not known."""
+    """An instance as the proxy knows it, and how many requests it gets at once.
+
+    0 is for as many as come, or not known, and `DIFFERS` where not each of several proxies gives it as many.
+    """
 
     name: str
     address: str

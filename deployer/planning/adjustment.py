@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import Refused
-from deployer.model import COLOURS, Colour, Environment, Observed, Release, Server, spread
+from deployer.model import COLOURS, DIFFERS, Colour, Environment, Observed, Release, Server, spread
 from deployer.planning.orders import EVICT, KEEP, SLEEP
 
 if TYPE_CHECKING:
@@ -204,7 +204,8 @@ class _Found:
         """Have the proxy give each instance as many requests at once as it should, where it gives another number."""
         if not (self.limits and self.highest and self.release.scale):
             return AdjustmentPart()
-        gets = f"an instance of {self.release.name} gets {self.limits[0]} requests at once"
+        number = "of each proxy another number of" if self.limits[0] == DIFFERS else self.limits[0]
+        gets = f"an instance of {self.release.name} gets {number} requests at once"
         way = recipes.attach(self.release, self.colour, partial=bool(self.silent))
         return AdjustmentPart(way, (), (f"{gets}, {self.release.scale.each} are wanted",))
 

@@ -9,6 +9,9 @@ kept between two bounds of what waits: raised while less than a tenth does, lowe
 
 Unlike Vegas, which remembers the best time of all, both times are of the same minutes: where what an instance calls is
 slow, a request is slow on all instances, on a full one and on a light one, and nothing follows from that.
+
+Each worker of each of several proxies gives an instance as many as the number says. So what waits inside is looked for
+in what all of them give it, and whether the number holds back in what that one gives which gives most.
 """
 
 from __future__ import annotations
@@ -43,17 +46,19 @@ class LearnedConcurrency:
 
 @dataclass
 class _Sum:
-    """Request-seconds, requests that ended and that failed, within so many seconds."""
+    """Request-seconds, requests that ended and that failed, within so many seconds; `most`: those of one worker."""
 
     began: float
     seconds: float = 0.0
     busy: float = 0.0
+    most: float = 0.0
     ended: int = 0
     failed: int = 0
 
     def add(self, more: _Sum) -> None:
         self.seconds += more.seconds
         self.busy += more.busy
+        self.most += more.most
         self.ended += more.ended
         self.failed += more.failed
 
@@ -61,6 +66,11 @@ class _Sum:
     def mean(self) -> float:
         """Requests at once."""
         return self.busy / self.seconds
+
+    @property
+    def highest(self) -> float:
+        """Requests at once of one worker: of that which gave most at each moment."""
+        return self.most / self.seconds
 
     @property
     def takes(self) -> float:
@@ -101,14 +111,16 @@ class InstanceWindows:
         first, last, before = self._seen.get(name, (at, 0.0, load))
         seconds, came = at - last, load.total - before.total
         ended = came - (load.running - before.running)
-        if not 0 < seconds <= GAP_SECONDS or min(came, ended, load.failed - before.failed) < 0:
-            self._open.pop(name, None)  # another worker counts, or nobody looked
+        counted = len(load.each) == len(before.each) and min(came, ended, load.failed - before.failed) >= 0
+        if not 0 < seconds <= GAP_SECONDS or not counted:
+            self._open.pop(name, None)  # another worker counts, or another proxy, or nobody looked
             return None
         if at - first < WARM_SECONDS:
             return None
         window = self._open.setdefault(name, _Sum(last))
         busy = (before.running + load.running) / 2 * seconds
-        window.add(_Sum(last, seconds, busy, ended, load.failed - before.failed))
+        most = (max(before.each) + max(load.each)) / 2 * seconds
+        window.add(_Sum(last, seconds, busy, most, ended, load.failed - before.failed))
         if window.seconds < WINDOW_SECONDS:
             return None
         # Until as many have ended as there are at once: what ended then is about what began then.
@@ -192,7 +204,7 @@ class ConcurrencyLearner:
         waits = 1 - self._light.takes / full.takes
         if waits >= WAITS_MUCH:
             self._note_fewer(at, full, self._light, waits)
-        elif full.mean < min(FULL * self.requests, self.requests - SPARE):
+        elif full.highest < min(FULL * self.requests, self.requests - SPARE):
             return  # what little waits there says nothing of one that is full
         elif waits > WAITS_LITTLE:
             self._row.clear()
@@ -205,7 +217,7 @@ class ConcurrencyLearner:
         light.used = True
         rate = full.ended / full.seconds
         why = f"a full instance ends {rate:.0f} requests a second that take {_ms(light.takes)} on a light one"
-        self._note(self._fewer(full.mean * (1 - waits)), why)
+        self._note(self._fewer(full.highest * (1 - waits)), why)
 
     def _note(self, requests: int, why: str) -> None:
         if self._row and (self._row[-1].requests > self.requests) != (requests > self.requests):

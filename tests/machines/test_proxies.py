@@ -13,12 +13,14 @@ import requests
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
+from deployer.manifest.scale import FIRST_AT_ONCE
 from tests.lab.machines import Lab
 from tests.live.afar import rest, until
 from tests.load import Counters, Load, Options, Report
 from tests.machines.edged import EDGE, WEB, Edged, lab_of_edges
 from tests.machines.farm import CONTROL, engine
 from tests.machines.proxy_hosts import full
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 CLOCK = SystemClock()
@@ -159,6 +161,32 @@ def test_what_users_of_both_proxies_see_counts_together(edged: Edged) -> None:
     assert told.ended["outcome"] == "reverted"
     assert sum(report.failed for report in reports) <= 50 + sum(report.at_once for report in reports)
     assert agree(edged) == "blue,0"
+
+
+def limits(edged: Edged, edge: str) -> set[str]:
+    """Return how many requests at once a proxy gives an instance of the second release, as its file says it."""
+    lines = (edged.lab[edge].root / "etc/haproxy/deployer.d/deployer.cfg").read_text().splitlines()
+    return {line.split(" maxconn ")[1].split()[0] for line in lines if line.startswith(f"  server {edged.name}-r2-")}
+
+
+def test_what_an_instance_answers_well_is_learned_from_both_and_both_give_it_as_many(edged: Edged) -> None:
+    """Each has more than one instance gets of it, and all requests take as long: the number holds them back."""
+    del edged.manifest["replicas"]
+    edged.write(scale={"min": 2, "max": 2, "concurrency": "auto", "hold": "10m"})
+    edged.version("2.0", {"LAT": "400"})
+    edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    first = {str(FIRST_AT_ONCE)}
+    assert limits(edged, "edge1") == limits(edged, "edge2") == first
+    with edged.start("keep"), Loads(edged, Options(kinds=("fresh",), rate=47)) as loads:
+        within(900).until(
+            lambda: limits(edged, "edge1") == limits(edged, "edge2") != first, "both are told another number", every=1
+        )
+        loads.unfailing()
+    found = edged.status()["size"]["scale"]
+    print(f"{found['concurrency']}: {found['learned']}")
+    assert found["concurrency"] > FIRST_AT_ONCE
+    assert limits(edged, "edge1") == {str(found["concurrency"])}
+    edged.deploy("doctor")
 
 
 # -- an emergency

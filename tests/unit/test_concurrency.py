@@ -19,6 +19,7 @@ from deployer.planning.concurrency import (
     UP,
     WINDOW_SECONDS,
     ConcurrencyLearner,
+    InstanceWindows,
     LearnedConcurrency,
 )
 from tests.load_model import KneeService, Told, learned, requests
@@ -58,6 +59,32 @@ def test_one_that_holds_back_is_raised_by_small_steps() -> None:
     assert numbers == sorted(numbers)
     assert 24 <= numbers[-1] <= 38, numbers
     assert "on a full instance, " in seen.why
+
+
+def test_of_two_proxies_each_gives_an_instance_its_part_of_what_it_answers_well() -> None:
+    seen = told(KneeService(3, 8, 16, (0.5, 0.5)), lambda _at: 180, 180, 700)
+    numbers = [number for _, number in seen.numbers]
+    assert numbers[:4] == [16, 12, 9, 7]
+    assert numbers[4:], seen
+    assert set(numbers[4:]) <= {4, 5, 6}
+
+
+def test_of_two_proxies_of_which_one_gets_all_that_one_gives_all_that_it_answers_well() -> None:
+    seen = told(KneeService(3, 6, 4, (1.0, 0.0)), lambda at: 85 + 75 * math.sin(at / 40), 160, 600)
+    numbers = [number for _, number in seen.numbers]
+    assert numbers == sorted(numbers)
+    assert 5 <= numbers[-1] <= 7, seen
+
+
+def test_what_another_proxy_had_counted_when_it_came_is_no_rate() -> None:
+    windows, seen = InstanceWindows(), []
+    for look in range(400):
+        load = InstanceLoad(4, 10 * look)
+        if look >= 200:
+            load += InstanceLoad(0, 1_000_000)
+        seen += [window.ended / window.seconds for window in windows.add(look / 4, {"shop-r1-1": load}).values()]
+    assert len(seen) > 10
+    assert set(seen) == {40.0}
 
 
 def test_what_is_slow_for_a_moment_lowers_nothing() -> None:

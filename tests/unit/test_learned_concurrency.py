@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from deployer.app.operations.deployment import propose
 from deployer.app.operations.execution import locked
 from deployer.app.status import status_of
 from deployer.manifest.scale import FIRST_AT_ONCE
-from deployer.model import InstanceLoad
+from deployer.model import DIFFERS, InstanceLoad
 from deployer.store import DEPLOYER
 from deployer.views.keeper import lines
 from tests.house import REPOSITORY, Scene, request
@@ -142,6 +143,18 @@ def test_a_proxy_with_another_number_is_put_right(learning: Learning) -> None:
     assert ended.text == "an instance of r1 (1.0) gets 16 requests at once, 9 are wanted: done"
     assert learning.number == 9
     assert adjust.keep(house, "shop") is None
+
+
+def test_one_of_several_proxies_with_another_number_is_put_right(learning: Learning) -> None:
+    """The group of proxies says `DIFFERS` of an instance to which not each of them gives as many."""
+    house, place = learning.scene.house, ("shop", learning.scene.live.stable)
+    servers = learning.scene.world.servers[place]
+    servers.update({name: replace(server, concurrency=DIFFERS) for name, server in servers.items()})
+    ended = adjust.keep(house, "shop")
+    assert ended is not None
+    gets = "an instance of r1 (1.0) gets of each proxy another number of requests at once"
+    assert ended.text == f"{gets}, 16 are wanted: done"
+    assert learning.number == 16
 
 
 def test_what_was_learned_goes_with_the_service(learning: Learning) -> None:

@@ -32,7 +32,7 @@ from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency import agent, endpoint, file_lock, group, lost, remote_endpoint
 from deployer.emergency.move import Moved
 from deployer.manifest.models import Manifest
-from deployer.model import INITIAL, Colour, Live, Server
+from deployer.model import DIFFERS, INITIAL, Colour, InstanceLoad, Live, Load, Server
 from deployer.transport.reachability import AGAIN_SECONDS
 from tests.memory import FakeClock
 from tests.paper_proxy import BLUE, MANIFEST, RELEASE, Paper
@@ -203,6 +203,16 @@ def test_a_server_is_up_that_all_find_up(two: Two) -> None:
     assert [up for _, up in two.one.servers("shop", "blue")] == [False]
 
 
+def test_a_server_gets_as_many_requests_at_once_as_each_gives_it(two: Two) -> None:
+    def gets() -> list[int]:
+        return [server.concurrency for server, _ in two.one.servers("shop", "blue")]
+
+    two.a.gives = two.b.gives = 12
+    assert gets() == [12]
+    two.b.gives = 16
+    assert gets() == [DIFFERS], "one of them was not told"
+
+
 def test_what_one_of_them_refuses_is_configured_nowhere(two: Two) -> None:
     two.b.fails["check"] = Refused("b: taken")
     with pytest.raises(Refused, match="b: taken"):
@@ -319,8 +329,17 @@ def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
     given_ = {"release": protocol.ReleaseMessage.of(RELEASE), "place": None, "key": new_key(), "chain_key": ""}
     told = protocol.decoded("configure", protocol.encoded("configure", given_))
     assert told["release"].release().manifest == MANIFEST
+    more = {"hosts": "web", "traffic": {"proxies": "edge"}, "scale": {"max": 4, "concurrency": "auto"}}
+    learns = replace(RELEASE, manifest=Manifest.model_validate({**MANIFEST.record(), **more}), learned=12)
+    there = protocol.ReleaseMessage.of(learns).release()
+    assert there.manifest == learns.manifest
+    assert there.scale
+    assert there.scale.each == 12
     servers = ((Server("a", "10.0.0.1:80"), True),)
     assert protocol.result("servers", protocol.CALLS["servers"].result.dump_python(servers, mode="json")) == servers
+    load = Load(instances={"a": InstanceLoad(3, 40, 1) + InstanceLoad(2, 30)})
+    told = protocol.result("load", protocol.CALLS["load"].result.dump_python({"blue": load}, mode="json"))
+    assert told["blue"].instances == {"a": InstanceLoad(5, 70, 1, (3, 2))}
     with pytest.raises(DriverFailed, match="cannot be read"):
         protocol.result("drain", "many")
     with pytest.raises(ValueError, match="set_traffic takes"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from deployer.core.clock import Clock, Deadline
 from deployer.drivers.ports import Samples
@@ -16,7 +17,7 @@ from deployer.drivers.traffic.proxies.group_joining import GroupJoining
 from deployer.drivers.traffic.proxies.group_samples import group_samples
 from deployer.drivers.traffic.proxies.group_upkeep import GroupUpkeep
 from deployer.drivers.traffic.proxies.members import Members, refuse
-from deployer.model import Live, LostProxy, Place, Release, Server
+from deployer.model import DIFFERS, Live, LostProxy, Place, Release, Server
 
 AGAIN_SECONDS = 30.0  # after which a lost proxy is tried again while a rollout goes on
 
@@ -117,11 +118,16 @@ class ProxyGroup:
     # -- what is asked
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
-        """Read the servers of the place; one is up that all find up."""
+        """Read the servers of the place; one is up that all find up, and gets as many at once as each gives it."""
         found = self._members.ask(service, lambda member: member.servers(service, place)).values()
         seen = [dict(each) for each in found]
-        every = dict.fromkeys(server for each in seen for server in each)
-        return tuple((server, all(each.get(server, False) for each in seen)) for server in every)
+        limits: dict[Server, set[int]] = {}
+        for server in (server for each in seen for server in each):
+            limits.setdefault(server, set()).add(server.concurrency)
+        return tuple(
+            (replace(server, concurrency=DIFFERS) if len(of) > 1 else server, all(e.get(server, False) for e in seen))
+            for server, of in limits.items()
+        )
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
         """Return base URL and headers of the preview route of the first of them."""
