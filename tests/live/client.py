@@ -34,7 +34,7 @@ def get(
     source: str = "127.0.0.1",
 ) -> Answer:
     """Ask once, on a connection of its own, from an address of this host."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
@@ -51,7 +51,7 @@ def burst(port: int, count: int, *, host: str = "x", pipeline: int = 50) -> Coun
     """
     request = f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
     seen: Counter[str] = Counter()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         left, buffer = count, b""
         while left:
             batch = min(pipeline, left)
@@ -117,10 +117,10 @@ class Load:
     ) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(15)
+            thread.join(40)
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         while not self._end.is_set():
             try:
                 connection.request("GET", self.path)

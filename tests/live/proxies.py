@@ -101,6 +101,16 @@ class Bench:
         os.kill(pid, signal.SIGKILL)
         within().until(lambda: Process.of(pid) is None, f"process {pid} ends", every=0.01)
 
+    def kill_master(self) -> None:
+        """End the master, and wait until its workers have ended too: until then they take connections, to drop them."""
+        workers = self.workers()
+        self.kill(self.master_pid())
+        self._ended(workers)
+
+    @staticmethod
+    def _ended(pids: list[int]) -> None:
+        within().until(lambda: not any(map(Process.of, pids)), f"processes {pids} end", every=0.01)
+
     def config(self) -> str:
         return self.traffic.parts.home.config.read_text()
 
@@ -122,10 +132,12 @@ class Bench:
         return self._team
 
     def end_team(self) -> None:
-        """End it."""
+        """End it, with its workers."""
         assert self._team
+        workers = self.workers()
         self._team.kill()
         self._team.wait(10)
+        self._ended(workers)
 
     def _start_team(self, settings: str) -> HAProxy:
         main, conf = self.folder / "main.cfg", self.folder / "conf.d"

@@ -13,7 +13,7 @@ from deployer.drivers.traffic.haproxy import binary
 from deployer.drivers.traffic.haproxy.master import MasterSocket
 from tests.ports import free_port
 
-WITHIN = 15.0
+WITHIN = 60.0
 
 MAIN = """\
 global

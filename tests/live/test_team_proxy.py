@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 import pytest
 import requests
 
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, command_line
 from deployer.manifest.models import HAProxy, Manifest
@@ -20,11 +20,12 @@ from tests.live.shop import Shop
 from tests.live.team import Team
 from tests.live.upstream import Upstream
 from tests.load import Load, Options
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
 OURS = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"))
-THEIRS = Options(rate=40, kinds=("fresh", "busy"), version_pattern="(the team's)", timeout=2)
+THEIRS = Options(rate=40, kinds=("fresh", "busy"), version_pattern="(the team's)")
 
 
 @pytest.fixture
@@ -122,10 +123,10 @@ def test_a_folder_that_is_not_loaded_is_told_when_the_command_line_cannot_be_rea
     settings = HAProxy.model_validate(team.traffic())
     traffic = HAProxyTraffic(shop.state, SystemClock(), existing=settings)
     manifest = Manifest.model_validate(shop.manifest)
-    traffic.inspection.check(manifest, Deadline.after(SystemClock(), 10))
+    traffic.inspection.check(manifest, within())
     release = Release(shop.name, 1, "1.0", "releases/1.0", "sha256:1", manifest, "h1")
     with pytest.raises(DriverFailed, match=r"did not load .*state\.map") as failed:
-        traffic.configure(release, "blue", Deadline.after(SystemClock(), 10))
+        traffic.configure(release, "blue", within())
     assert "command line" in failed.value.hint
     assert traces(team) == []
     assert client.get(team.port).who == "the team's"

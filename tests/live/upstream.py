@@ -48,7 +48,7 @@ class Upstream:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(10)
+        assert self._ready.wait(60), f"{self.name} has not begun"
         if self._error:
             raise self._error
         return self

@@ -175,7 +175,7 @@ def test_a_drain_ends_although_clients_of_the_instance_go_on(bench: Bench, insta
     for thread in threads:
         thread.start()
     try:
-        instances["b1"].begun.wait(10)
+        assert instances["b1"].begun.wait(30)
         assert bench.traffic.drain("shop", "blue", ["b1"], within()) == 0
         bench.traffic.detach("shop", "blue", ["b1"], within())
         instances["b1"].stop()
@@ -215,7 +215,7 @@ def test_it_outlives_a_reload_and_a_restart_of_the_proxy(
     if what == "reload":
         bench.put("blue", instances["b1"], service="api", path="/api")
     else:
-        bench.kill(bench.master_pid())
+        bench.kill_master()
         within().until(lambda: bench.master.answers(), "the proxy comes back")
     assert [client.who() for client in clients] == home
     assert all(client.given == [] for client in clients)
@@ -300,7 +300,7 @@ def test_a_tcp_client_keeps_its_instance_by_its_address(bench: Bench) -> None:
         home = seen()
         assert set(home.values()) == {"b1", "b2"}
         assert seen() == home
-        bench.kill(bench.master_pid())
+        bench.kill_master()
         within().until(lambda: bench.master.answers(), "the proxy comes back")
         assert seen() == home
         bench.traffic.attach("shop", "blue", [bench.server(three)], within())

@@ -70,8 +70,9 @@ def test_it_has_no_users_before_and_after_the_share(bench: Bench, blue: Upstream
     with Upstream("b101") as fresh:
         bench.both(blue, green)
         beside(bench, fresh)
-        bench.set_traffic(Live("blue", 4000, int(time.time()) + 2, 3, 0, 4000))
+        bench.set_traffic(Live("blue", 4000, int(time.time()) + 600, 3, 0, 4000))
         assert {get(bench.port).who for _ in range(60)} == {"b1", "g1", "b101"}
+        bench.set_traffic(Live("blue", 4000, int(time.time()) + 2, 3, 0, 4000))
         within().until(lambda: time.time() > bench.traffic.read("shop").lease, "the lease runs out")  # type: ignore[union-attr]
         assert {get(bench.port).who for _ in range(60)} == {"b1"}
         bench.set_traffic(Live("blue", 4000, 0, 3, 2, 4000))

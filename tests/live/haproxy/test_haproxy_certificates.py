@@ -78,13 +78,13 @@ def test_a_placeholder_then_a_certificate_without_a_reload(served: Served) -> No
     served.bench.traffic.configure(served.bench.release(**served.settings), None, within())
     assert served.shown() == serial
     # a proxy that is started again shows what it had
-    served.bench.kill(served.bench.master_pid())
+    served.bench.kill_master()
     assert served.shown() == serial
 
 
 def test_the_proxy_answers_an_authority_for_its_domains_only(served: Served) -> None:
     def asked(host: str, path: str) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", served.bench.port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", served.bench.port, timeout=30)) as connection:
             connection.request("GET", path, headers={"Host": host})
             response = connection.getresponse()
             return response.status, response.read().decode()

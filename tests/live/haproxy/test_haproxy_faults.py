@@ -14,6 +14,7 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.model import Live
+from deployer.supervisor.proc import Process
 from tests.live.client import Load, get
 from tests.live.proxies import Bench
 from tests.live.seen import Seen
@@ -39,7 +40,10 @@ def test_killed_it_comes_back_with_the_same_share_and_servers(
     live = Live("blue", 2500, int(time.time()) + 3600, 5)
     bench.set_traffic(live)
     before = bench.workers()
-    bench.kill(bench.master_pid() if victim == "master" else before[0])
+    if victim == "master":
+        bench.kill_master()
+    else:
+        bench.kill(before[0])
     within().until(lambda: bench.workers() != before and _answers(bench), "the proxy comes back", every=0.01)
     assert bench.traffic.read("shop") == live
     bench.set_traffic(Live("blue", 10000, 0, 5))
@@ -122,7 +126,7 @@ def test_an_idle_connection_of_an_old_worker_is_answered_after_a_move_to_servers
     assert bench.traffic.drain("shop", "blue", ["b1"], within(0.3)) == 0
     assert any(w.old for w in bench.master.workers(within())), "the idle connection keeps the old worker"
     done: list[int] = []
-    drain = threading.Thread(target=lambda: done.append(bench.traffic.drain("shop", "blue", ["b1"], within(10))))
+    drain = threading.Thread(target=lambda: done.append(bench.traffic.drain("shop", "blue", ["b1"], within(60))))
     drain.start()
     drain.join(0.5)
     assert drain.is_alive(), "the drain waits for the client's next request, which can only go to b1"
@@ -131,7 +135,7 @@ def test_an_idle_connection_of_an_old_worker_is_answered_after_a_move_to_servers
     assert (response.status, response.read()) == (200, b"b1")
     assert response.getheader("connection") == "close"
     connection.close()
-    drain.join(20)
+    drain.join(60)
     assert done == [0]
 
 
@@ -194,8 +198,7 @@ def test_the_last_service_takes_the_proxy_with_it(bench: Bench, blue: Upstream) 
     assert bench.traffic.read("cart") is not None
     bench.traffic.forget("cart", within())
     assert not bench.root.exists()
-    with pytest.raises(ProcessLookupError):
-        bench.kill(pid)
+    assert Process.of(pid) is None
 
 
 def test_a_folder_with_a_long_or_strange_name_is_refused(bench: Bench) -> None:
@@ -224,9 +227,12 @@ def test_a_proxy_whose_supervisor_was_killed_is_adopted_without_a_gap(bench: Ben
         within().until(lambda: load.answered > 50, "the load goes on")
     assert load.failures == []
     assert bench.workers() == before
-    again = supervisor.read_status(bench.root / "process")
-    assert again is not None
-    assert again.supervisor_pid not in (0, status.supervisor_pid)
+
+    def adopted() -> bool:
+        again = supervisor.read_status(bench.root / "process")
+        return again is not None and again.supervisor_pid not in (0, status.supervisor_pid)
+
+    within().until(adopted, "another one supervises it, and has written that down")
 
 
 def test_a_proxy_that_cannot_start_again_says_why(bench: Bench, blue: Upstream) -> None:

@@ -66,15 +66,15 @@ class Held:
                 connection.sendall(got)
             return False
         if path == "/slow":
-            self.go.wait(30)
+            self.go.wait(120)
             connection.sendall(head + b"Content-Length: 4\r\n\r\ndone")
         elif path == "/chunked":
             connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
-            self.go.wait(30)
+            self.go.wait(120)
             connection.sendall(b"4\r\ndone\r\n0\r\n\r\n")
         elif path == "/until-closed":
             connection.sendall(head + b"\r\nhalf")
-            self.go.wait(30)
+            self.go.wait(120)
             connection.sendall(b"done")
             return False
         elif path == "/long":

@@ -67,6 +67,6 @@ def test_where_what_is_live_does_not_answer_it_goes_on_with_what_it_has(
     with Load(bench.port, connections=4) as load:
         there = others(bench, (), (bench.server(green),))
         with pytest.raises(DeadlinePassed, match="does not pass the proxy's check"):
-            bench.traffic.membership.join("shop", there, Live("green", rollout=4), within(2))
+            bench.traffic.membership.join("shop", there, Live("green", rollout=4), within(6))
         assert get(bench.port).body == blue.name
         assert load.failures == []

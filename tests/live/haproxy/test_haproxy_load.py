@@ -56,8 +56,12 @@ def test_those_that_wait_are_counted_and_a_new_instance_takes_them(
 
         within().until(all_answered, "all are answered")
         assert {each.result().status for each in asked} == {200}
-    after = bench.traffic.inspection.load("shop")["blue"]
-    assert (after.open, after.total) == (0, 5)
+
+    def after() -> tuple[int, int]:
+        load = bench.traffic.inspection.load("shop")["blue"]
+        return load.open, load.total
+
+    within().until(lambda: after() == (0, 5), "the last one has been counted")
 
 
 def test_another_number_reaches_every_instance_without_a_reload_and_those_that_wait(

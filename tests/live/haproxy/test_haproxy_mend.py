@@ -99,7 +99,7 @@ LOST: dict[str, Spoil] = {
 @pytest.mark.parametrize("what", LOST)
 def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_records(both: Bench, what: str) -> None:
     LOST[what](both)
-    both.kill(both.master_pid())
+    both.kill_master()
     both.traffic.upkeep.repair("shop", within(40), {"shop": Live("blue", rollout=5)})
     assert get(both.port).who in ("b1", "g1")
     live = both.traffic.read("shop")
@@ -122,7 +122,7 @@ def lost_by_team(team: Bench, blue: Upstream, green: Upstream) -> Bench:
 def test_a_teams_proxy_that_cannot_start_as_the_map_is_lost_can_start_again(lost_by_team: Bench) -> None:
     team = lost_by_team
     team.traffic.parts.home.state.unlink()
-    assert team.start_team().wait(10) != 0
+    assert team.start_team().wait(60) != 0
     with pytest.raises(DriverFailed, match="missing or edited, and have been written again") as failed:
         team.traffic.upkeep.repair("shop", within(40), {"shop": Live("green", rollout=5)})
     assert failed.value.hint == "start your HAProxy, then repeat this command"

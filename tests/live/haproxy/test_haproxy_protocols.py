@@ -211,8 +211,8 @@ def test_a_tcp_server_that_cannot_be_reached_is_an_error_of_its_side(bench: Benc
     with TcpUpstream("b1") as blue, TcpUpstream("g1") as green:
         bench.both(blue, green, mode="tcp")
         bench.set_traffic(Live("blue", 10000, 0, 1))
-        green.stop()
         with bench.traffic.samples("shop") as samples:
+            green.stop()  # and at once, before the proxy's checks have seen it
             assert _connect_refused(bench.port)
             seen = Seen(samples)
             within().until(lambda: seen.requests() >= 1, "it is told")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import struct
+import time
 
 import pytest
 
@@ -102,13 +104,18 @@ def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
     bench.set_traffic(Live("blue"))
     with bench.traffic.samples("shop") as samples:
-        for _ in range(5):
-            get(bench.port, "/slow?ms=200")
+        waited = [_milliseconds(bench, "/slow?ms=200") for _ in range(5)]
         seen = Seen(samples)
         within().until(lambda: seen.requests() >= 5, "told")
     median = seen.latency.quantile(0.5)
     assert median is not None
-    assert 200 <= median <= 260
+    assert 200 <= median <= 1.3 * statistics.median(waited), "counted in steps; nobody waited longer than the client"
+
+
+def _milliseconds(bench: Bench, path: str) -> float:
+    began = time.monotonic()
+    get(bench.port, path)
+    return 1000 * (time.monotonic() - began)
 
 
 def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstream) -> None:
@@ -119,7 +126,7 @@ def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstre
         get(bench.port)
         within().until(lambda: seen.requests() == 1, "told")
         before = bench.workers()
-        bench.kill(bench.master_pid())
+        bench.kill_master()
         within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
         within().until(lambda: get(bench.port).status == 200, "it answers")
         within().until(lambda: seen.requests() >= 2, "told again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,7 +27,7 @@ def test_a_dead_address_is_refused_with_its_reason_and_gets_no_user(bench: Bench
     dead = Server("shop-dead", f"127.0.0.1:{free_port()}")
     reason = r"shop-dead at 127.0.0.1:\d+ .*Layer4 connection problem: Connection refused"
     with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=reason):
-        bench.traffic.attach("shop", "blue", [dead], within(1.5))
+        bench.traffic.attach("shop", "blue", [dead], within(6))
     assert load.failures == []
     assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == ["b1"]
     assert "shop-dead" not in bench.config()
@@ -39,7 +38,7 @@ def test_a_question_that_the_deadline_cuts_hides_no_reason(
 ) -> None:
     bench.put("blue", blue)
     dead = Server("shop-dead", f"127.0.0.1:{free_port()}")
-    deadline = within(1.5)
+    deadline = within(6)
     asked = MasterSocket.ask
 
     def cut(master: MasterSocket, command: str, limit: Deadline | None = None, *more: Any) -> str:
@@ -60,7 +59,7 @@ def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Benc
     with Upstream("ill") as ill:
         ill.ill = True
         with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=r"ill at .*wrong status: 503"):
-            bench.traffic.attach("shop", "blue", [bench.server(ill)], within(1.5))
+            bench.traffic.attach("shop", "blue", [bench.server(ill)], within(6))
         assert load.failures == []
         assert ill.users == 0
         ill.ill = False
@@ -74,12 +73,12 @@ def test_servers_come_while_somebody_reloads_the_proxy(bench: Bench, blue: Upstr
     bench.set_traffic(Live("blue"))
     with Upstream("late") as late, ThreadPoolExecutor(1) as pool:
         late.ill = True
-        coming = pool.submit(bench.traffic.attach, "shop", "blue", [bench.server(late)], within())
+        coming = pool.submit(bench.traffic.attach, "shop", "blue", [bench.server(late)], within(180))
         for _ in range(12):
             bench.master.reload(within())
             bench.traffic.servers("shop", "blue")
         late.ill = False
-        coming.result(timeout=30)
+        coming.result(timeout=180)
         assert ("late", True) in {(s.name, up) for s, up in bench.traffic.servers("shop", "blue")}
 
 
@@ -105,15 +104,16 @@ def test_a_drain_waits_for_the_running_request(bench: Bench, blue: Upstream, gre
     for upstream in (blue, green):
         upstream.begun.clear()
     answers: list[Answer] = []
-    slow = threading.Thread(target=lambda: answers.append(get(bench.port, "/slow?ms=2000")))
+    slow = threading.Thread(target=lambda: answers.append(get(bench.port, "/held")))
     slow.start()
     within().until(lambda: blue.begun.is_set() or green.begun.is_set(), "the slow request has begun", every=0.01)
     busy, idle = (blue, green) if blue.begun.is_set() else (green, blue)
-    began = time.monotonic()
-    assert bench.traffic.drain("shop", "blue", [busy.name], within(10)) == 0
-    took = time.monotonic() - began
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(bench.traffic.drain, "shop", "blue", [busy.name], within(60))
+        assert not within(0.5).wait(drained.done), "it waits"
+        busy.let_go()
+        assert drained.result() == 0
     slow.join()
-    assert took > 0.5
     assert answers[0].who == busy.name
     assert {get(bench.port).who for _ in range(20)} == {idle.name}
     bench.traffic.detach("shop", "blue", [busy.name, "unknown"], within())
@@ -127,7 +127,7 @@ def test_a_drain_without_patience_tells_what_is_open_and_detach_cuts_it(bench: B
 
     def ask() -> None:
         try:
-            results.append(get(bench.port, "/slow?ms=8000", method="POST").status)
+            results.append(get(bench.port, "/held", method="POST").status)
         except OSError as error:
             results.append(error)
 
@@ -146,7 +146,7 @@ def test_a_draining_server_stays_out_when_the_proxy_is_restarted(bench: Bench, b
     bench.put("blue", blue, green)
     bench.set_traffic(Live("blue"))
     bench.traffic.drain("shop", "blue", ["b1"], within())
-    bench.kill(bench.master_pid())
+    bench.kill_master()
     within().until(lambda: bench.master.answers(), "the proxy comes back")
     seen = {_who(bench) for _ in range(20)}
     assert seen == {"g1"}
@@ -164,13 +164,17 @@ def test_servers_come_and_go_under_load_without_a_failed_request(bench: Bench, b
     bench.put("blue", blue)
     bench.set_traffic(Live("blue"))
     with Load(bench.port, connections=4) as load:
+
+        def takes_over(comes: Upstream, goes: Upstream) -> None:
+            bench.traffic.attach("shop", "blue", [bench.server(comes)], within())
+            bench.traffic.drain("shop", "blue", [goes.name], within())
+            bench.traffic.detach("shop", "blue", [goes.name], within())
+            enough = load.seen[comes.name] + 6
+            within().until(lambda: load.seen[comes.name] > enough, f"{comes.name} has users")
+
         for _ in range(4):
-            bench.traffic.attach("shop", "blue", [bench.server(green)], within())
-            bench.traffic.drain("shop", "blue", ["b1"], within())
-            bench.traffic.detach("shop", "blue", ["b1"], within())
-            bench.traffic.attach("shop", "blue", [bench.server(blue)], within())
-            bench.traffic.drain("shop", "blue", ["g1"], within())
-            bench.traffic.detach("shop", "blue", ["g1"], within())
+            takes_over(green, blue)
+            takes_over(blue, green)
     assert load.failures == []
     assert load.seen["b1"] > 20
     assert load.seen["g1"] > 20
@@ -194,13 +198,13 @@ def test_a_request_whose_instance_is_killed_under_it_moves_with_answers_only(
     bench.set_traffic(Live("blue"))
     with Upstream("b2") as other, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(get, bench.port, "/held")
-        assert blue.begun.wait(10)
+        assert blue.begun.wait(30)
         bench.traffic.attach("shop", "blue", [bench.server(other)], within())
         blue.stop()
         if retry == "answers":
-            assert other.begun.wait(10)
+            assert other.begun.wait(30)
             other.let_go()
-        assert asked.result(timeout=30).status == status
+        assert asked.result(timeout=60).status == status
         assert other.hits["/held"] == (retry == "answers")
 
 
@@ -253,7 +257,7 @@ def test_a_server_is_checked_from_its_introduction_on_and_gets_users_once_it_is_
         assert bench.traffic.servers("shop", "blue") == ((bench.server(blue), True), (server, False))
         assert new.users == 0
         assert "new" not in bench.config(), "a proxy that is started again knows nothing of it"
-        bench.traffic.attach("shop", "blue", [server], within(0.5))
+        bench.traffic.attach("shop", "blue", [server], within(5))
         within().until(lambda: new.users > 0, "it gets users")
     assert load.failures == []
 

@@ -58,7 +58,7 @@ def test_as_many_readers_as_there_are_rollouts_leave_room_for_commands(
     with ExitStack() as readers:
         streams = [readers.enter_context(reading(bench)) for _ in range(40)]
         live = Live("blue", 10000, 0, 1)
-        bench.traffic.set_traffic("shop", live, within(5))
+        bench.traffic.set_traffic("shop", live, within())
         assert bench.traffic.read("shop") == live
         assert get(bench.port).who == "g1"
         for seen in map(Seen, streams):

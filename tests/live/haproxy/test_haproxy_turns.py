@@ -49,7 +49,7 @@ def test_the_token_outlives_a_kill_of_the_proxy_and_an_emergency(bench: Bench, b
     bench.set_traffic(given)
     assert abort(bench)
     assert in_file(bench) == "blue,0,0,7,0,0,0,0,35"
-    bench.kill(bench.master_pid())
+    bench.kill_master()
     with pytest.raises(LockLost):
         bench.set_traffic(Live("blue", 5000, 0, 7, token=34))
     assert bench.traffic.read("shop") == Live("blue", 0, 0, 7)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deployer.drivers.traffic.haproxy import backend, naming
+from deployer.drivers.traffic.haproxy import backend, draining, naming, render
 from deployer.model import Live
 from tests.live.client import get
 from tests.live.proxies import Bench
@@ -25,6 +25,16 @@ def second() -> Iterator[Upstream]:
         yield upstream
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests wait for 20 s: on a busy host instances may be back and found up only after the six of users."""
+    tries = f"  retries {backend.RETRIES}"
+    for mode, lines in render._MODES.items():
+        assert tries in lines
+        monkeypatch.setitem(render._MODES, mode, ["  retries 20" if line == tries else line for line in lines])
+    monkeypatch.setattr(draining, "WAITED", 21.0)
+
+
 def up(bench: Bench, colour: str = "blue") -> int:
     return sum(is_up for _, is_up in bench.traffic.servers("shop", colour))  # type: ignore[arg-type]
 
@@ -39,7 +49,7 @@ def waiting(bench: Bench, place: str = "shop_blue") -> int:
 
 @pytest.mark.parametrize("mode", ["http", "tcp"])
 def test_nobody_is_lost_while_all_instances_are_gone_for_a_moment(
-    bench: Bench, blue: Upstream, second: Upstream, mode: str
+    bench: Bench, blue: Upstream, second: Upstream, mode: str, patient: None
 ) -> None:
     bench.put("blue", blue, second, mode=mode)
     bench.set_traffic(Live("blue"))
@@ -56,7 +66,7 @@ def test_nobody_is_lost_while_all_instances_are_gone_for_a_moment(
 
 
 def test_an_outage_of_both_sides_is_waited_for_by_all_and_held_against_nobody(
-    bench: Bench, blue: Upstream, green: Upstream
+    bench: Bench, blue: Upstream, green: Upstream, patient: None
 ) -> None:
     bench.both(blue, green, shield=False)
     bench.set_traffic(Live("blue", 5000, 0, 1))
@@ -147,7 +157,7 @@ def test_those_who_wait_leave_room_for_others(
 
 @pytest.mark.parametrize("mode", ["http", "tcp"])
 def test_who_waits_for_a_candidate_is_still_answered_when_it_is_taken_back(
-    bench: Bench, blue: Upstream, green: Upstream, mode: str
+    bench: Bench, blue: Upstream, green: Upstream, mode: str, patient: None
 ) -> None:
     bench.both(blue, green, **({"mode": "tcp"} if mode == "tcp" else {"shield": False}))
     bench.set_traffic(Live("blue", 10000, 0, 1))
