@@ -25,13 +25,17 @@ _BCRYPT = "$2b$04$abcdefghijklmnopqrstuuV3duMsC0HpUex6N9qapiuOHHWkwRXVm"  # of t
 
 @dataclass
 class Numbers:
-    """What is scraped: series as Prometheus writes them, each with its value; a value may change with time."""
+    """What is scraped: series as Prometheus writes them, each with its value; a value may change with time.
+
+    With a time of their own they outlive a look that came too late (on a busy host): none takes them for ended then.
+    """
 
     series: dict[str, float | Callable[[], float]] = field(default_factory=dict)
 
     def text(self) -> str:
         values = {name: value() if callable(value) else value for name, value in self.series.items()}
-        return "".join(f"{name} {value}\n" for name, value in values.items())
+        at = round(time.time() * 1000)
+        return "".join(f"{name} {value} {at}\n" for name, value in values.items())
 
 
 @contextmanager
@@ -89,7 +93,7 @@ class Prometheus:
             f"--web.config.file={self.folder}/web.yml",
             f"--web.listen-address=127.0.0.1:{self.port}",
             f"--storage.tsdb.path={self.folder}/data",
-            "--query.lookback-delta=2s",
+            "--query.lookback-delta=30s",
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.folder)
@@ -105,12 +109,12 @@ class Prometheus:
                 verify=str(self.ca),
                 timeout=5,
             )
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return None
         value = float(answer.json()["data"]["result"][1]) if answer.ok else float("nan")
         return None if value != value else value
 
-    def until(self, ready: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    def until(self, ready: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not ready():
             ended = self._process is not None and self._process.poll() is not None
