@@ -54,12 +54,13 @@ class Stage:
         *names: str,
         twin: Environment | None = TWIN,
         release: Release = RELEASE,
-        seconds: float = 60,
+        seconds: float = 180,
+        deadline: Deadline | None = None,
         tell: Callable[..., None] | None = None,
         **extra: str,
     ) -> None:
         driver = AnsiblePlaybooks(self.folder, builtin("playbooks"), None, CLOCK)
-        driver.play(release, twin, names, extra, Deadline.after(CLOCK, seconds), tell or self.tell)
+        driver.play(release, twin, names, extra, deadline or Deadline.after(CLOCK, seconds), tell or self.tell)
 
     def ends(self) -> list[tuple[str, str, str]]:
         return [(t["task"], t["host"], t["status"]) for t in self.told]

@@ -166,7 +166,7 @@ def test_migrate_runs_once_with_the_environment_of_the_process(stage: Stage, tmp
     instance = Instance("shop", "green", 42, 1, name, name, "127.0.0.1:21001", "running")
     second = Instance("shop", "green", 42, 2, f"{name}-b", f"{name}-b", "127.0.0.1:21002", "running")
     env = {"DEPLOYER_INSTANCE": name, "DATABASE": "db=1", "PATH": "/usr/bin:/bin"}
-    running = subprocess.Popen(["/bin/sleep", "60"], cwd=tmp_path, env=env)
+    running = subprocess.Popen(["/bin/sleep", "600"], cwd=tmp_path, env=env)
     try:
         stage.play("migrate.yml", twin=Environment("shop", "green", 42, (instance, second)), release=process_release())
     finally:
@@ -219,7 +219,7 @@ def test_built_in_playbooks_run_alone(name: str, tmp_path: Path) -> None:
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

@@ -28,7 +28,7 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANSIBLE_VAULT_PASSWORD_FILE", raising=False)
 
 
-def read(inventory: Path | None, pattern: str = "all", seconds: float = 30, limit: str = "") -> dict[str, Host]:
+def read(inventory: Path | None, pattern: str = "all", seconds: float = 120, limit: str = "") -> dict[str, Host]:
     found = hosts(inventory, pattern, Deadline.after(CLOCK, seconds), limit=limit)
     assert [h.name for h in found] == sorted(h.name for h in found)
     return {h.name: h for h in found}
@@ -147,7 +147,7 @@ def test_a_vault_with_its_password_and_without(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Refused, match=r"vault(.|\n)*set ANSIBLE_VAULT_PASSWORD_FILE"):
         read(tmp_path / "inventory")
     write(tmp_path / "inventory" / "ansible.cfg", f"[defaults]\nvault_password_file = {password}\n")
-    assert hosts(tmp_path / "inventory", "web", Deadline.after(CLOCK, 30), folder=tmp_path / "inventory")
+    assert hosts(tmp_path / "inventory", "web", Deadline.after(CLOCK, 120), folder=tmp_path / "inventory")
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
     assert read(tmp_path / "inventory")["a"].address == "10.9.9.9"
 
@@ -165,7 +165,7 @@ def test_a_config_beside_the_manifest_is_obeyed(tmp_path: Path) -> None:
         """,
     )
 
-    a, b = hosts(ini, "web", Deadline.after(CLOCK, 30), folder=tmp_path)
+    a, b = hosts(ini, "web", Deadline.after(CLOCK, 120), folder=tmp_path)
 
     assert a == Host("a", "a", "ssh", "a", None, "deploy", "/keys/id", ("-F", "/etc/jump.conf"), ("web",))
     assert b.user == "root"
