@@ -17,7 +17,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE = 30.0  # seconds for the browser to start, and for each of its answers
+PATIENCE = 120.0  # seconds for the browser to start, and for each of its answers
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 KEYS = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "Space": ("Space", 32, " ")}
 FLAGS = ("--headless=new", "--no-first-run", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0")
@@ -130,12 +130,12 @@ def chromium() -> Iterator[Tab]:
             port = _port(Path(profile) / "DevToolsActivePort", browser)
             address = f"ws://127.0.0.1:{port}/devtools/page/{_page(port)}"
             # What the page tells while a test looks elsewhere is kept: a full queue would keep the browser's pongs out.
-            with connect(address, max_size=None, max_queue=None) as socket:
+            with connect(address, max_size=None, max_queue=None, open_timeout=PATIENCE, ping_timeout=None) as socket:
                 yield Tab(socket)
         finally:
             browser.terminate()
             try:
-                browser.wait(10)
+                browser.wait(30)
             except subprocess.TimeoutExpired:
                 browser.kill()
                 browser.wait()

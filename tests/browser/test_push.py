@@ -34,7 +34,7 @@ def remote(make_shop: Make) -> Remote:
     shop.version("1.0")
     shop.deploy("up", "--version", "1.0")
     remote = Remote(shop)
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "1s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "20s"}], "bake": "1s"}})
     shop.version("2.0")
     shop.version("3.0", {"ERR": "0.5"})
     remote.push("1.0")
@@ -65,12 +65,12 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Re
             opened(tab, url, "r2 (2.0)")
             tab.until("document.querySelectorAll('#traffic svg.plot path.band').length >= 4")
             keep(tab, "push-canary", whole=False)
-            tab.until(f"{HEADING} === 'r2 (2.0) is live for everyone'", 60)
+            tab.until(f"{HEADING} === 'r2 (2.0) is live for everyone'", 120)
             assert load.counters().failed == 0
             remote.push("3.0")
             with tab.loading():
                 tab.ask("document.querySelector('.over a').click()")
-            tab.until(f"{TEXT}.includes('reverted')", 60)  # the page of the service tells it by itself
+            tab.until(f"{TEXT}.includes('reverted')", 120)  # the page of the service tells it by itself
             tab.open(f"{url}rollouts/3", 1280)
             tab.until(f"{HEADING}.includes('rolled back')")
             tab.until(f"{TEXT}.includes('r3 is worse: candidate')")

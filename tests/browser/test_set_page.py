@@ -51,7 +51,7 @@ def test_a_set_is_watched_promoted_and_deployed(home: Shop) -> None:
         tab.ask("document.querySelector('#do-promote').click()")
         keep(tab, "set-dialog", whole=False)
         tab.ask(f"{SUBMIT}.click()")
-        tab.until(f"{HEADING} === 'Set 2: done, live'", 60)
+        tab.until(f"{HEADING} === 'Set 2: done, live'")
         assert (
             tab.ask("[...document.querySelectorAll('#asks button')].map(b => b.id).join()") == "do-rollback,do-deploy"
         )
@@ -77,7 +77,7 @@ def deployed(tab: Tab) -> None:
     assert tab.ask(f"{OUTSIDE}.length") == 0
     keep(tab, "set-deploy", whole=False)
     tab.ask(f"{SUBMIT}.click()")
-    tab.until(f"{HEADING} === 'Set 3: done, live'", 60)
+    tab.until(f"{HEADING} === 'Set 3: done, live'")
 
 
 def fill(tab: Tab, field: str, text: str) -> None:
