@@ -225,7 +225,8 @@ def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(proce
     ids=["never healthy", "exits at once", "fails its smoke test", "starts too slowly"],
 )
 def test_no_user_meets_it(shop: Shop, env: Mapping[str, str], changes: dict[str, object], said: str) -> None:
-    shop.manifest["health"]["deadline"] = "3s"
+    if said == "not healthy":  # the others have the time that they may need on a busy host
+        shop.manifest["health"]["deadline"] = "3s"
     shop.write(**changes)
     shop.version("2.0", env)
     with Load(shop.url, USERS) as load:

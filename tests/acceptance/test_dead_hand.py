@@ -34,7 +34,7 @@ def spent(status: dict[str, Any]) -> int:
 
 def more(load: Load, requests: int, what: str) -> None:
     wanted = load.counters().sent + requests
-    load.until(lambda now: now.sent >= wanted, what, 30)
+    load.until(lambda now: now.sent >= wanted, what)
 
 
 @pytest.mark.long("it waits for a lease to end", every_change=True)
@@ -49,8 +49,8 @@ def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_l
             at_share(shop, 3000)
             canary.kill()
             killed = time.time()
-            canary.wait(timeout=10)
-        status = shop.wait(lambda s: s["share"] == 0, "the lease ran out", seconds=15)
+            canary.wait(timeout=60)
+        status = shop.wait(lambda s: s["share"] == 0, "the lease ran out")
         load.mark("over")
         more(load, 100, "requests after the lease")
         report = load.stop()
@@ -75,7 +75,7 @@ def test_a_paused_rollout_returns_its_users_by_itself_and_can_still_go_on(proces
         load.until(lambda now: now.answered > 100, "the load runs")
         shop.deploy("canary", "--version", "2.0", "--hold")
         paused = time.time()  # no process is left
-        shop.wait(lambda s: s["share"] == 0, "its time is over", seconds=20)
+        shop.wait(lambda s: s["share"] == 0, "its time is over")
         load.mark("over")
         more(load, 100, "requests after it")
         status = shop.deploy("status").stdout
@@ -106,9 +106,9 @@ def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(
         with shop.start("canary", "--version", "2.0") as canary:
             at_share(shop, 3000)
             canary.kill()
-            canary.wait(timeout=10)
+            canary.wait(timeout=60)
         nobody_looks.touch()
-        shop.wait(lambda s: s["share"] == 0, "the lease ran out", seconds=15)
+        shop.wait(lambda s: s["share"] == 0, "the lease ran out")
         load.mark("over")
         more(load, 100, "requests after the lease")
         report = load.stop()
@@ -127,7 +127,7 @@ def test_a_killed_proxy_forgets_nothing_and_the_rollout_goes_on(process_shop: Sh
     shop = process_shop
     shop.live("1.1", budget=10000, lease="60s", sticky=False)
     shop.version("2.0", {"ERR": "0.3"})
-    stages = [{"share": 30, "for": "15s"}]
+    stages = [{"share": 30, "for": "30s"}]
     shop.write(judge=BLIND, strategy={"canary": {"steps": stages, "bake": "1s"}})
     with Load(shop.url, WRITERS) as load:
         load.until(lambda now: now.answered > 50, "the load runs")
@@ -137,7 +137,7 @@ def test_a_killed_proxy_forgets_nothing_and_the_rollout_goes_on(process_shop: Sh
             after = shop.wait(lambda s: s["read"], "the proxy is back")
             load.mark("back")
             more(load, 100, "requests after it came back")
-            said, _ = canary.communicate(timeout=120)
+            said, _ = canary.communicate(timeout=180)
         report = load.stop()
     told = Told.of(said)
     assert after["share"] == 3000, "no more users than before, and no fewer: its deployer lives"
@@ -167,7 +167,7 @@ def kill_proxy(shop: Shop) -> None:
         except DriverFailed:
             return False
 
-    Deadline.after(SystemClock(), 15).until(another_one, "the proxy is started again")
+    Deadline.after(SystemClock(), 60).until(another_one, "the proxy is started again")
 
 
 def is_process(line: str) -> bool:
@@ -190,7 +190,7 @@ def test_the_proxy_alone_keeps_to_the_budget(process_shop: Shop, then: str) -> N
             at_share(shop, 3000)
             more(load, 100, "requests at 30%")
             canary.kill()
-            canary.wait(timeout=10)
+            canary.wait(timeout=60)
         broken.touch()
         status = shop.wait(lambda s: spent(s) >= 10, "the budget is spent")
         load.mark("spent")
@@ -221,7 +221,7 @@ def test_a_candidate_that_spent_its_budget_gets_no_new_one_from_a_new_deployer(p
         with shop.start("canary", "--version", "2.0") as canary:
             first = shop.wait(lambda s: spent(s) >= 5, "failed responses are counted")
             canary.kill()
-            canary.wait(timeout=10)
+            canary.wait(timeout=60)
         shop.deploy("resume", expect=3)
         report = load.stop()
     assert first["safety"]["budget"] >= 20

@@ -122,7 +122,7 @@ class Talkers:
                 self.lost.append(f"{type(error).__name__}: {error}")
 
     def _converse(self, lines: int) -> None:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer, peer.makefile("rb") as answers:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as peer, peer.makefile("rb") as answers:
             versions = set()
             for number in range(lines):
                 peer.sendall(b"line %d\n" % number)
@@ -146,11 +146,11 @@ class Talkers:
         finally:
             self._end.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
 
     def until(self, version: str, times: int) -> None:
         """Wait for so many conversations with a version."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.said.count(version) < times:
             assert time.monotonic() < end, f"{self.said.count(version)} conversations with {version}; {self.lost}"
             time.sleep(0.05)

@@ -97,7 +97,7 @@ def test_what_was_left_open_is_drained_by_hand(process_shop: Shop) -> None:
 
 
 def _session(shop: Shop) -> http.client.HTTPConnection:
-    session = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=10)
+    session = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=30)
     session.connect()
     session.auto_open = 0  # one that was closed is not opened again
     return session

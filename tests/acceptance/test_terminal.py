@@ -16,8 +16,8 @@ import pytest
 from tests.acceptance.users import users
 from tests.live.shop import Shop
 
-SLOW = ("canary", "--percent", "10", "--for", "60s", "--version", "2.0")
-SECONDS = 30.0
+SLOW = ("canary", "--percent", "10", "--for", "10m", "--version", "2.0")
+SECONDS = 120.0
 
 
 class Terminal:

@@ -26,7 +26,7 @@ def users(url: str, options: Options = QUIET) -> Iterator[Load]:
 def more(load: Load, requests: int = SEEN) -> None:
     """Wait until so many more requests were answered."""
     wanted = load.counters().answered + requests
-    load.until(lambda now: now.answered >= wanted, f"{requests} more requests", 30)
+    load.until(lambda now: now.answered >= wanted, f"{requests} more requests")
 
 
 def met(load: Load, since: str) -> set[str]:
