@@ -184,7 +184,7 @@ class Composed:
 
     def healthy(self) -> None:
         """Wait until the server's own check says that it serves."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while True:
             (container,) = self._containers("deploy")
             state = self.client.api.inspect_container(container)["State"]

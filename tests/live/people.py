@@ -24,6 +24,6 @@ def ask_both(shop: Shop) -> None:
     shop.write(
         strategy={"canary": {"steps": [30], "for": "2s", "bake": "1s"}},
         approve=BOTH,
-        traffic={**shop.manifest["traffic"], "lease": "4s"},
+        traffic={**shop.manifest["traffic"], "lease": "10s"},
     )
     shop.version("2.0")

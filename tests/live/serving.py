@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import requests
 
-from tests.live.shop import Shop
+from tests.live.shop import COMMAND_SECONDS, Shop
+from tests.waiting import within
 
 SECONDS = 30.0
 
@@ -39,18 +39,25 @@ class Api:
 
     def begin(self, **body: Any) -> int:
         """Start a rollout; return its number once it has begun: a busy server responds before that."""
-        told = self._until(self.post("rollouts", **body), lambda told: told["rollout"] or told["ended"])
+        return self.begun(self.post("rollouts", **body))
+
+    def begun(self, answer: requests.Response) -> int:
+        """Return the number of a rollout that was asked for, once it has begun."""
+        told = self._until(answer, lambda told: told["rollout"] or told["ended"])
         assert told["rollout"], told
         return int(told["rollout"])
 
     def _until(self, answer: requests.Response, enough: Callable[[Any], Any]) -> Any:
         path = answer.headers["location"].removeprefix("/api/v1")
-        for _ in range(int(SECONDS * 5)):
+        told: Any = None
+
+        def seen() -> bool:
+            nonlocal told
             told = self.get(path)
-            if enough(told):
-                return told
-            threading.Event().wait(0.2)
-        raise AssertionError(f"not within {SECONDS} s: {told}")
+            return bool(enough(told))
+
+        assert within(COMMAND_SECONDS).wait(seen, every=0.2), told
+        return told
 
     def listen(self, path: str, until: str, last: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """Read events up to a kind, then leave without a word; return them with their ids."""

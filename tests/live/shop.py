@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import docker
+import docker.errors
 import requests
 import yaml
 
@@ -135,7 +136,7 @@ class Shop:
         finally:
             if process.poll() is None:
                 process.kill()
-            process.communicate(timeout=10)
+            process.communicate(timeout=60)
 
     def events(self, *arguments: str, expect: int = 0) -> list[dict[str, Any]]:
         """Run `deploy ARGUMENTS --output json` and give what it printed."""
@@ -179,7 +180,8 @@ class Shop:
         """Names of this service's containers, whatever their state."""
         if self.client is None:
             return []
-        found = self.client.containers.list(all=True, filters={"label": f"deployer.service={self.name}"})
+        label = f"deployer.service={self.name}"
+        found = self.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return sorted(str(c.name) for c in found)
 
     # -- the end
@@ -190,10 +192,9 @@ class Shop:
             self._end()
         finally:
             if self.client is not None:
-                for container in self.client.containers.list(
-                    all=True, filters={"label": f"deployer.service={self.name}"}
-                ):
-                    container.remove(force=True, v=True)
+                for name in self.containers():
+                    with suppress(docker.errors.NotFound):
+                        self.client.containers.get(name).remove(force=True, v=True)
                 for identity in self._images:
                     image.remove(identity, self.client)
 

@@ -18,11 +18,12 @@ import pytest
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
 PROGRAMS = Path(__file__).parent / "programs"
-SQL_SECONDS = 30
+SQL_SECONDS = 60
 
 
 # -- a PostgreSQL
@@ -85,11 +86,16 @@ def _version(shop: Shop, version: str) -> None:
 
 
 def sql(shop: Shop, text: str) -> str:
-    """Ask through the proxy."""
+    """Ask through the proxy. A server that listens, which is its health check, may still be reading its files."""
     asked = ["psql", "-h", "127.0.0.1", "-p", str(shop.port), "-U", "postgres", "-XAtc", text]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=SQL_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    soon = within(SQL_SECONDS)
+    while True:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=SQL_SECONDS, check=False)
+        if done.returncode == 0:
+            return done.stdout.strip()
+        assert "the database system is starting up" in done.stderr, done.stderr
+        soon.check("the database has started", done.stderr)
+        soon.clock.sleep(0.1)
 
 
 def visit(shop: Shop) -> str:

@@ -273,7 +273,7 @@ def test_a_restore_that_was_killed_is_done_again(moving: tuple[Shop, Shop, Volum
     mine.write(*ROWS, entry("at/much", tarfile.REGTYPE, os.urandom(3_000_000)))
     place = bundle(here, "1.0", "--with", "data")
     words = [sys.executable, "-c", KILLED, "up", "--from", str(place), "--state", str(there.state)]
-    died = subprocess.run(words, cwd=there.folder, env=there.environment(), capture_output=True, timeout=60)
+    died = subprocess.run(words, cwd=there.folder, env=there.environment(), capture_output=True, timeout=180)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert theirs.exists
 

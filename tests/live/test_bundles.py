@@ -224,7 +224,9 @@ def test_a_bundle_with_the_tool_needs_python_alone(processes: tuple[Shop, Shop])
     def sh(*arguments: str) -> str:
         command = ["sh", str(place), *arguments]
         environ = {**bare, "DEPLOYER_STATE": str(there.state), "NO_COLOR": "1"}
-        done = subprocess.run(command, cwd=there.folder, env=environ, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=there.folder, env=environ, capture_output=True, text=True, timeout=COMMAND_SECONDS
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

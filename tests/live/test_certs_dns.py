@@ -37,7 +37,7 @@ def order(state: Path, authority: Pebble) -> Callable[..., Any]:
     keeper = CertificateKeeper(state, SystemClock())
 
     def ordered(domain: str, **dns: Any) -> Any:
-        return keeper.order(domain, AutoTls.model_validate(authority.auto(dns=dns)), within(60))
+        return keeper.order(domain, AutoTls.model_validate(authority.auto(dns=dns)), within(180))
 
     return ordered
 

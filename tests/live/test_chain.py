@@ -59,7 +59,7 @@ class Two:
             shop.wait(lambda status: status["share"] == 1000, f"{version} has its share")
             yield
             shop.deploy("abort", "--service", shop.name, "-m", "that is all")
-            assert running.wait(60) == 6
+            assert running.wait(120) == 6
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def end(shop: Shop, name: str) -> None:
     from deployer.core.clock import Deadline, SystemClock
 
     folder = shop.state / "processes" / name
-    supervisor.stop(folder, Deadline.after(SystemClock(), 10))
+    supervisor.stop(folder, Deadline.after(SystemClock(), 60))
     shutil.rmtree(folder)
 
 
@@ -107,7 +107,7 @@ def test_leftovers_go_and_other_peoples_things_stay(docker_shop: Shop) -> None:
             labels={**labels, "deployer.colour": "baseline", "deployer.index": "101"},
             ports={"8080/tcp": (host, int(port))},
         )
-        with closing(sqlite3.connect(shop.state / "deployer.db")) as store, store:
+        with closing(sqlite3.connect(shop.state / "deployer.db", timeout=60)) as store, store:
             store.execute("update services set warm_until = 1")
         found = wrong(doctor(shop))
         assert any("r1 (baseline) is left over" in text for text in found), found
@@ -175,7 +175,7 @@ def test_a_proxy_folder_that_was_spoiled_is_put_right_under_load(twice: Shop) ->
 def test_nothing_is_fixed_while_somebody_deploys(twice: Shop) -> None:
     shop = twice
     shop.version("3.0")
-    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "60s"}]}})
+    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "10m"}]}})
     with shop.start("canary", "--version", "3.0") as canary:
         shop.wait(lambda s: s["share"] == 1000, "the candidate has 10%")
         end(shop, f"{shop.name}-r2-2")

@@ -15,6 +15,7 @@ from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
@@ -94,8 +95,16 @@ def test_a_destination_is_a_service_of_its_own(process_shop: Shop, make_shop: Ma
     assert [[i["name"] for i in e["instances"]] for e in status["environments"]] == [[f"{staging.name}-r1-1"]]
     shop.deploy("down", "-y", "--service", staging.name)
     assert shop.get().headers["X-Version"] == "1.0"
-    with pytest.raises(requests.exceptions.ConnectionError):
-        staging.get()
+    within().until(lambda: refused(staging), "a worker of the proxy that leaves may not have been told yet")
+
+
+def refused(shop: Shop) -> bool:
+    """Tell whether nobody listens at the address of a service any more."""
+    try:
+        shop.get()
+    except requests.exceptions.ConnectionError:
+        return True
+    return False
 
 
 HALVES = '''\
@@ -144,8 +153,11 @@ def test_a_strategy_beside_the_manifest(process_shop: Shop) -> None:
     with Load(shop.url, Options(rate=60, kinds=("fresh",))) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
         load.mark("began")
-        shop.deploy("halves", "--look", "2s", "--version", "2.0")
+        brought = shop.told("halves", "--look", "2s", "--version", "2.0")
+        seen = load.counters().answered
+        load.until(lambda now: now.answered > seen + 30, "users of the new release")
         report = load.stop()
+    assert 5000 in brought.shares, "half of the users came first"
     assert report.failed == 0, report.text()
     assert report.after("began").by_version["2.0"] > 20
     assert shop.get().headers["X-Version"] == "2.0"

@@ -172,6 +172,7 @@ def test_the_port_is_taken_over_without_downtime(
     project.address = "0.0.0.0"
     project.write()
     project.run("docker compose up -d --quiet-pull")
+    answers(f"http://127.0.0.1:{project.port}/health")
     project.change("2.0")
     project.run("deploy init --from compose.yaml")
     lines = [project.typed(line) for line in block("takeover").splitlines()]
@@ -192,10 +193,10 @@ def test_the_port_is_taken_over_without_downtime(
 
 
 def answers(url: str) -> None:
-    deadline = Deadline.after(SystemClock(), 10.0)
+    deadline = Deadline.after(SystemClock(), 60.0)
 
     def ready() -> bool:
-        with suppress(requests.ConnectionError):
+        with suppress(requests.ConnectionError, requests.Timeout):
             return requests.get(url, timeout=5).ok
         return False
 

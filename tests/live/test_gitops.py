@@ -21,6 +21,7 @@ from tests.live.sshd import sshd
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
@@ -65,8 +66,9 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
             assert (newest["number"], newest["version"], newest["outcome"], newest["exit"]) == (3, "3.0", "reverted", 3)
             remote.push("3.1")
             shop.wait(lambda s: s["stable_version"] == "3.1" and not s["rollout"], "the mended push is live")
+            within().until(lambda: told.read_text().count("success applied") == 2, "it is told, which comes after it")
             agent.send_signal(signal.SIGTERM)
-            out, err = agent.communicate(timeout=30)
+            out, err = agent.communicate(timeout=120)
         report = load.stop()
     assert rows
     assert agent.returncode == 0, out + err
@@ -101,13 +103,13 @@ def test_over_ssh_a_look_deploys_what_is_there(remote: Remote, monkeypatch: pyte
 def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) -> None:
     shop = remote.shop
     shop.version("2.0")
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "1s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "20s"}], "bake": "1s"}})
     remote.push("2.0")
     with over_http(remote.bare.parent) as url, Load(shop.url, USERS) as load:
         with shop.start("gitops", url) as agent:
             shop.wait(lambda s: s["share"] == 3000, "the candidate has users")
             agent.send_signal(signal.SIGTERM)
-            _, err = agent.communicate(timeout=30)
+            _, err = agent.communicate(timeout=120)
         assert agent.returncode == 0, err
         assert "rollout 2 is left where it is" in err
         assert shop.status()["stable_version"] == "1.0"
@@ -145,7 +147,7 @@ def test_a_server_looks_when_the_forge_calls_and_believes_nobody_else(
             assert call(secret).status_code == 202
             shop.wait(lambda s: s["stable_version"] == "2.0" and not s["rollout"], "the push is live")
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=120)
         report = load.stop()
     assert process.returncode == 0, err
     assert "webhook shop from 127.0.0.1: X-Hub-Signature-256 is not right" in err

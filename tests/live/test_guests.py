@@ -14,6 +14,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.host import Host
@@ -27,6 +28,7 @@ from tests.conformance.runtimes import answers, wait_until_it_answers
 from tests.live.conftest import Make
 from tests.live.hostile import MEMORY, PIDS, PROGRAM, HostileBench, bench, remove_group, tenants, terms
 from tests.live.internet import ADDRESS, HERE, internet
+from tests.live.shop import Shop
 from tests.live.sshd import sshd
 from tests.load import Load, Options
 from tests.services import require
@@ -259,6 +261,14 @@ def test_users_of_a_guest_notice_nothing_of_its_releases(
         shop.close()
 
 
+def status_of(shop: Shop) -> int:
+    """Ask once; 0 for who was not answered, as by a guest that is frozen meanwhile."""
+    try:
+        return shop.get().status_code
+    except requests.RequestException:
+        return 0
+
+
 @pytest.mark.long("a keeper that lets a guest in again after a calm minute")
 def test_the_keeper_has_a_guest_go_whose_time_is_over_and_lets_it_in(
     make_shop: Make, engine: docker.DockerClient
@@ -272,13 +282,13 @@ def test_the_keeper_has_a_guest_go_whose_time_is_over_and_lets_it_in(
         shop.live("1.0")
         with shop.start("keep", "--log", "json") as keeper:
             file.write_text(f"tenants:\n  {tenant}: {{{terms_of}, until: 2020-01-01}}\n")
-            within(120).until(lambda: shop.get().status_code == 503, "the guest is gone")
+            within(120).until(lambda: status_of(shop) == 503, "the guest is gone")
             status = shop.wait(lambda found: bool(found["problems"]), "the status says so")
             assert any("is evicted, since" in text and "its time was over" in text for text in status["problems"])
             file.write_text(f"tenants:\n  {tenant}: {{{terms_of}}}\n")
-            within(240).until(lambda: shop.get().status_code == 200, "the guest is back")
+            within(240).until(lambda: status_of(shop) == 200, "the guest is back")
             keeper.send_signal(signal.SIGTERM)
-            assert keeper.wait(30) == 0
+            assert keeper.wait(120) == 0
         assert [row["strategy"] for row in shop.events("history")[0]["rollouts"]][:2] == ["admit", "evict"]
         shop.close()
 
@@ -310,7 +320,7 @@ def test_what_a_guest_uses_comes_back_frozen_and_removed(
         assert used()[1] >= 48 << 20
         runtime.remove(guest, 1, within(60))
         assert runtime.instances(service.service) == ()
-        within(20).until(lambda: used()[1] < 8 << 20, "its memory is back")
+        within(60).until(lambda: used()[1] < 8 << 20, "its memory is back")
 
 
 def test_a_guest_is_in_the_group_of_its_tenant_and_has_its_limits(

@@ -18,6 +18,7 @@ from tests.lab import image
 from tests.live.outside import outside
 from tests.live.shop import DEPLOY, Shop
 from tests.live.test_docs import environment, follow, typed
+from tests.live.test_from_compose import answers
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
@@ -136,6 +137,7 @@ def test_the_ports_of_kamal_are_taken_over_without_downtime(
         # What stands for Kamal's proxy and the app behind it: a container that has the public port.
         former = engine.containers.run(f"{kamal}:1", name=kamal, detach=True, ports={"8080/tcp": ("0.0.0.0", public)})
         try:
+            answers(f"http://127.0.0.1:{public}/health")
             with Load(users.url, OF_NEW_CONNECTIONS, users.inside) as load:
                 load.until(lambda now: now.answered > 100, "the load has started")
                 for line in text.splitlines():

@@ -31,12 +31,12 @@ def test_a_killed_container_is_back_with_users_and_a_warm_environment_goes_when_
             there = {i["name"]: i["up"] for e in found["environments"] for i in e["instances"]}
             return there == {f"{shop.name}-r2-1": True, lost: True} and not found["rollout"]
 
-        status = shop.wait(settled, "both run, and nothing else")
+        status = shop.wait(settled, "both run, and nothing else", 120)
         assert (status["stable"], status["keeper"]["runs"], status["keeper"]["next"]) == (2, True, "")
         assert status["keeper"]["last"].endswith(": done")
         assert shop.get().text.strip() == "2.0"
         keeper.send_signal(signal.SIGTERM)
-        assert keeper.wait(30) == 0
+        assert keeper.wait(120) == 0
     rows = shop.events("history")[0]["rollouts"]
     assert rows[0]["strategy"] == "keep"
     assert {row["outcome"] for row in rows} == {"done"}

@@ -24,7 +24,7 @@ import pytest
 from deployer.client.calls import Calls
 from deployer.client.control import Control
 from deployer.client.ssh import Channels, session_over
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DeadlinePassed, DeployError, NoServer, Refused, Unreachable
 from deployer.core.host import Host
 from deployer.drivers.runtime.docker import ssh_engine
@@ -40,6 +40,7 @@ from tests.live.cable import Cable, cable
 from tests.live.laptop import SSHD_PATH
 from tests.live.sshd import Sshd, sshd
 from tests.services import DEFAULT_HOST, require
+from tests.waiting import within
 
 # Docker's client leaves a socket to the collector that it could not connect (docker.transport.unixconn).
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
@@ -101,7 +102,7 @@ class End:
 
     def alone(self) -> None:
         """Wait until no connection is left there."""
-        Deadline.after(CLOCK, SOON).until(lambda: not self.way.sessions(), "no connection is left at the far end")
+        within(60).until(lambda: not self.way.sessions(), "no connection is left at the far end")
 
 
 @pytest.fixture
@@ -133,12 +134,12 @@ def link(end: End, kind: str) -> Iterator[Link]:
     gc.collect()  # what docker's client left of connections that it could not make: not into the next test
 
 
-def fails(ask: Callable[[], object], within: float) -> DeployError:
+def fails(ask: Callable[[], object], seconds: float) -> DeployError:
     """Ask, and give the error that it must raise in time."""
     began = time.monotonic()
     with pytest.raises(FAILED) as caught:
         ask()
-    assert time.monotonic() - began < within, caught.value
+    assert time.monotonic() - began < seconds, caught.value
     return caught.value
 
 
@@ -149,7 +150,7 @@ def until_it_answers(ask: Callable[[], object]) -> None:
             return True
         return False
 
-    Deadline.after(CLOCK, GIVEN_UP).until(answers, "it answers again")
+    within(120).until(answers, "it answers again")
 
 
 # -- while it goes on
@@ -223,7 +224,7 @@ def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str,
         finally:
             os.kill(owner.pid, signal.SIGKILL)
     end.alone()
-    Deadline.after(CLOCK, SOON).until(lambda: set(state.glob("dp*")) == before, "its folder is gone")
+    within(60).until(lambda: set(state.glob("dp*")) == before, "its folder is gone")
 
 
 @pytest.mark.long("keep-alives that are not answered")

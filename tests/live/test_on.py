@@ -41,8 +41,6 @@ def shop(process_shop: Shop) -> Shop:
 
 @pytest.mark.long("bad releases through ssh")
 def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) -> None:
-    shop.manifest["health"]["deadline"] = "3s"
-    shop.write()
     shop.version("3.0", {"ERR": "0.6"})
     shop.version("4.0", {"HEALTH": "0"})
     with Load(shop.url, USERS) as load:
@@ -66,7 +64,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) ->
 def test_a_connection_that_is_killed_is_made_again_and_nothing_is_done_twice(
     shop: Shop, laptop: Laptop, way: Sshd
 ) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "10s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "20s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
         with laptop.start("canary", "--version", "2.0", "--output", "json") as client:
             begun = until(client, "sample")
@@ -86,7 +84,7 @@ def test_a_connection_that_is_killed_is_made_again_and_nothing_is_done_twice(
 
 @pytest.mark.long("a canary without its client")
 def test_a_rollout_goes_on_when_its_client_dies(shop: Shop, laptop: Laptop) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "15s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "25s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
         with laptop.start("canary", "--version", "2.0", "--output", "json") as client:
             until(client, "sample")
@@ -102,7 +100,7 @@ def test_a_rollout_goes_on_when_its_client_dies(shop: Shop, laptop: Laptop) -> N
 @pytest.mark.long("canaries through ssh")
 def test_two_at_once_are_one_hand(shop: Shop, laptop: Laptop) -> None:
     shop.version("3.0")
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "10m"}], "bake": "0s"}})
     with shop.start("canary", "--version", "2.0", "--output", "json") as here:
         until(here, "sample")
         refused = laptop.deploy("up", "--version", "3.0", expect=Exit.LOCKED)
@@ -146,7 +144,7 @@ def terminal(laptop: Laptop, *arguments: str) -> Iterator[Any]:
         env={**environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
         dimensions=(40, 160),
         encoding="utf-8",
-        timeout=SECONDS,
+        timeout=COMMAND_SECONDS,
     )
     try:
         yield child
@@ -156,7 +154,7 @@ def terminal(laptop: Laptop, *arguments: str) -> Iterator[Any]:
 
 @pytest.mark.long("canaries that are interrupted")
 def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "10m"}], "bake": "0s"}})
     question = f"rollout 2 of {shop.name} is in progress at {laptop.url}: "
     with terminal(laptop, "canary", "--version", "2.0") as child:
         child.expect("30%")
@@ -205,7 +203,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
 def test_a_control_host_that_stays_away_is_told_with_what_to_do(
     shop: Shop, laptop: Laptop, way: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "10m"}], "bake": "0s"}})
     for name, value in laptop.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(laptop.folder)

@@ -70,7 +70,7 @@ class Job:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # with what a step has started
-            process.communicate(timeout=10)
+            process.communicate(timeout=60)
 
     def run(self, *command: str, **environment: str) -> tuple[int, str, str]:
         """Run a step to its end; return its exit code and what it printed."""
@@ -330,7 +330,7 @@ def test_a_cancelled_job_takes_the_rollout_back(process_shop: Shop) -> None:
             process_shop.wait(lambda s: s["share"] == 3000, "the candidate has users")
             runner.send_signal(signal.SIGINT)
             runner.send_signal(signal.SIGTERM)
-            _, log = runner.communicate(timeout=60)
+            _, log = runner.communicate(timeout=180)
         report = load.stop()
     assert runner.returncode == Exit.ABORTED, log
     assert report.failed == 0, report.text()
@@ -344,15 +344,15 @@ def test_a_detached_job_leaves_the_rollout_to_its_lease_and_to_resume(process_sh
     shop, job = process_shop, GitHub(process_shop)
     shop.version("2.0")
     shop.write(
-        strategy={"canary": {"steps": [{"share": 30, "for": "6s"}]}},
-        traffic={**shop.manifest["traffic"], "lease": "4s"},
+        strategy={"canary": {"steps": [{"share": 30, "for": "20s"}]}},
+        traffic={**shop.manifest["traffic"], "lease": "10s"},
     )
     command, environment = job.step(version="2.0", strategy="canary", **{"on-cancel": "detach"})
     with Load(shop.url, USERS) as load:
         with job.started(*command, **environment) as runner:
             shop.wait(lambda s: s["share"] == 3000, "the candidate has users")
             runner.send_signal(signal.SIGTERM)
-            _, log = runner.communicate(timeout=30)
+            _, log = runner.communicate(timeout=180)
         assert runner.returncode == Exit.ABORTED, log
         assert "is left where it is" in log
         assert (job.result()["outcome"], job.result()["exit"]) == ("open", "6")

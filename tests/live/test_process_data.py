@@ -15,6 +15,7 @@ from tests.live.bundling import bundle, hosts
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.unit.test_folder_archive import seen
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
@@ -75,6 +76,8 @@ def test_what_is_there_stays_and_what_is_wrong_is_said(moving: tuple[Shop, Shop,
     place = bundle(here, "1.0", "--with", "data")
     with subprocess.Popen(["sh", "-c", f"exec sleep 1000 >>{rows}/log"]) as writer:
         try:
+            named = Path(f"/proc/{writer.pid}/comm")
+            within().until(lambda: named.read_text() == "sleep\n", "it has the file open, and its name")
             make = ("bundle", "make", "--version", "1.0", "--with", "data", "-o", str(here.folder / "2.bundle"))
             said = here.deploy(*make, expect=2).stderr
             assert f"sleep ({writer.pid}) has a file in {rows} open to write" in said

@@ -21,7 +21,7 @@ from deployer.core.clock import Deadline, SystemClock
 from tests.live.certificates import certificate
 from tests.live.conftest import Make
 from tests.live.h2wire import H2Client
-from tests.live.shop import Shop
+from tests.live.shop import COMMAND_SECONDS, Shop
 from tests.load import Load, Options
 from tests.ports import free_port
 
@@ -74,7 +74,7 @@ class Steady:
             yield
         finally:
             self._end.set()
-            self._thread.join(15)
+            self._thread.join(40)
 
     def settled(self, version: str) -> None:
         """Check that only one version is met from here on; one answer may be on its way already."""
@@ -85,7 +85,7 @@ class Steady:
 
     def _more(self, count: int) -> None:
         wanted = self.seen.total() + count
-        Deadline.after(SystemClock(), 10).until(lambda: self.seen.total() >= wanted, f"{count} more: {self.failures}")
+        Deadline.after(SystemClock(), 60).until(lambda: self.seen.total() >= wanted, f"{count} more: {self.failures}")
 
 
 # -- gRPC
@@ -95,7 +95,7 @@ class Steady:
 def test_grpc_calls_on_one_channel_go_through_a_canary_and_back(plain: Shop) -> None:
     plain.manifest["traffic"] |= {"protocol": "h2", "sticky": False}
     run(plain, "grpc.py")
-    with closing(H2Client(plain.port)) as channel:
+    with closing(H2Client(socket.create_connection(("127.0.0.1", plain.port), timeout=30))) as channel:
 
         def call() -> str:
             status, version, grpc = channel.call()
@@ -122,11 +122,11 @@ def test_tcp_through_a_canary_and_back_with_a_connection_that_stays(plain: Shop)
     run(plain, "echo.py")
 
     def visit() -> str:
-        with socket.create_connection(("127.0.0.1", plain.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", plain.port), timeout=30) as connection:
             return greeted(connection)
 
     visits = Steady(visit)
-    with socket.create_connection(("127.0.0.1", plain.port), timeout=5) as long, visits.running():
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=30) as long, visits.running():
         assert greeted(long) == "1.0"
         visits.settled("1.0")
         plain.deploy(*CANARY)
@@ -208,7 +208,12 @@ def safe(plain: Shop) -> Shop:
 def elsewhere(shop: Shop, *arguments: str) -> None:
     """Run a command in another folder than the manifest's."""
     done = subprocess.run(
-        shop.command(*arguments), cwd="/", env=shop.environment(), capture_output=True, text=True, timeout=60
+        shop.command(*arguments),
+        cwd="/",
+        env=shop.environment(),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
     )
     assert done.returncode == 0, done.stderr
 

@@ -62,7 +62,8 @@ def told(self, lock, event):
     return add(self, lock, replace(event, data={**event.data, "leak": texts}))
 def started(self, *rest):
     found, texts = values(self, *rest)
-    subprocess.Popen(["sh", "-c", "sleep 1", *texts])
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)  # nobody waits for its end
+    subprocess.Popen(["sh", "-c", "sleep 20; :", *texts], **quiet)
     return found
 def written(self, *rest):
     found, texts = values(self, *rest)
@@ -162,7 +163,7 @@ class Stage:
             env={**self.environ, **environ},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=180,
             check=False,
         )
         said = f"{done.stdout}\n{done.stderr}"
@@ -331,7 +332,7 @@ def killed(stage: Stage) -> None:
         shop.wait(lambda s: s["share"] == 5000, "users are on the candidate")
         stage.look_at_containers()
         canary.kill()
-        out, err = canary.communicate(timeout=20)
+        out, err = canary.communicate(timeout=60)
         stage.search.look("what the killed command printed", out + err)
     stage.look_at_files()
     stage.deploy("abort", "-m", "its driver died", expect=0)

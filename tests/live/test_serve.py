@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 import requests
@@ -14,7 +15,7 @@ from deployer.core.clock import Deadline, SystemClock
 from tests.documents import REPOSITORY, blocks
 from tests.live.certificates import certificate
 from tests.live.serving import SECONDS, Api, server, token
-from tests.live.shop import Shop
+from tests.live.shop import COMMAND_SECONDS, Shop
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
@@ -57,15 +58,16 @@ def test_over_tls_a_stream_ends_with_the_server(shop: Shop) -> None:
 
 @pytest.mark.long("a whole canary over HTTP")
 def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "10m"}], "bake": "0s"}})
     port = free_port()
     operator, viewer = token(shop, "operator", "--service", shop.name), token(shop, "viewer")
     with server(shop, port) as process, Load(shop.url, USERS) as load:
         api = Api(shop, port, operator)
         assert Api(shop, port, viewer).post("rollouts", version="2.0").status_code == 403
+        asked = time.monotonic()
         began = api.post("rollouts", version="2.0", reason="by HTTP")
         assert began.status_code == 202, began.text
-        number = began.json()["rollout"]
+        number = api.begun(began)
         assert number == 2
         events = Api(shop, port, viewer).listen(f"/rollouts/{number}/events", "sample")
         kinds = [event["event"] for _, event in events]
@@ -80,7 +82,7 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
         assert figures["deployer_share_ratio"] == figures["deployer_share_target_ratio"] == 0.3
         assert 0 < figures["deployer_lease_left_seconds"] <= 30
         assert 0 < figures["deployer_budget_left_answers"] <= figures["deployer_budget_answers"]
-        assert 0 < figures["deployer_lock_held_seconds"] < SECONDS
+        assert 0 < figures["deployer_lock_held_seconds"] <= time.monotonic() - asked
         assert figures["deployer_live_readable"] == 1
         seen = max(number for number, _ in events)
         promoted = api.post("promote", reason="enough")
@@ -116,7 +118,7 @@ def scraped(shop: Shop, port: int, viewer: str) -> dict[str, float]:
 @pytest.mark.long("every command of the page")
 def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
     require("curl")
-    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "60s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "10m"}], "bake": "0s"}})
     port = free_port()
     (block,) = (b.text for b in blocks(REPOSITORY / "docs/server.md") if b.language == "sh")
     script = re.sub("TOKEN=….*", f"TOKEN={token(shop, 'operator')}", block)
@@ -125,7 +127,7 @@ def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
         script = script.replace(written, here)
     with server(shop, port):
         done = subprocess.run(
-            ["bash", "-euc", script], capture_output=True, text=True, timeout=SECONDS * 3, check=False
+            ["bash", "-euc", script], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "event: rollout.ended" in done.stdout
@@ -137,14 +139,14 @@ def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
 @pytest.mark.long("a canary through the death of its server")
 def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
     """The first death leaves the process of the rollout alone; at the second that dies too, and the rollout goes on."""
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "12s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "25s"}], "bake": "0s"}})
     port = free_port()
     operator = token(shop, "operator")
     with Load(shop.url, USERS) as load:
         with server(shop, port) as process:
             api = Api(shop, port, operator)
             began = api.post("rollouts", version="2.0")
-            number = began.json()["rollout"]
+            number = api.begun(began)
             api.listen(f"/rollouts/{number}/events", "sample")
             process.kill()
             process.wait(SECONDS)
@@ -154,7 +156,7 @@ def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
             assert (told["exit"], told["outcome"], told["rollout"]) == (0, "done", number)
             shop.version("3.0")
             began = api.post("rollouts", version="3.0")
-            number = began.json()["rollout"]
+            number = api.begun(began)
             api.listen(f"/rollouts/{number}/events", "sample")
             process.kill()
             driver = shop.status()["lock"]["host"]
@@ -173,7 +175,7 @@ def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
 
 @pytest.mark.long("a canary that is killed under its server", every_change=True)
 def test_a_rollout_whose_process_is_killed_is_gone_on_with_by_the_server_that_lives(shop: Shop) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "20s"}], "bake": "0s"}})
     port = free_port()
     operator = token(shop, "operator")
     with Load(shop.url, USERS) as load, server(shop, port):

@@ -162,7 +162,7 @@ def test_no_answer_is_mixed_in_releases_aborts_and_rollbacks(three: Three) -> No
                 with entry.start("release", "canary", "--for", "60s", "--version", f"{version}x") as running:
                     entry.wait(lambda status: status["share"] == 2500, "it has its share")
                     entry.deploy("release", "abort", "-m", "that is all")
-                    assert running.wait(60) == 6
+                    assert running.wait(120) == 6
             print(f"round {n - 1}: {sum(users.answers.values())} answers, mixed {users.mixed}")
     assert users.failed == []
     assert users.mixed == {}

@@ -42,7 +42,7 @@ def kept(shop: Shop) -> Iterator[None]:
     with shop.start("keep") as keeper:
         yield
         keeper.send_signal(signal.SIGTERM)
-        keeper.wait(30)
+        keeper.wait(120)
 
 
 def sleeps(shop: Shop) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def test_what_is_paused_keeps_its_memory_and_is_started_where_it_was_killed(make
     put_to_sleep(shop)
     os.kill(first, signal.SIGKILL)
     get(shop)
-    within(30.0).until(lambda: running(shop) == ["running"], "it runs again", every=0.1)
+    within(60.0).until(lambda: running(shop) == ["running"], "it runs again", every=0.1)
     put_to_sleep(shop)
     shop.deploy("scale", "2")
     assert running(shop) == ["running", "running"]
@@ -267,13 +267,16 @@ def test_a_start_that_fails_is_answered_and_tried_again(make_shop: Make) -> None
     assert sleeper.wakes(shop.name) == (), "these wake nobody"
     folder = shop.state / "processes" / f"{shop.name}-r1-1"
     (folder / "spec.json").rename(folder / "away.json")
-    for failed in (1, 2):
+    failed = 0
+    for _ in range(2):
         answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
         assert (answer.status_code, "does not start" in answer.text) == (503, True)
         last = sleeper.wakes(shop.name)[-1]
-        assert (last.failed, f"{shop.name}-r1-1 is gone" in last.error) == (failed, True)
+        assert (last.failed, f"{shop.name}-r1-1 is gone" in last.error) == (failed + 1, True)
         again = requests.get(f"{shop.url}/version", timeout=60)
         assert again.status_code in (200, 503)
+        last = sleeper.wakes(shop.name)[-1]  # that one may have tried, too: where it came late
+        failed = last.failed
         threading.Event().wait(max(0.0, last.next - SystemClock().now()))
     assert "did not start" in shop.deploy("status").stdout
     (folder / "away.json").rename(folder / "spec.json")

@@ -80,7 +80,7 @@ def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(p
         with shop.start("record", "-o", str(out)) as recorder:
             shop.wait(lambda _: failed_in(out) > 0, "failed responses of the candidate are recorded")
             recorder.send_signal(signal.SIGINT)
-            assert recorder.wait(10) == 0
+            assert recorder.wait(60) == 0
         load.stop()
     text = shop.deploy("status").stdout
 

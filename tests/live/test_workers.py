@@ -77,7 +77,7 @@ class Queue:
         (self.jobs / "go").touch()
 
     def until_taken(self, name: str) -> None:
-        within().until(lambda: (self.jobs / "taken" / name).exists(), f"{name} is taken")
+        within(60).until(lambda: (self.jobs / "taken" / name).exists(), f"{name} is taken")
 
     def containers(self) -> list[str]:
         label = f"deployer.service={self.name}"
