@@ -99,7 +99,7 @@ def test_a_destination_is_a_service_of_its_own(process_shop: Shop, make_shop: Ma
 
 
 def refused(shop: Shop) -> bool:
-    """Tell whether nobody listens at the address of a service any more."""
+    """Return whether nobody listens at the address of a service any more."""
     try:
         shop.get()
     except requests.exceptions.ConnectionError:
