@@ -126,6 +126,8 @@ class World:
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
     moves: bool = False  # an engine of many hosts starts instances elsewhere
+    moved: list[str] = field(default_factory=list)  # stranded instances that it was told to start elsewhere …
+    elsewhere: str = "10.0.0.9:21001"  # … and where that is
     talkative: int = 0  # WebSockets that are open wherever users are …
     open: dict[tuple[str, Place], int] = field(default_factory=dict)  # … and stay there when users are moved
     concurrency: dict[tuple[str, Place], int] = field(default_factory=dict)  # requests at once for each instance
@@ -234,6 +236,11 @@ class World:
         """Let an engine start an instance elsewhere."""
         self.instances[name] = replace(self.instances[name], address=address)
 
+    def strand(self, name: str, up: bool = False) -> None:
+        """Let the host of an instance be lost; it is `up` where the proxy reaches that host all the same."""
+        self.instances[name] = replace(self.instances[name], stranded=True)
+        self.drained |= set() if up else {name}
+
     def end(self, name: str) -> None:
         """Let an instance end by itself."""
         self.instances[name] = replace(self.instances[name], state="exited", exit_code=1)
@@ -268,6 +275,7 @@ class World:
             MemorySleeper(self),
             MemoryGuests(self),
             pauser=MemoryPauser(self),
+            mover=MemoryMover(self),
         )
 
 
@@ -336,6 +344,19 @@ class MemoryPauser:
         assert instance.name not in self.world.servers[instance.service, instance.colour], "users may be sent there"
         self.world.instances[instance.name] = replace(self.world.instances[instance.name], state="paused")
         self.world.touch(f"after pause {instance.name}")
+
+
+class MemoryMover:
+    """Starts stranded instances elsewhere."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def move(self, instance: Instance) -> bool:
+        self.world.touch(f"move {instance.name}")
+        self.world.moved.append(instance.name)
+        self.world.instances[instance.name] = replace(instance, address=self.world.elsewhere, stranded=False)
+        return True
 
 
 class MemoryCertificates:

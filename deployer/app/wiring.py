@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TrafficLayer,
         Verbs,
     )
+    from deployer.drivers.ports.moving import Mover
     from deployer.drivers.ports.pausing import Pauser
     from deployer.drivers.ports.sleeping import Sleeper
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
@@ -183,6 +184,7 @@ class _Wiring:
             sleeper=self._sleeper(manifest),
             guests=self._docker(hosts).guests if manifest.tenant else None,
             pauser=cast("Pauser", runtime) if manifest.runtime == "ansible" else None,
+            mover=cast("Mover", runtime) if manifest.runtime == "swarm" else None,
         )
 
     def _refuse_elsewhere(self, manifest: Manifest) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployer.drivers.jobs import JobRuntime
     from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
     from deployer.drivers.ports.guests import Guests
+    from deployer.drivers.ports.moving import Mover
     from deployer.drivers.ports.pausing import Pauser
     from deployer.drivers.ports.sleeping import Sleeper
     from deployer.model import Live
@@ -44,6 +45,7 @@ CHANGES = {
     "sleeper": frozenset({"sleep"}),
     "guests": frozenset({"freeze"}),
     "pauser": frozenset({"pause"}),
+    "mover": frozenset({"move"}),
 }
 
 
@@ -103,7 +105,7 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
     shown, sleeper = drivers.certificates, drivers.sleeper
-    guests, pauser = drivers.guests, drivers.pauser
+    guests, pauser, mover = drivers.guests, drivers.pauser, drivers.mover
     return replace(
         drivers,
         runtime=cast("RuntimeCare", _Fenced(drivers.runtime, CHANGES["runtime"], owner)),
@@ -114,5 +116,6 @@ def fenced(drivers: Drivers, owner: Owner) -> Drivers:
         guests=guests and cast("Guests", _Fenced(guests, CHANGES["guests"], owner)),
         sleeper=sleeper and cast("Sleeper", _Fenced(sleeper, CHANGES["sleeper"], owner)),
         pauser=pauser and cast("Pauser", _Fenced(pauser, CHANGES["pauser"], owner)),
+        mover=mover and cast("Mover", _Fenced(mover, CHANGES["mover"], owner)),
         playbooks=cast("Playbooks", _Fenced(drivers.playbooks, CHANGES["playbooks"], owner)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ class AddressFollower:
     """Compares, each second, where instances are with where the proxy looks for them; `release` reads one.
 
     Only of a runtime that moves instances. An instance gets its requests at its new address once it is healthy there.
+    One that is stranded is moved at once.
     """
 
     def __init__(
@@ -83,10 +84,18 @@ class AddressFollower:
         for place in PLACES:
             there = [i for i in instances if i.colour == place and i.state == "running" and i.name not in self._leaving]
             if there:
-                self._attach_moved(place, there)
+                servers = self._drivers.traffic.servers(self._service, place)
+                self._move_stranded(there, {server.name for server, is_up in servers if is_up})
+                self._attach_moved(place, there, {server.name: server.address for server, _ in servers})
 
-    def _attach_moved(self, place: Place, instances: Sequence[Instance]) -> None:
-        known = {server.name: server.address for server, _ in self._drivers.traffic.servers(self._service, place)}
+    def _move_stranded(self, instances: Sequence[Instance], up: Collection[str]) -> None:
+        """Have those moved that are stranded, but not where they serve on: the proxy reaches what managers do not."""
+        mover = self._drivers.mover
+        for instance in (i for i in instances if i.stranded and i.name not in up):
+            if mover and mover.move(instance):
+                self._tell("note", text=f"{instance.host} is lost: {instance.name} is started on another host")
+
+    def _attach_moved(self, place: Place, instances: Sequence[Instance], known: Mapping[str, str]) -> None:
         self._moving |= {i.name for i in instances if known.get(i.name, i.address) != i.address}
         for instance in instances:
             if instance.name in self._moving and self._is_healthy(instance):

@@ -18,7 +18,8 @@ class Instance:
     `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
     runtime; `host` is the host of the inventory that it stands on, "" for this one. One that is `paused` keeps its
     memory, gets no processor time and answers nobody. `drift` says what somebody else has changed of it since it was
-    made, where its runtime can tell; "" for nothing.
+    made, where its runtime can tell; "" for nothing. One that is `stranded` ran on a host that its engine knows to be
+    lost, and which the engine nevertheless waits for before it starts it elsewhere.
     """
 
     service: str
@@ -36,6 +37,7 @@ class Instance:
     rollout: int = 0
     host: str = ""
     drift: str = ""
+    stranded: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ import pytest
 
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed, Refused
-from deployer.drivers.runtime.swarm import SwarmRuntime
+from deployer.drivers.runtime.swarm import SwarmRuntime, api
+from deployer.drivers.runtime.swarm.options import NANO, moved
 from deployer.drivers.runtime.swarm.runtime import SwarmOwner
+from deployer.drivers.runtime.swarm.view import SwarmView
 from deployer.manifest.models import Manifest
 from tests import swarm
 from tests.conformance.runtimes import SwarmBench, get, silent, wait_until_it_answers
@@ -58,6 +60,23 @@ def test_an_instance_that_another_hand_updated_is_told_and_made_again(bench: Swa
     assert second.drift == ""
     assert second.runtime_id != first.runtime_id
     assert get(second, "/version").text == "1.0\n"
+
+
+def test_a_move_of_ours_is_no_change_by_another_hand(bench: SwarmBench) -> None:
+    made = bench.runtime.ensure(bench.spec(bench.release(), index=1), within())
+    with swarm.client(bench.socket) as engine:
+        for moves in (1, 2):
+            service = api.service(engine, made.name)
+            assert service is not None
+            api.update(engine, service, moved(service))
+            (found,) = bench.runtime.instances(bench.service)
+            assert (found.drift, found.runtime_id) == ("", made.runtime_id), moves
+        engine.services.get(made.runtime_id).update(env=["VERSION=9.9"])  # type: ignore[no-untyped-call]
+    assert "Env" in bench.runtime.instances(bench.service)[0].drift
+
+
+def test_the_heartbeat_is_that_of_the_swarm(bench: SwarmBench) -> None:
+    assert SwarmView("one", [swarm.link(bench.socket, "one")], (), {}).heartbeat() == swarm.HEARTBEAT / NANO
 
 
 def test_secrets_whose_instance_is_gone_are_garbage(bench: SwarmBench) -> None:

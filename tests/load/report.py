@@ -137,6 +137,7 @@ class Report:
             f"by version: {versions or 'none'}",
             f"by kind: {kinds or 'none'}",
             f"latency: p50 {quick.p50 * 1e3:.1f} ms, p99 {quick.p99 * 1e3:.1f} ms, max {quick.max * 1e3:.1f} ms",
+            f"the load itself was kept from running for up to {self.lag:.1f} s",
         ]
         lines += [f"  {failure}" for failure in self.failures[:SHOWN]]
         if self.failed > SHOWN:

@@ -28,7 +28,7 @@ from tests.waiting import within
 
 pytestmark = pytest.mark.live
 STEPS = ("start", "healthy", "attach", "share", "watch", "promote", "remove")
-MOVED = "gets its requests there"
+STARTED, MOVED = "is started on another host", "gets its requests there"
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def until_begun(deploy: Popen[str], step: str) -> None:
     assert any(e["event"] == "step.began" and e["step"] == step for e in told(deploy.stdout)), f"{step} never began"
 
 
-def followed(events: list[Event]) -> list[float]:
+def followed(events: list[Event], what: str = MOVED) -> list[float]:
     """Return the time at which instances got their requests elsewhere, Unix seconds."""
-    return [float(e["at"]) for e in events if e["event"] == "note" and MOVED in e["text"]]
+    return [float(e["at"]) for e in events if e["event"] == "note" and what in e["text"]]
 
 
 @pytest.mark.parametrize("leads", [False, True], ids=["a follower", "the leader"])
@@ -79,7 +79,8 @@ def test_a_node_killed_as_a_step_of_a_canary_begins(farm: Farm, nodes: Lab, step
         more(load, 60, "requests after that")
         report = load.stop()
     kept = farm.status()["keeper"]
-    moved = [f"followed after {then - at:.1f} s" for then in followed(events)]
+    moved = [f"started elsewhere after {then - at:.1f} s" for then in followed(events, STARTED)]
+    moved += [f"followed after {then - at:.1f} s" for then in followed(events)]
     moved += [f"by the keeper after {kept['last_at'] - at:.1f} s"] if kept["last_at"] > at else []
     ended = float(next(e["at"] for e in events if e["event"] == "rollout.ended")) - at
     lost_requests = report.after("lost").failed

@@ -84,6 +84,22 @@ def test_runtimes_that_move_nothing_are_not_asked(scene: Scene) -> None:
     assert ELSEWHERE not in notes(scene)
 
 
+@pytest.mark.parametrize("name", ["shop-r1-1", "shop-r2-2"], ids=["stable", "candidate"])
+def test_a_stranded_instance_is_moved_and_gets_its_requests_there(scene: Scene, name: str) -> None:
+    once_given_a_share(scene, lambda: scene.world.strand(name))
+    assert scene.deploy("2.0", "canary", **CANARY).outcome == "done"
+    assert scene.world.moved == [name]
+    assert f"{name} is started on another host" in notes(scene)
+    assert f"{name} is at {ELSEWHERE} now, and gets its requests there" in notes(scene)
+
+
+def test_a_stranded_instance_that_serves_on_is_left_where_it_is(scene: Scene) -> None:
+    """Managers of the engine do not reach its host, and the proxy does."""
+    once_given_a_share(scene, lambda: scene.world.strand("shop-r1-1", up=True))
+    assert scene.deploy("2.0", "canary", **CANARY).outcome == "done"
+    assert scene.world.moved == []
+
+
 def change(scene: Scene, name: str) -> None:
     scene.world.instances[name] = replace(scene.world.instances[name], drift="its image was changed at noon")
 

@@ -66,6 +66,18 @@ def test_a_host_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"proxy": {"version": "3.0.1", "master": "PermissionError"}}, "proxy", "bad", "does not let deploy in"),
         ({"proxy": {"error": "FileNotFoundError", "text": "not installed"}}, "proxy", "bad", "HAProxy: not installed"),
         ({"engine": {"version": "26.1.5", "swarm": "worker"}}, "engine", "ok", "Docker 26.1.5, worker of a Swarm"),
+        (
+            {"engine": {"version": "26.1.5", "swarm": "manager", "heartbeat": "2.0"}},
+            "engine",
+            "ok",
+            "Docker 26.1.5, manager of a Swarm: a lost node is given up after 4 to 6 s",
+        ),
+        (
+            {"engine": {"version": "26.1.5", "swarm": "manager", "heartbeat": "5.0"}},
+            "engine",
+            "ok",
+            "after 10 to 15 s, with `docker swarm update --dispatcher-heartbeat 2s` after 4 to 6 s",
+        ),
         ({"engine": {"version": "26.1.5", "swarm": "locked"}}, "engine", "warn", "whose node of a Swarm is locked"),
         ({"engine": {"error": "PermissionError", "text": ""}}, "engine", "bad", "deploy may not use the Docker engine"),
         ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is no Docker engine"),

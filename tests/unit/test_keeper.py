@@ -161,6 +161,23 @@ def test_one_that_somebody_else_sees_to_is_not_followed(kept: Looks, watch: Move
     assert kept.adjustments() == before
 
 
+def test_a_stranded_instance_is_moved_and_followed(kept: Looks, watch: MoveWatch) -> None:
+    world = kept.scene.world
+    world.strand("shop-r1-2", up=True)
+    assert watch.look() is None
+    assert world.moved == [], "it serves on"
+    world.strand("shop-r1-2")
+    with locked(kept.scene.house, "shop", "maintenance"):
+        assert watch.look() is None
+    assert world.moved == [], "somebody else is at work"
+    assert watch.look() is None, "where it will be is not known yet"
+    assert world.moved == ["shop-r1-2"]
+    ended = watch.look()
+    assert ended is not None
+    assert ended.outcome == "done"
+    assert kept.up() == BOTH
+
+
 def test_the_release_that_is_live_now_is_watched(kept: Looks, watch: MoveWatch) -> None:
     assert watch.lasts()
     kept.scene.deploy("2.0")

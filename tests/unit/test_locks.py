@@ -30,6 +30,7 @@ from deployer.core.filelock import is_held
 from deployer.core.secret import SecretText
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES, Owner, fenced
+from deployer.drivers.ports.moving import Mover
 from deployer.drivers.ports.sleeping import Sleeper
 from deployer.engine import lease_renewer
 from deployer.evidence import live_sample
@@ -675,13 +676,14 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
         "certificates": {"shown"},
         "checks": {"probe", "smoke"},
         "metrics": {"read"},
+        "mover": set(),
         "signatures": {"prove"},
         "sleeper": {"asleep", "attend", "wakes"},  # to attend starts what only a request puts to use
     }
     kinds = {"runtime": ports.RuntimeCare, "traffic": ports.Traffic, "playbooks": ports.Playbooks}
     kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
     kinds |= {"inspection": ports.TrafficInspection, "upkeep": ports.TrafficUpkeep}
-    kinds |= {"certificates": ports.ShownCertificates, "sleeper": Sleeper}
+    kinds |= {"certificates": ports.ShownCertificates, "sleeper": Sleeper, "mover": Mover}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}
         assert calls == harmless[name] | CHANGES.get(name, frozenset()), name

@@ -18,10 +18,11 @@ from deployer.drivers.ports import ELECTION_SECONDS
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.drivers.runtime.swarm import api
 from deployer.drivers.runtime.swarm.images import SwarmImages
 from deployer.drivers.runtime.swarm.managers import Managers, leaderless
 from deployer.drivers.runtime.swarm.nodes import Links, Placing, placing
-from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, observed
+from deployer.drivers.runtime.swarm.options import Node, Standing, drift, made, moved, observed
 from deployer.drivers.runtime.swarm.runtime import SwarmOwner, SwarmRuntime
 from deployer.drivers.runtime.swarm.starting import PENDING_SECONDS, await_running
 from deployer.drivers.runtime.swarm.view import SwarmView
@@ -123,6 +124,113 @@ def test_a_service_that_was_ever_updated_was_changed_by_somebody_else() -> None:
     text = drift({**found, "Version": {"Index": 42}})
     assert "changed at 2026-01-01T12:00:00Z by somebody else, version 42: Env, Image" in text
     assert "PASSWORD" not in text, "what changed may be a secret"
+
+
+# -- moves
+
+
+def on_lost_node(**template: Any) -> dict[str, Any]:
+    """Return a service whose task ran on a node that went with the leader of the managers."""
+    return service(spec={"Mode": {"Replicated": {"Replicas": 1}}, "TaskTemplate": template}, Version={"Index": 5})
+
+
+GONE = {**NODES, "id1": Node("id1", "web1", "10.0.0.1", ready=False, lost=True)}
+RAN = [task(1, "id1", "running")]
+
+
+@pytest.mark.parametrize(
+    ("found", "tasks", "nodes", "expected"),
+    [
+        (on_lost_node(), RAN, GONE, True),
+        (on_lost_node(), RAN, NODES, False),
+        (on_lost_node(), [task(1, "id2", "running")], GONE, False),
+        (on_lost_node(), [task(1, "id1", "running", "shutdown"), task(9, "id2", "running")], GONE, False),
+        # It is being moved: the next task is not there yet.
+        (on_lost_node(ForceUpdate=1), RAN, GONE, False),
+        (on_lost_node(ForceUpdate=1), [{**RAN[0], "Spec": {"ForceUpdate": 1}}], GONE, True),
+        # Nodes that may not have it, or that a new leader has not heard of yet either.
+        (on_lost_node(Placement={"Constraints": ["node.id!=id2"]}), RAN, GONE, True),
+        (on_lost_node(Placement={"Constraints": ["node.id!=id2", "node.id!=id3"]}), RAN, GONE, False),
+        (on_lost_node(), RAN, {"id1": GONE["id1"]}, False),
+        # Only the Swarm knows what fits.
+        (on_lost_node(Placement={"Constraints": ["node.labels.disk==ssd"]}), RAN, GONE, False),
+        (on_lost_node(Resources={"Reservations": {"MemoryBytes": 1}}), RAN, GONE, False),
+        (on_lost_node(Resources={"Reservations": {}}), RAN, GONE, True),
+    ],
+)
+def test_what_ran_on_a_node_that_is_lost_with_the_leader_is_stranded(
+    found: dict[str, Any], tasks: list[dict[str, Any]], nodes: dict[str, Node], expected: bool
+) -> None:
+    assert observed(Standing.of(found, tasks), nodes).stranded == expected
+
+
+def test_a_node_is_lost_that_nobody_has_heard_of_since_the_election() -> None:
+    heard = [
+        ("unknown", {"Reachability": "unreachable"}, True),
+        ("unknown", {"Reachability": "reachable", "Leader": True}, False),  # its own agent is about to report
+        ("ready", {"Reachability": "unreachable"}, False),
+        ("down", {"Reachability": "unreachable"}, False),  # the Swarm has given it up: it starts its tasks elsewhere
+        ("unknown", None, False),  # a worker says nothing by another way
+    ]
+    said: list[dict[str, Any]] = [
+        {
+            "ID": f"id{n}",
+            "Description": {"Hostname": f"web{n}"},
+            "Spec": {"Availability": "active"},
+            "Status": {"State": state, "Addr": "10.0.0.1"},
+            "ManagerStatus": manager,
+        }
+        for n, (state, manager, _) in enumerate(heard)
+    ]
+    assert [node.lost for node in Links([], {}).nodes(said).values()] == [lost for _, _, lost in heard]
+
+
+def after(found: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a service as the Swarm has it after an update."""
+    spec = {**found["Spec"], "Labels": arguments["labels"], "TaskTemplate": arguments["task_template"]}
+    spec["UpdateConfig"] = {**arguments["update_config"], "MaxFailureRatio": 0}
+    return {**found, "Spec": spec, "PreviousSpec": found["Spec"]}
+
+
+def test_a_move_is_no_change_by_somebody_else_and_hides_none() -> None:
+    once = after(on_lost_node(), moved(on_lost_node()))
+    twice = after(once, moved(once))
+    assert (once["Spec"]["TaskTemplate"], twice["Spec"]["TaskTemplate"]) == ({"ForceUpdate": 1}, {"ForceUpdate": 2})
+    assert [drift(once), drift(twice)] == ["", ""]
+
+    def changed(found: dict[str, Any], **template: Any) -> dict[str, Any]:
+        spec = {**found["Spec"], "TaskTemplate": {**found["Spec"]["TaskTemplate"], **template}}
+        return {**found, "Spec": spec, "PreviousSpec": found["Spec"]}
+
+    foreign = changed(once, ContainerSpec={"Image": "b"})
+    assert "ContainerSpec" in drift(foreign)
+    assert "ForceUpdate" in drift(changed(foreign, ForceUpdate=2)), "`docker service update --force` hides it not"
+    assert not observed(Standing.of(foreign, [{**RAN[0], "Spec": {"ForceUpdate": 1}}]), GONE).stranded
+
+
+class Changing:
+    """A manager that has one service, which others change meanwhile, or not."""
+
+    def __init__(self, said: str = "") -> None:
+        self.api, self.said, self.given = self, said, list[tuple[Any, ...]]()
+
+    def update_service(self, identity: str, version: int, **given: Any) -> None:
+        if self.said:
+            answer = requests.Response()
+            answer.status_code = 500
+            raise docker.errors.APIError("500 Server Error", response=answer, explanation=self.said)
+        self.given.append((identity, version, given["task_template"]["ForceUpdate"]))
+
+
+def test_a_service_is_updated_as_it_was_read() -> None:
+    manager: Any = Changing()
+    api.update(manager, on_lost_node(), moved(on_lost_node()))
+    assert manager.given == [("s1", 5, 1)]
+    overtaken: Any = Changing("rpc error: code = Unknown desc = update out of sequence")
+    api.update(overtaken, on_lost_node(), moved(on_lost_node()))
+    other: Any = Changing("rpc error: code = InvalidArgument desc = no")
+    with pytest.raises(docker.errors.APIError):
+        api.update(other, on_lost_node(), moved(on_lost_node()))
 
 
 def test_managers_without_a_leader_can_change_nothing() -> None:

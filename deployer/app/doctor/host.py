@@ -279,12 +279,15 @@ def _swarm() -> str:
     from deployer.core.clock import SystemClock
     from deployer.drivers.runtime.docker import DockerRuntime, Engine, FleetHost
     from deployer.drivers.runtime.swarm.view import SwarmView
+    from deployer.planning.heartbeat import patience
 
     clock, engine = SystemClock(), Engine()
     engine.require()
     here = FleetHost("", engine, DockerRuntime(clock, "doctor", engine), clock)
-    nodes = SwarmView("doctor", [here], (), {}).place().ready
-    return f"{len(nodes)} {'node is' if len(nodes) == 1 else 'nodes are'} ready, by the manager at {engine.address}"
+    view = SwarmView("doctor", [here], (), {})
+    nodes, waits = view.place().ready, patience(view.heartbeat())
+    ready = f"{len(nodes)} {'node is' if len(nodes) == 1 else 'nodes are'} ready"
+    return f"{ready}, by the manager at {engine.address}: {waits}"
 
 
 def _incus() -> str:

@@ -6,12 +6,15 @@ in the middle of a rollout, too, so that nothing waits for a host that was lost 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from deployer.app.keeper.free import is_free
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import keep
+from deployer.app.operations.execution import ADJUSTING, hands, locked
 from deployer.drivers.ports import Drivers, standing
 from deployer.engine import RolloutResult
-from deployer.model import Release
+from deployer.model import Instance, Release
 
 LOOK_SECONDS = 1.0  # between two looks
 
@@ -40,17 +43,30 @@ class MoveWatch:
         return self._drivers is not None
 
     def look(self) -> RolloutResult | None:
-        """Look once, and have an instance followed that is elsewhere. Raise Locked while others are at work."""
-        if not self.lasts() or not self._is_elsewhere() or not is_free(self._house, self._service):
-            return None
-        return keep(self._house, self._service)
+        """Look once, and have an instance followed that is elsewhere. Raise Locked while others are at work.
 
-    def _is_elsewhere(self) -> bool:
-        """Return whether an instance runs at another address than the one at which the proxy finds it down."""
-        drivers, service = self._drivers, self._service
-        live = drivers.traffic.read(service) if drivers else None
-        if drivers is None or live is None:
-            return False
-        down = {s.name: s.address for s, up in drivers.traffic.servers(service, live.stable) if not up}
-        there = standing(drivers.runtime, service).instances if down else ()
-        return any(i.state == "running" and down.get(i.name, i.address) != i.address for i in there)
+        One that is stranded is moved: it is elsewhere at a later look.
+        """
+        drivers = self._drivers if self.lasts() else None
+        down = self._down(drivers) if drivers else {}
+        if not drivers or not down or not is_free(self._house, self._service):
+            return None
+        there = standing(drivers.runtime, self._service).instances
+        if stranded := [i for i in there if i.stranded and i.name in down]:
+            self._move(drivers, stranded)
+        elsewhere = any(i.state == "running" and down.get(i.name, i.address) != i.address for i in there)
+        return keep(self._house, self._service) if elsewhere else None
+
+    def _down(self, drivers: Drivers) -> dict[str, str]:
+        """Return the instances that the proxy finds down, and where it looks for them."""
+        live = drivers.traffic.read(self._service)
+        servers = drivers.traffic.servers(self._service, live.stable) if live else ()
+        return {server.name: server.address for server, is_up in servers if not is_up}
+
+    def _move(self, drivers: Drivers, stranded: Sequence[Instance]) -> None:
+        with locked(self._house, self._service, f"{ADJUSTING} where instances are") as lock:
+            mover = hands(self._house, lock, drivers).mover
+            for instance in stranded:
+                if mover and mover.move(instance):
+                    text = f"{instance.host} is lost: {instance.name} is started on another host"
+                    self._house.tell(self._service, text)

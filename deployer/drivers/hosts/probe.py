@@ -31,7 +31,10 @@ def ask(path: str, words: bytes, last: bool = False) -> bytes:
 
 
 def engine() -> dict[str, str]:
-    """Return the version of the Docker engine, what it is in a Swarm and its runtimes, or `error`."""
+    """Return the version of the Docker engine, what it is in a Swarm and its runtimes, or `error`.
+
+    Of a manager also how often nodes say that they are there, `heartbeat`, in seconds.
+    """
     try:
         answer = ask(_ENGINE, b"GET /version HTTP/1.0\r\n\r\n")
         version = str(json.loads(answer.partition(b"\r\n\r\n")[2])["Version"])
@@ -41,9 +44,11 @@ def engine() -> dict[str, str]:
     swarm = info.get("Swarm") or {}
     state = str(swarm.get("LocalNodeState") or "inactive")
     role = "manager" if swarm.get("ControlAvailable") else "worker"
+    asked = ((swarm.get("Cluster") or {}).get("Spec") or {}).get("Dispatcher") or {}
     return {
         "version": version,
         "swarm": role if state == "active" else "" if state == "inactive" else state,
+        "heartbeat": str(asked.get("HeartbeatPeriod", 0) / 1e9),
         "runtimes": " ".join(info.get("Runtimes") or {}),
     }
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from deployer.core import commands
 from deployer.core.clock import Clock, Deadline
 from deployer.core.host import Host
+from deployer.planning.heartbeat import patience
 from deployer.planning.tenancy import DECLARE, undeclared
 from deployer.transport import ssh
 from deployer.transport.certificates import Certificates, greet, said
@@ -157,7 +158,7 @@ def _unreached(host: Host, failed: commands.CommandFailed) -> Trait:
 
 def _engine(told: Mapping[str, str], host: Host) -> Trait:
     if "version" in told:
-        return _version(told["version"], told.get("swarm", ""))
+        return _version(told["version"], told.get("swarm", ""), float(told.get("heartbeat") or 0))
     setup = f"deploy hosts setup --limit {host.name}"
     match told["error"]:
         case "PermissionError":
@@ -169,9 +170,13 @@ def _engine(told: Mapping[str, str], host: Host) -> Trait:
     return Trait("bad", "engine", f"the Docker engine is unreachable: {told['text']}", "there: systemctl status docker")
 
 
-def _version(version: str, swarm: str) -> Trait:
+def _version(version: str, swarm: str, heartbeat: float) -> Trait:
+    """Return what an engine is; of a manager of a Swarm also how long a lost node is waited for."""
     if swarm in ("", "manager", "worker"):
-        return Trait("ok", "engine", f"Docker {version}{f', {swarm} of a Swarm' if swarm else ''}")
+        text = f"Docker {version}{f', {swarm} of a Swarm' if swarm else ''}"
+        if heartbeat:
+            text += f": {patience(heartbeat)}"
+        return Trait("ok", "engine", text)
     remedy = "there: `docker info` says why (`docker swarm unlock`, or leave and join again)"
     return Trait("warn", "engine", f"Docker {version}, whose node of a Swarm is {swarm}", remedy)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports.checks import Checks, MetricSources
     from deployer.drivers.ports.guests import Guests
     from deployer.drivers.ports.images import Builder, Signatures
+    from deployer.drivers.ports.moving import Mover
     from deployer.drivers.ports.pausing import Pauser
     from deployer.drivers.ports.playbooks import Playbooks
     from deployer.drivers.ports.runtime import Runtime, RuntimeCare
@@ -71,6 +72,11 @@ class EngineDrivers(Protocol):
         """What pauses instances that are kept warm; None where they run on."""
         ...
 
+    @property
+    def mover(self) -> Mover | None:
+        """What starts stranded instances elsewhere; None where none ever is."""
+        ...
+
 
 @dataclass(frozen=True)
 class Drivers:
@@ -90,3 +96,4 @@ class Drivers:
     sleeper: Sleeper | None = None  # of a service that sleeps while nobody comes
     guests: Guests | None = None  # of a service of a tenant
     pauser: Pauser | None = None  # of a runtime that can pause instances
+    mover: Mover | None = None  # of a runtime whose engine moves instances, and may take its time

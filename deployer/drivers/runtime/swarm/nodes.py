@@ -53,7 +53,7 @@ class Links:
         for each in said:
             name = names.get(each["ID"], "" if each["ID"] in here else str(each["Description"]["Hostname"]))
             address = self._addresses.get(name) or _address(each)
-            found[each["ID"]] = Node(each["ID"], name, address, _ready(each))
+            found[each["ID"]] = Node(each["ID"], name, address, _ready(each), _lost(each))
         return found
 
 
@@ -105,3 +105,9 @@ def _address(node: Mapping[str, Any]) -> str:
 
 def _ready(node: Mapping[str, Any]) -> bool:
     return bool(node["Status"]["State"] == "ready" and node["Spec"].get("Availability") == "active")
+
+
+def _lost(node: Mapping[str, Any]) -> bool:
+    """Return whether a new leader has heard of a node neither as one that runs tasks nor as a manager."""
+    manager = node.get("ManagerStatus") or {}
+    return bool(node["Status"]["State"] == "unknown" and manager.get("Reachability") == "unreachable")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deployer.manifest.sections import Mount
 
 NANO = 1_000_000_000
+MOVED = f"{PREFIX}moved"  # label: the number of the last move of ours, as the Swarm counts them (`ForceUpdate`)
+ELSEWHERE = "node.id!="  # so begins a constraint of ours
 NOWHERE = str(IPv4Address(0))  # the address of an instance that is on no node yet
 RESTART_SECONDS = 1  # between the end of an instance and its next start
 HEAVY = ("record", "home")  # labels that whoever looks at containers has no use for
@@ -65,7 +67,9 @@ def create(
         "ContainerSpec": container,
         "Resources": _resources(manifest),
         "RestartPolicy": {"Condition": "any", "Delay": RESTART_SECONDS * NANO},
-        "Placement": {"Constraints": [*(swarm.constraints if swarm else ()), *(f"node.id!={node}" for node in others)]},
+        "Placement": {
+            "Constraints": [*(swarm.constraints if swarm else ()), *(f"{ELSEWHERE}{node}" for node in others)]
+        },
         "LogDriver": {"Name": manifest.log.driver, "Options": dict(manifest.log.options)},
         "Networks": [{"Target": network, "Aliases": [spec.release.service]} for network in manifest.networks],
     }
@@ -101,12 +105,17 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the Swarm: its name here, and where what it publishes is reached; one that is `ready` takes tasks."""
+    """A node of the Swarm: its name here, and where what it publishes is reached; one that is `ready` takes tasks.
+
+    One that is `lost` was a manager, which the others do not reach, and whose tasks a new leader has not heard of. It
+    is given up only after six heartbeats; a node that is lost under the same leader after three.
+    """
 
     id: str
     name: str
     address: str
     ready: bool
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,7 @@ def observed(standing: Standing, nodes: Mapping[str, Node]) -> Instance:
         rollout=int(found["rollout"]),
         host=node.name if node else "",
         drift=drift(standing.service),
+        stranded=stranded(standing, nodes),
     )
 
 
@@ -215,11 +225,11 @@ def found_of(standing: Standing, nodes: Mapping[str, Node]) -> Found:
 def drift(service: Mapping[str, Any]) -> str:
     """Return what somebody else has changed of a service; "" for nothing.
 
-    A service of ours is made and removed, and never changed: one that has a former specification was changed by
-    another hand (`docker service update`, `scale` or `rollback`). Who did it, the Swarm does not keep.
+    A service of ours is made, moved and removed, and never changed: one that has another former specification was
+    changed by another hand (`docker service update`, `scale` or `rollback`). Who did it, the Swarm does not keep.
     """
     former = service.get("PreviousSpec")
-    if not former:
+    if not former or _is_move(former, service["Spec"]):
         return ""
     keys = ", ".join(_changed(former, service["Spec"])) or "nothing that is left"
     version = service.get("Version", {}).get("Index", "?")
@@ -227,6 +237,51 @@ def drift(service: Mapping[str, Any]) -> str:
         f"it was changed at {str(service.get('UpdatedAt', '?'))[:19]}Z by somebody else, version {version}: {keys}"
         " (`docker service update`; the Swarm does not keep who)"
     )
+
+
+def stranded(standing: Standing, nodes: Mapping[str, Node]) -> bool:
+    """Return whether an instance ran on a node that is lost, is not being moved, and fits on one that is ready.
+
+    Never where only the Swarm knows what fits (`swarm.constraints`, `swarm.reserve`), or another hand has been there:
+    a move that cannot come to its end would be in the way when the node is back.
+    """
+    task, template = standing.task, standing.service["Spec"].get("TaskTemplate") or {}
+    node = nodes.get(str(task["NodeID"])) if task and task["Status"]["State"] == "running" else None
+    if task is None or node is None or not node.lost:
+        return False
+    moving = _moves(template) != _moves(task.get("Spec") or {})
+    constraints = (template.get("Placement") or {}).get("Constraints") or ()
+    reserved = (template.get("Resources") or {}).get("Reservations")
+    ours = all(str(each).startswith(ELSEWHERE) for each in constraints) and not reserved
+    fits = any(each.ready and f"{ELSEWHERE}{each.id}" not in constraints for each in nodes.values())
+    return ours and fits and not moving and not drift(standing.service)
+
+
+def moved(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `update_service` that have the task of a service replaced, and nothing else changed.
+
+    The next task is started before the one that cannot be heard of has ended: on another node, as its port is taken.
+    """
+    spec = service["Spec"]
+    number = _moves(spec["TaskTemplate"]) + 1
+    return {
+        "task_template": {**spec["TaskTemplate"], "ForceUpdate": number},
+        "name": spec["Name"],
+        "labels": {**(spec.get("Labels") or {}), MOVED: str(number)},
+        "mode": spec["Mode"],
+        "endpoint_spec": spec.get("EndpointSpec"),
+        "update_config": {"Parallelism": 1, "Order": "start-first", "FailureAction": "continue"},
+    }
+
+
+def _moves(template: Mapping[str, Any]) -> int:
+    return int(template.get("ForceUpdate") or 0)
+
+
+def _is_move(former: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Return whether the last change of a service was `moved`, of ours."""
+    ours = (spec.get("Labels") or {}).get(MOVED) == str(_moves(spec.get("TaskTemplate") or {}))
+    return ours and set(_changed(former, spec)) <= {"ForceUpdate", f"Labels.{MOVED}", "UpdateConfig"}
 
 
 def _changed(before: Any, now: Any, path: str = "") -> Iterator[str]:

@@ -180,6 +180,16 @@ class SwarmRuntime:
         owner = self._owner.installation
         self._view.change(f"secrets of {name}", lambda client: secrets.remove(client, secrets.of(client, owner, name)))
 
+    def move(self, instance: Instance) -> bool:
+        """Have a stranded instance started on another node; return False for one that is stranded no more."""
+        seen = self._view.ours(service=instance.service)
+        there = next((each for each in seen.standing if each.service["ID"] == instance.runtime_id), None)
+        if there is None or not options.stranded(there, seen.nodes):
+            return False
+        service = there.service
+        self._view.change(f"move {instance.name}", lambda client: api.update(client, service, options.moved(service)))
+        return True
+
     # -- inside instances
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:

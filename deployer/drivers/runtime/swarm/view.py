@@ -90,6 +90,14 @@ class SwarmView:
         owner = (service["Spec"].get("Labels") or {}).get(f"{PREFIX}installation")
         return owner == self.installation and options.made(service)
 
+    def heartbeat(self) -> float:
+        """Return how often nodes tell the managers that they are there, in seconds."""
+
+        def read(client: docker.DockerClient) -> float:
+            return int(client.api.inspect_swarm()["Spec"]["Dispatcher"]["HeartbeatPeriod"]) / options.NANO
+
+        return self.ask("the Swarm", read)
+
     def find(self, name: str) -> dict[str, Any] | None:
         """Read a service; None where there is none of that name."""
         return self.ask(name, lambda client: api.service(client, name))
