@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -30,16 +29,41 @@ HEARTBEAT = 2_000_000_000  # nanoseconds: a node is given up after 5 s and not a
 ADDRESS = "10.214.0.1"
 
 
-@dataclass(frozen=True)
 class OwnEngine:
-    """An engine in a network namespace: its socket, and how a thread comes to stand there."""
+    """An engine in a network namespace: its socket, how a thread comes to stand there, and how it is killed."""
 
-    socket: str
-    netns: str
+    def __init__(self, folder: Path, netns: str, options: Sequence[str] = ()) -> None:
+        self.socket, self.netns = f"unix://{folder}/docker.sock", netns
+        self._folder, self._options = folder, options
+        self._process: subprocess.Popen[bytes] | None = None
 
     def entered(self) -> AbstractContextManager[None]:
         """Let this thread, and what it starts meanwhile, stand where the engine publishes ports."""
         return standing(f"/run/netns/{self.netns}")
+
+    def start(self) -> None:
+        """Start it, where it does not run, and wait until it answers."""
+        if self._process is None or self._process.poll() is not None:
+            with (self._folder / "log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [*_dockerd(self.socket, self.netns, self._folder), *self._options],
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "PATH": PATH},
+                )
+        within(60).until(lambda: _answers(self.socket), f"the engine answers: {self._folder / 'log'}")
+
+    def kill(self) -> None:
+        """SIGKILL: the engine alone, and not what holds its containers."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(60)
+
+    def stop(self) -> None:
+        """Let it end."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(60)
 
 
 @contextmanager
@@ -53,37 +77,32 @@ def one_node() -> Iterator[OwnEngine]:
 
 
 @contextmanager
-def own_engine() -> Iterator[OwnEngine]:
-    """Run an engine with an address of its own; nothing of it is left."""
+def own_engine(*options: str) -> Iterator[OwnEngine]:
+    """Run an engine with an address of its own, and these options; nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="dps", dir="/tmp"))
-    engine = OwnEngine(f"unix://{folder}/docker.sock", f"dpswarm-{secrets.token_hex(4)}")
+    engine = OwnEngine(folder, f"dpswarm-{secrets.token_hex(4)}", options)
     call("ip", "netns", "add", engine.netns)
     try:
         call("ip", "-n", engine.netns, "link", "set", "lo", "up")
         call("ip", "-n", engine.netns, "link", "add", "eth0", "type", "bridge")
         call("ip", "-n", engine.netns, "addr", "add", f"{ADDRESS}/24", "dev", "eth0")
         call("ip", "-n", engine.netns, "link", "set", "eth0", "up")
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                _dockerd(engine, folder), stdout=log, stderr=log, env={**os.environ, "PATH": PATH}
-            )
         try:
-            within(60).until(lambda: _answers(engine.socket), f"the engine answers: {folder / 'log'}")
+            engine.start()
             yield engine
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            engine.stop()
     finally:
         call("ip", "netns", "delete", engine.netns)
         _unmounted(folder)
         shutil.rmtree(folder)
 
 
-def _dockerd(engine: OwnEngine, folder: Path) -> list[str]:
+def _dockerd(socket: str, netns: str, folder: Path) -> list[str]:
     return [
-        *("setpriv", "--pdeathsig", "TERM", "nsenter", f"--net=/run/netns/{engine.netns}", "dockerd"),
+        *("setpriv", "--pdeathsig", "TERM", "nsenter", f"--net=/run/netns/{netns}", "dockerd"),
         *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/run", "--pidfile", f"{folder}/pid"),
-        *("-H", engine.socket),
+        *("-H", socket),
     ]
 
 
