@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from bench.peers.contenders import Swarm, answers, until
 from deployer.app.local import LocalApp, at
 from deployer.core.background import BackgroundThread, every
 from deployer.core.clock import SystemClock
+from deployer.core.errors import DeployError
 from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.manifest.scale import ScaleSettings
 from deployer.model import Load
@@ -23,6 +25,7 @@ from deployer.planning.usage import running
 from tests.live.shop import Shop
 
 LOOK_EVERY = 0.05  # seconds, at the queue
+BLIND = 0.01  # of the looks may fail
 MOST_CHANGES = 10_000
 VERSION = "1"
 
@@ -67,7 +70,10 @@ class Elastic(Way):
         super().__init__()
         self._shop, self._settings = made(folder, client), settings
         self.undo.callback(self._shop.close)
+        self._folder = folder
         self._queue: list[tuple[float, int]] = []
+        self._blind = 0  # looks that failed
+        self._keeper: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -79,8 +85,20 @@ class Elastic(Way):
         scale = self._settings.model_dump(include={"min", "max", "concurrency"})
         shop.write(scale={**scale, "hold": f"{self._settings.hold:g}s"})
         shop.live(VERSION)
-        self.undo.enter_context(shop.start("keep"))
+        self._keeper = self.undo.enter_context(self._keeping())
         shop.wait(lambda found: found["keeper"]["runs"], "the keeper works")
+
+    @contextmanager
+    def _keeping(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a keeper, whose log is a file: nobody reads a pipe meanwhile, and a full one would stop it."""
+        with (self._folder / "keeper.log").open("wb") as log:
+            command = self._shop.command("keep")
+            process = subprocess.Popen(command, cwd=self._folder, env=self._shop.environment(), stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(10)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -88,11 +106,19 @@ class Elastic(Way):
         parts = Parts(shop.state / "proxy", SystemClock(), None, None, shop.state)
 
         def look() -> None:
-            found = parts.places.load(shop.name, parts.facts(shop.name).places, parts.soon())
+            try:
+                found = parts.places.load(shop.name, parts.facts(shop.name).places, parts.soon())
+            except DeployError:
+                self._blind += 1
+                return
             self._queue.append((time.time(), sum(found.values(), Load()).waiting))
 
         with BackgroundThread("queue", every(LOOK_EVERY, look)):
             yield
+        if self._keeper is None or self._keeper.poll() is not None:
+            raise SystemExit(f"the keeper ended under load:\n{(self._folder / 'keeper.log').read_text()}")
+        if self._blind > BLIND * len(self._queue):
+            raise SystemExit(f"{self._blind} looks at the queue failed, {len(self._queue)} did not: no figures")
 
     def used(self, began: float, ended: float) -> Used:
         with LocalApp(at(self._shop.state)) as app:

@@ -214,7 +214,7 @@ class Swarm(Contender):
         """Make a swarm of this engine, and the service in it."""
         join_swarm(self)
         self.run(["docker", "network", "create", "--driver", "overlay", "--attachable", "users"])
-        self.undo.callback(self.run, ["docker", "network", "rm", "users"])
+        self.undo.callback(self._remove_network)
         ways = [
             f"--{when}-{option}"
             for when in ("update", "rollback")
@@ -257,6 +257,17 @@ class Swarm(Contender):
     def settle(self) -> None:
         """Wait until no task of the other version is left."""
         until(lambda: len(self._tasks()) == self.replicas, "the tasks before have ended")
+
+    def _remove_network(self) -> None:
+        """Remove the network once the tasks have left it: that the service is removed does not wait for them."""
+        until(lambda: not self._tasks(), "the tasks have ended")
+        until(self._is_network_gone, "the network is removed")
+
+    def _is_network_gone(self) -> bool:
+        done = subprocess.run(
+            ["docker", "network", "rm", "users"], capture_output=True, text=True, timeout=WITHIN, check=False
+        )
+        return not done.returncode or "not found" in done.stderr
 
     def _tasks(self) -> list[str]:
         found = self.client.containers.list(filters={"label": "com.docker.swarm.service.name=app"})

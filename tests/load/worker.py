@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from pathlib import Path
 
@@ -40,6 +41,9 @@ async def _publish(ledger: Ledger) -> None:
 
 async def main() -> None:
     """Take URL, folder and options, one a line, and work."""
+    # A socket for each request in progress: of those that wait in a queue there may be thousands
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     stdin = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
