@@ -5,7 +5,7 @@
 Requests come by chance (open loop: at their moment, whatever became of those before), each on a new connection, and
 take 100 ms on average, in which an instance sleeps: the room is scarce and not the processor. They meet the real proxy;
 `deploy keep` has the size follow them. The loads, of N minutes each (10 unless said otherwise): `step`, from 10 to 400
-requests a second and back; `sine`, from 10 to 390 in a quarter of the time; `spikes` of 20 s, five times; `around`, a
+requests a second and back; `sine`, from 10 to 390 and back, once; `spikes` of 20 s, five times; `around`, a
 load that swings around the threshold of the second instance.
 
 Each load is given to a service with `scale`, then to one with a fixed number of instances: as many as the load needs at
