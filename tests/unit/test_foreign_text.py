@@ -83,7 +83,7 @@ def test_a_stored_plan_that_is_none_is_refused(text: str) -> None:
 def test_rows_of_the_store_that_cannot_be_read_are_told(text: str) -> None:
     reads: tuple[Callable[[], object], ...] = (
         lambda: records.read_release({**RELEASE, "manifest": text}),  # type: ignore[arg-type]
-        lambda: records.read_rollout({**ROLLOUT, "plan": text}),  # type: ignore[arg-type]
+        lambda: records.read_rollout({**ROLLOUT, "plan": text}).checked(),  # type: ignore[arg-type]
     )
     for read in reads:
         with pytest.raises(Refused, match="cannot be read"):

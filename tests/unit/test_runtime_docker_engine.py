@@ -151,7 +151,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.Monkey
     with lying_engine(flood) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         tracemalloc.start()
-        with pytest.raises(DriverFailed, match="is not believed: its response has more than 64 MiB"):
+        with pytest.raises(DriverFailed, match="is not trusted: its response has more than 64 MiB"):
             DockerRuntime(SystemClock(), "/state", Engine(call=300)).instances("shop")
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

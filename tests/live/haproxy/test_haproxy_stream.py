@@ -82,7 +82,7 @@ def test_a_reader_that_lags_is_told_how_much_it_missed(
             nonlocal sent
             get(bench.port)  # the proxy tells of a gap with the next line that it can write
             sent += 1
-            return seen.requests() + seen.lost == sent
+            return within(1.0).wait(lambda: seen.requests() + seen.lost == sent)  # that one's line, too
 
         within().until(all_known, "told or known to be missing")
     assert seen.lost > 1000
