@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deployer.store.heartbeat import Heartbeat
     from deployer.store.locks import Locks, whoami
     from deployer.store.owner import Lock
+    from deployer.store.rare_records import ControlRequest, Vote
     from deployer.store.records import (
         PROMOTIONS,
         WORDS,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         ServiceRecord,
         person_of,
     )
-    from deployer.store.seldom import ControlRequest, Vote
     from deployer.store.store import Store
 
 __all__ = [
@@ -66,7 +66,7 @@ _IN = {
         "ServiceRecord",
         "person_of",
     ),
-    "seldom": ("ControlRequest", "Vote"),
+    "rare_records": ("ControlRequest", "Vote"),
     "store": ("Store",),
 }
 

@@ -9,8 +9,8 @@ from deployer.core.secret import hide_in
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
 from deployer.store.events import add_event
+from deployer.store.rare_records import Vote
 from deployer.store.records import Rollout
-from deployer.store.seldom import Vote
 
 _WAITS = (
     "select 1 from journal j join rollouts r on r.number = j.rollout where j.rollout = ? and j.phase = 'forward'"

@@ -10,7 +10,7 @@ from deployer.store.fence import check
 from deployer.store.owner import Lock
 
 if TYPE_CHECKING:
-    from deployer.store.seldom import Concurrency
+    from deployer.store.rare_records import Concurrency
 
 LEARNED = "coalesce((select requests from concurrencies where concurrencies.service = releases.service), 0)"
 
@@ -26,7 +26,7 @@ class Concurrencies:
         rows = self._database.rows("select * from concurrencies where service = ?", service)
         if not rows:
             return None
-        from deployer.store.seldom import Concurrency
+        from deployer.store.rare_records import Concurrency
 
         return Concurrency(**dict(rows[0]))
 

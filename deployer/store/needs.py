@@ -10,7 +10,7 @@ from deployer.store.fence import check
 from deployer.store.owner import Lock
 
 if TYPE_CHECKING:
-    from deployer.store.seldom import Need
+    from deployer.store.rare_records import Need
 
 NEEDED = "coalesce((select instances from needs where needs.service = releases.service), 0)"
 
@@ -26,7 +26,7 @@ class Needs:
         rows = self._database.rows("select * from needs where service = ?", service)
         if not rows:
             return None
-        from deployer.store.seldom import Need
+        from deployer.store.rare_records import Need
 
         return Need(**dict(rows[0]))
 

@@ -12,7 +12,7 @@ from deployer.store.owner import Lock
 from deployer.store.records import PROMOTIONS, Rollout
 
 if TYPE_CHECKING:
-    from deployer.store.seldom import ControlRequest
+    from deployer.store.rare_records import ControlRequest
 
 
 class ControlRequests:
@@ -71,6 +71,6 @@ def take_request(db: Connection, clock: Clock, request: ControlRequest | None) -
 
 
 def _request(row: Row) -> ControlRequest:
-    from deployer.store.seldom import ControlRequest
+    from deployer.store.rare_records import ControlRequest
 
     return ControlRequest(row["id"], row["kind"], row["by"], row["reason"])

@@ -29,7 +29,7 @@ from deployer.store.set_turn import is_last, turn_back
 
 if TYPE_CHECKING:
     from deployer.planning.plan import Plan
-    from deployer.store.seldom import ControlRequest, RolloutTimes
+    from deployer.store.rare_records import ControlRequest, RolloutTimes
 
 
 class Rollouts:
@@ -85,7 +85,7 @@ class Rollouts:
             f" ) else 0.0 end as worked from rollouts where number > ?{among} order by number"
         )
         rows = self._database.rows(query, after, *besides)
-        from deployer.store.seldom import RolloutTimes
+        from deployer.store.rare_records import RolloutTimes
 
         return tuple(RolloutTimes(**{**dict(row), "ended": bool(row["ended"])}) for row in rows)
 

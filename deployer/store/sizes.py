@@ -11,7 +11,7 @@ from deployer.store.fence import check
 from deployer.store.owner import Lock
 
 if TYPE_CHECKING:
-    from deployer.store.seldom import Size
+    from deployer.store.rare_records import Size
 
 SCALED = (
     "coalesce((select instances from sizes where sizes.service = releases.service and (until = 0 or until > ?)), 0)"
@@ -29,7 +29,7 @@ class Sizes:
         rows = self._database.rows("select * from sizes where service = ?", service)
         if not rows:
             return None
-        from deployer.store.seldom import Size
+        from deployer.store.rare_records import Size
 
         found = Size(**dict(rows[0]))
         return found if not found.until or found.until > self._clock.now() else None

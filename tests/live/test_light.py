@@ -18,7 +18,7 @@ LIBRARIES = {"click", "deployer"}
 SHARED = {"judge", "evidence", "server", "client", "notices", "hosts", "samples", "checks", "images", "artifacts"}
 ROOMS = {"status": {*SHARED, "engine", "transport", "interrupts"}, "rollback": {*SHARED, "adjustment"}}
 # Modules that were once imported for nothing: of tables, steps, views and rules that few services have.
-STORE = {f"deployer.store.{name}" for name in ("adoption", "approvals", "audit_chain", "homes", "jobs", "seldom")}
+STORE = {f"deployer.store.{name}" for name in ("adoption", "approvals", "audit_chain", "homes", "jobs", "rare_records")}
 PROXY = {f"deployer.drivers.traffic.haproxy.{name}" for name in ("backend", "chain", "request_history")}
 VAIN = {
     "status": {

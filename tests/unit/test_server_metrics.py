@@ -26,8 +26,8 @@ from deployer.server import observer
 from deployer.server.jobs import JobRunner
 from deployer.server.metrics import VERDICTS
 from deployer.server.observer import Observer, ServiceObservation
+from deployer.store.rare_records import RolloutTimes
 from deployer.store.rollouts import Rollouts
-from deployer.store.seldom import RolloutTimes
 from deployer.views.data import StatusView
 from tests.api import Api
 from tests.house import REPOSITORY, request
