@@ -56,7 +56,7 @@ class Three:
     def opened(self) -> ProxyGroup:
         """The group as another process opens it: it knows what is written down, and nothing else."""
         ledger = LostProxies(self.folder, self.clock, KEEP)
-        self.members = Members(dict(self.each), ledger, self.least, LONGEST_WAIT, self.clock)  # type: ignore[arg-type]
+        self.members = Members(dict(self.each), self.clock, ledger, self.least)  # type: ignore[arg-type]
         return ProxyGroup(self.members, self.clock, self.cards)
 
     def share(self) -> Live:

@@ -107,7 +107,8 @@ class Two:
         self.clock = FakeClock()
         self.a, self.b = Paper("a"), Paper("b")
         self.cards = Cards(folder, "the card\n")
-        self.one = ProxyGroup(Members({"a": self.a, "b": self.b}), self.clock, self.cards)  # type: ignore[dict-item]
+        both = {"a": self.a, "b": self.b}
+        self.one = ProxyGroup(Members(both, self.clock), self.clock, self.cards)  # type: ignore[arg-type]
 
     def set_traffic(self, live: Live, given: Live | None = None) -> None:
         self.one.set_traffic("shop", live, self.deadline, given)

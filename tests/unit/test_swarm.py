@@ -224,10 +224,10 @@ class Changing:
 
 def test_a_service_is_updated_as_it_was_read() -> None:
     manager: Any = Changing()
-    api.update(manager, on_lost_node(), moved(on_lost_node()))
+    assert api.update(manager, on_lost_node(), moved(on_lost_node()))
     assert manager.given == [("s1", 5, 1)]
     overtaken: Any = Changing("rpc error: code = Unknown desc = update out of sequence")
-    api.update(overtaken, on_lost_node(), moved(on_lost_node()))
+    assert not api.update(overtaken, on_lost_node(), moved(on_lost_node()))
     other: Any = Changing("rpc error: code = InvalidArgument desc = no")
     with pytest.raises(docker.errors.APIError):
         api.update(other, on_lost_node(), moved(on_lost_node()))

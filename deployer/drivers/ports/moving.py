@@ -11,5 +11,5 @@ class Mover(Protocol):
     """Moves instances that are stranded (`Instance.stranded`); who follows them to their new address is another."""
 
     def move(self, instance: Instance) -> bool:
-        """Have a stranded instance started on another host; return False for one that is stranded no more."""
+        """Have a stranded instance started on another host; return False where it is not, or not any more."""
         ...

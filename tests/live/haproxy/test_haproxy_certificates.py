@@ -128,7 +128,7 @@ def test_several_proxies_show_one_certificate(state: Path, program: Path, blue: 
             (state / name).mkdir()
             benches[name] = Bench(state / name, program)
         members = {name: bench.traffic for name, bench in benches.items()}
-        group = ProxyGroup(Members(members), SystemClock(), Cards(state, ""))
+        group = ProxyGroup(Members(members, SystemClock()), SystemClock(), Cards(state, ""))
         keeper = CertificateKeeper(state, SystemClock())
         for bench in benches.values():
             supply = supplied(bench.traffic, keeper, AutoTls(), (DOMAIN,))

@@ -30,17 +30,19 @@ def create(client: docker.DockerClient, arguments: Mapping[str, Any]) -> None:
     client.api.create_service(**arguments)  # type: ignore[no-untyped-call]
 
 
-def update(client: docker.DockerClient, service: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Change a service as it was read; one that was changed or removed since then is left as it is."""
+def update(client: docker.DockerClient, service: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
+    """Change a service as it was read; return False for one that was changed or removed since then: it stays so."""
     import docker.errors
 
     try:
         client.api.update_service(service["ID"], service["Version"]["Index"], **arguments)
     except docker.errors.NotFound:
-        return
+        return False
     except docker.errors.APIError as error:
         if "out of sequence" not in str(error):
             raise
+        return False
+    return True
 
 
 def remove(client: docker.DockerClient, identity: str) -> None:

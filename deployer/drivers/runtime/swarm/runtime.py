@@ -181,14 +181,14 @@ class SwarmRuntime:
         self._view.change(f"secrets of {name}", lambda client: secrets.remove(client, secrets.of(client, owner, name)))
 
     def move(self, instance: Instance) -> bool:
-        """Have a stranded instance started on another node; return False for one that is stranded no more."""
+        """Have a stranded instance started on another node; return False where it is not, or was changed meanwhile."""
         seen = self._view.ours(service=instance.service)
         there = next((each for each in seen.standing if each.service["ID"] == instance.runtime_id), None)
         if there is None or not options.stranded(there, seen.nodes):
             return False
         service = there.service
-        self._view.change(f"move {instance.name}", lambda client: api.update(client, service, options.moved(service)))
-        return True
+        update = options.moved(service)
+        return self._view.change(f"move {instance.name}", lambda client: api.update(client, service, update))
 
     # -- inside instances
 

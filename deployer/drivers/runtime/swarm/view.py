@@ -59,9 +59,9 @@ class SwarmView:
             why = "; ".join(dict.fromkeys(error.silent.values()))
             raise HostsUnreachable(self.silent(f"no manager of the Swarm does what it is asked: {why}")) from error
 
-    def change(self, what: str, work: Callable[[docker.DockerClient], object]) -> None:
-        """Let a manager change something."""
-        self.ask(what, work, WRITE_SECONDS)
+    def change(self, what: str, work: Callable[[docker.DockerClient], T]) -> T:
+        """Let a manager change something; return what came of it."""
+        return self.ask(what, work, WRITE_SECONDS)
 
     def silent(self, why: str) -> dict[str, str]:
         """Return for every host why it does not do what it is told."""

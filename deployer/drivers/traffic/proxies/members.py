@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from deployer.core.clock import Clock, Deadline, SystemClock
+from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import (
     DeadlinePassed,
     DeployError,
@@ -86,16 +86,16 @@ class Members:
     def __init__(
         self,
         members: Mapping[str, GroupMember],
+        clock: Clock,
         lost: LostProxies | None = None,
         least: int | None = None,
         wait: float = LONGEST_WAIT,
-        clock: Clock | None = None,
     ) -> None:
         self._members = dict(members)
         self._lost = lost
         self.least = len(self._members) if least is None else least
-        self._wait, self._clock = wait, clock or SystemClock()
-        self.prompt = PromptCalls(self._members, self.least, self._wait, self._clock)
+        self._clock = clock
+        self.prompt = PromptCalls(self._members, self.least, wait, clock)
         self._failed: dict[tuple[str, str], str] = {}  # by service and name: why it is left out, not yet written down
 
     @property
@@ -115,7 +115,7 @@ class Members:
     @property
     def spares(self) -> bool:
         """Whether a rollout goes on without one that is lost."""
-        return self.least < len(self._members)
+        return self.prompt.spares
 
     def present(self, service: str) -> dict[str, GroupMember]:
         """Return those that have what the others have. Raise Unreachable where these are not enough."""
@@ -145,7 +145,7 @@ class Members:
 
     def only(self, names: Mapping[str, Any]) -> Members:
         """Return those with these names, to look at: all of them that are not lost are enough."""
-        return Members({name: self._members[name] for name in names}, self._lost, 0, self._wait, self._clock)
+        return Members({name: self._members[name] for name in names}, self._clock, self._lost, 0, self.prompt.wait)
 
     # -- the same work on all
 

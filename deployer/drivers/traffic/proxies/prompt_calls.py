@@ -52,16 +52,17 @@ class PromptCalls(Generic[M]):
 
     def reading(self, service: str) -> Callable[[M], Live | None]:
         """Return the work that reads a live value."""
-        patience = OWN_PART * self.wait if self._spares else None
+        patience = OWN_PART * self.wait if self.spares else None
         return lambda member: member.read(service, patience)
 
     def by(self, deadline: Deadline) -> Deadline:
         """Return the deadline of a value that is written: no late one, where one may be left out and brought back."""
         late = Deadline.after(self._clock, self.wait + LATER)
-        return min(deadline, late, key=Deadline.left) if self._spares else deadline
+        return min(deadline, late, key=Deadline.left) if self.spares else deadline
 
     @property
-    def _spares(self) -> bool:
+    def spares(self) -> bool:
+        """Whether one of them may be missing."""
         return self._least < len(self._members)
 
     def _at_once(self, parts: Mapping[str, U], work: Callable[[U], T]) -> Answers[str, T]:

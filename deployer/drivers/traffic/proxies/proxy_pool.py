@@ -40,7 +40,7 @@ class Proxies:
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         lost = LostProxies(self._state, self._clock, terms.keep)
         each = {host.name: self._member(host, settings) for host in hosts}
-        members = Members(each, lost, terms.min, longest_wait(traffic.lease), self._clock)
+        members = Members(each, self._clock, lost, terms.min, longest_wait(traffic.lease))
         return ProxyGroup(members, self._clock, cards, chain_key)
 
     def close(self) -> None:
